@@ -1,0 +1,118 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::policy::{Filter, Source};
+use crate::session::Settings;
+use crate::types::{PeerName, Prefix};
+
+/// All that a speaker is told to be. A plain value: two equal ones mean that nothing is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The neighbours.
+    pub peers: BTreeMap<PeerName, PeerConfig>,
+    /// The prefixes that this speaker originates.
+    pub originate: BTreeSet<Origination>,
+    /// Which paths may be used side by side.
+    pub multipath: Multipath,
+    /// Which learned routes go into the kernel, asked after the import filter. The rails come first.
+    pub install: Filter,
+}
+
+/// A prefix of our own, and why it is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origination {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// What it is.
+    pub source: Source,
+}
+
+/// When paths are equal enough to share the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Multipath {
+    /// Paths of equal length through different neighbouring ASes count as equal (the default); otherwise the
+    /// whole AS path must be the same.
+    pub relaxed: bool,
+    /// How many paths a route may have; 1 means no multipath.
+    pub max_paths: u16,
+}
+
+/// One neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface index of a link-local address.
+    pub interface: Option<u32>,
+    /// Its TCP port.
+    pub port: u16,
+    /// Our address towards it; `None`: the kernel's choice.
+    pub source_address: Option<IpAddr>,
+    /// What the session is negotiated with.
+    pub session: Settings,
+    /// How far away it may be.
+    pub ttl: Ttl,
+    /// Which next hop it is told.
+    pub next_hop: NextHopMode,
+    /// How often our own AS may stand in a path that it sends.
+    pub allow_own_asn: u8,
+    /// How many prefixes a family it may send.
+    pub max_prefixes: PrefixLimit,
+    /// What is taken from it.
+    pub import: Filter,
+    /// What it is told.
+    pub export: Filter,
+    /// Whether the session shall be up.
+    pub admin_state: AdminState,
+}
+
+/// How far away a neighbour may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// On the link: sent with TTL 1 (the default of external peers).
+    Direct,
+    /// At most this many hops away.
+    Multihop(u8),
+    /// Sent with 255, and refused below 256 minus this many hops (GTSM, RFC 5082).
+    Security(u8),
+}
+
+/// The next hop that a neighbour is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHopMode {
+    /// This speaker, towards external peers and for its own routes; unchanged towards internal ones.
+    Auto,
+    /// Always this speaker.
+    ItSelf,
+    /// As received, where it is on the neighbour's link.
+    Unchanged,
+}
+
+/// A limit on the prefixes of a neighbour, a family; beyond it further ones are refused, those held stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixLimit {
+    /// The number of prefixes.
+    pub limit: u32,
+    /// What happens beyond it.
+    pub action: PrefixLimitAction,
+}
+
+/// What happens to a prefix beyond the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixLimitAction {
+    /// It is taken, and said.
+    Warn,
+    /// It is refused, those held stay.
+    Drop,
+    /// The session ends with Cease/1, and starts again after a pause (RFC 4486 §4).
+    Restart,
+}
+
+/// Whether a session shall be up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminState {
+    /// Yes.
+    Up,
+    /// No; the peer is told why (Cease/2 with this text, RFC 9003).
+    Down(String),
+}

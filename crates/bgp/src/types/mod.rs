@@ -1,0 +1,20 @@
+//! Values that every room of this crate shares: numbers with a meaning, prefixes, path attributes.
+//!
+//! They are plain data. Encoding lives in `wire`, comparison of routes in `rib`; a type stands here when two
+//! rooms need it.
+
+mod asn;
+mod attributes;
+mod family;
+mod names;
+mod prefix;
+mod time;
+
+pub use asn::{Asn, RouterId};
+pub use attributes::{
+    Aggregator, AsPath, Community, NextHop, Origin, PathAttributes, Segment, SegmentKind, UnknownAttribute,
+};
+pub use family::{Family, FamilySet};
+pub use names::{ConnId, PeerName};
+pub use prefix::{Prefix, PrefixError};
+pub use time::Instant;

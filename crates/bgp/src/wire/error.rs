@@ -1,0 +1,33 @@
+use super::Notification;
+
+/// A message that ends the session, with the NOTIFICATION that says so (RFC 4271 §6).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct DecodeError {
+    /// What was wrong and where, for people.
+    pub what: String,
+    /// What the peer is told.
+    pub notification: Notification,
+}
+
+/// What becomes of an UPDATE with an error in it (RFC 7606 §2), from mild to strong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Disposition {
+    /// The attribute is dropped, the routes are kept.
+    DiscardAttribute,
+    /// The prefixes announced are treated as withdrawn.
+    TreatAsWithdraw,
+    /// The session is reset with a NOTIFICATION.
+    ResetSession,
+}
+
+/// An error in an UPDATE that did not end the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttributeError {
+    /// The attribute's type code; `None` when the error is not of one attribute.
+    pub code: Option<u8>,
+    /// What was wrong, for people.
+    pub what: String,
+    /// What was done about it.
+    pub disposition: Disposition,
+}

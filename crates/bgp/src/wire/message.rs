@@ -1,0 +1,99 @@
+use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, Prefix, RouterId};
+
+/// A BGP message, decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// OPEN (RFC 4271 §4.2).
+    Open(Open),
+    /// UPDATE (RFC 4271 §4.3).
+    Update(Update),
+    /// NOTIFICATION (RFC 4271 §4.5).
+    Notification(Notification),
+    /// KEEPALIVE (RFC 4271 §4.4).
+    Keepalive,
+    /// ROUTE-REFRESH (RFC 2918).
+    RouteRefresh(RouteRefresh),
+}
+
+/// OPEN. `asn` is the four-octet number where the capability carries one, else the two-octet field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The version field; 4 is the only one that this speaker talks.
+    pub version: u8,
+    /// The sender's AS.
+    pub asn: Asn,
+    /// The proposed hold time in seconds: 0, or 3 and more.
+    pub hold_time: u16,
+    /// The sender's BGP identifier.
+    pub router_id: RouterId,
+    /// What the sender can do.
+    pub capabilities: Capabilities,
+}
+
+/// The capabilities of an OPEN (RFC 5492).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Multiprotocol extensions (RFC 4760): our families among those announced. `None` when the capability is
+    /// absent altogether, which means IPv4 unicast.
+    pub families: Option<FamilySet>,
+    /// Four-octet AS numbers (RFC 6793): the number that the capability carries.
+    pub four_octet_as: Option<Asn>,
+    /// Route refresh (RFC 2918).
+    pub route_refresh: bool,
+    /// Extended messages of up to 65,535 octets (RFC 8654).
+    pub extended_message: bool,
+    /// All others (also multiprotocol ones for families that are not ours), in the order received.
+    pub unknown: Vec<UnknownCapability>,
+}
+
+/// A capability that this speaker does not act on, kept to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCapability {
+    /// The capability code.
+    pub code: u8,
+    /// Its value.
+    pub value: Box<[u8]>,
+}
+
+/// NOTIFICATION: why a session ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notification {
+    /// The error code.
+    pub code: u8,
+    /// The error subcode.
+    pub subcode: u8,
+    /// What the code defines.
+    pub data: Vec<u8>,
+}
+
+/// ROUTE-REFRESH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteRefresh {
+    /// The family asked for; `None` when it is not one of ours (which is ignored, RFC 2918 §4).
+    pub family: Option<Family>,
+}
+
+/// UPDATE, as the speaker uses it. Dispositions of RFC 7606 are already applied: prefixes whose attributes were
+/// malformed stand in `withdrawn`, discarded attributes are gone, and `errors` says what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Prefixes that the peer takes back, of both families, including those treated as withdrawn.
+    pub withdrawn: Vec<Prefix>,
+    /// Prefixes that the peer announces with `attributes`: at most one entry a family.
+    pub announced: Vec<Announcement>,
+    /// The attributes of `announced`, without a next hop (each announcement has its own).
+    pub attributes: PathAttributes,
+    /// The family whose initial routes end here (RFC 4724 §2).
+    pub end_of_rib: Option<Family>,
+    /// What was wrong, in the order found; empty for a good message.
+    pub errors: Vec<super::AttributeError>,
+}
+
+/// The prefixes of one family in an UPDATE, with their next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Where packets to these prefixes go.
+    pub next_hop: NextHop,
+    /// The prefixes.
+    pub prefixes: Vec<Prefix>,
+}
