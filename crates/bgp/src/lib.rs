@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod peer;
 pub mod policy;
 pub mod session;
 pub mod speaker;

@@ -31,3 +31,22 @@ pub struct AttributeError {
     /// What was done about it.
     pub disposition: Disposition,
 }
+
+/// Why a route cannot be told to a peer. The remedy is the same for all: tell the peer that it is withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// Not even one prefix fits into a message beside these attributes.
+    #[error("the attributes and one prefix take {len} octets, a message to this peer holds {max}")]
+    TooLarge {
+        /// The length that the message would have, in octets.
+        len: usize,
+        /// The longest message allowed, in octets.
+        max: usize,
+    },
+    /// The attributes have no next hop.
+    #[error("the attributes have no next hop")]
+    NoNextHop,
+    /// The next hop is not of the prefixes' family, and no capability allows that (RFC 8950 is not supported).
+    #[error("the next hop is not of the family of the prefixes")]
+    NextHopFamily,
+}
