@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod policy;
+pub mod rib;
 pub mod session;
 pub mod speaker;
 pub mod types;
