@@ -10,12 +10,6 @@ use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, PeerName, Pr
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerIndex(pub(super) u16);
 
-impl PeerIndex {
-    pub(super) fn slot(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
 /// When paths are equal enough to share the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Multipath {
