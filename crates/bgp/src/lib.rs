@@ -15,6 +15,7 @@
 
 pub mod peer;
 pub mod policy;
+pub mod rib;
 pub mod session;
 pub mod speaker;
 pub mod types;

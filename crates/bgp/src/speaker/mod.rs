@@ -2,6 +2,6 @@
 
 mod config;
 
-pub use config::{
-    AdminState, Config, Multipath, NextHopMode, Origination, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl,
-};
+pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
+pub use crate::rib::Multipath;
+pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
