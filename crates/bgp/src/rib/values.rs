@@ -152,13 +152,14 @@ pub struct Counts {
 }
 
 /// A way to look at the routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouteView {
     /// All that was received, accepted or not; attributes as received (Adj-RIB-In).
     Received,
     /// What the import filter let through; attributes as it left them.
     Accepted,
     /// What is in use: best and multipath paths, and our own routes (Loc-RIB).
+    #[default]
     Best,
     /// What peers were told, as it was sent (Adj-RIB-Out).
     Advertised,

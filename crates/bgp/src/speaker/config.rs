@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::policy::{Filter, NextHopMode, PrefixLimit, Source};
+use crate::policy::{Filter, NextHopMode, PrefixLimit, Source, Verdict};
 use crate::rib::Multipath;
 use crate::session::Settings;
 use crate::types::{PeerName, Prefix};
@@ -17,6 +17,24 @@ pub struct Config {
     pub multipath: Multipath,
     /// Which learned routes go into the kernel, asked after the import filter. The rails come first.
     pub install: Filter,
+}
+
+impl Default for Config {
+    /// No neighbour, no prefix, and nothing goes into the kernel.
+    fn default() -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            originate: BTreeSet::new(),
+            multipath: Multipath {
+                relaxed: true,
+                max_paths: 16,
+            },
+            install: Filter {
+                rules: Vec::new(),
+                default: Verdict::Reject,
+            },
+        }
+    }
 }
 
 /// A prefix of our own, and why it is ours.

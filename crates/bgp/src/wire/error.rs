@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::Notification;
 
 /// A message that ends the session, with the NOTIFICATION that says so (RFC 4271 §6).
@@ -19,6 +21,16 @@ pub enum Disposition {
     TreatAsWithdraw,
     /// The session is reset with a NOTIFICATION.
     ResetSession,
+}
+
+impl fmt::Display for Disposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DiscardAttribute => "the attribute is discarded",
+            Self::TreatAsWithdraw => "the prefixes are treated as withdrawn",
+            Self::ResetSession => "the session is reset",
+        })
+    }
 }
 
 /// An error in an UPDATE that did not end the session.
