@@ -515,9 +515,12 @@ impl Core {
         };
         let receiver = &mut peer.families[at(family)].out.receiver;
         for id in 0..t.end() {
+            if !t.is_live(id) {
+                continue;
+            }
             let entry = t.entry(id);
             let used = entry.local.is_some() || (entry.head != NIL && t.path(entry.head).is(SELECTED));
-            if t.is_live(id) && (used || receiver.told(id) != 0) {
+            if used || receiver.told(id) != 0 {
                 if again {
                     receiver.mark_again(t, id);
                 } else {
