@@ -45,7 +45,7 @@ pub enum Input<'a> {
         /// What the system said.
         error: Option<String>,
     },
-    /// `now` may have reached [`Peer::poll_timeout`].
+    /// `now` may have reached [`super::Peer::poll_timeout`].
     Timeout,
     /// Ask the peer for its routes of a family again; nothing happens when it is not able to.
     RequestRefresh(Family),
