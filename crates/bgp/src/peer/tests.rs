@@ -129,6 +129,41 @@ fn an_error_of_the_connection_is_kept_for_the_status() {
     assert!(pause >= Duration::from_millis(3750) && pause <= Duration::from_millis(6250));
 }
 
+/// Any fact about any connection; the messages are an OPEN and a KEEPALIVE.
+fn any_input<'a>(dice: &mut Jitter, next_conn: u64, open: &'a [u8], keepalive: &'a [u8]) -> Input<'a> {
+    let n = dice.draw() % 4;
+    let conn = match dice.draw() % 2 {
+        0 => ConnId::Dialled(next_conn.saturating_sub(n)),
+        _ => ConnId::Accepted(n),
+    };
+    match dice.draw() % 16 {
+        0 | 1 => Input::Start,
+        2 => Input::Accepted {
+            conn: ConnId::Accepted(n),
+        },
+        3 | 4 => Input::Connected { conn },
+        5 => Input::ConnectFailed {
+            conn,
+            error: String::new(),
+        },
+        6 => Input::Closed { conn, error: None },
+        7 => Input::Timeout,
+        8 => Input::RequestRefresh(crate::types::Family::Ipv4),
+        9 if n == 0 => Input::Stop {
+            subcode: CeaseSubcode::PeerDeconfigured,
+            text: String::new(),
+        },
+        10 if n == 0 => Input::Reset {
+            notification: Notification::hold_timer_expired(),
+        },
+        9..=12 => Input::Received { conn, bytes: open },
+        _ => Input::Received {
+            conn,
+            bytes: keepalive,
+        },
+    }
+}
+
 /// Facts in an order that no driver would give: nothing panics, sessions and Downs alternate, timers end.
 #[test]
 fn any_input_in_any_order_is_survived() {
@@ -149,37 +184,7 @@ fn any_input_in_any_order_is_survived() {
         let mut peer = peer();
         let (mut now, mut up) = (NOW, false);
         for _ in 0..400 {
-            let n = dice.draw() % 4;
-            let conn = match dice.draw() % 2 {
-                0 => ConnId::Dialled(peer.next_conn.saturating_sub(n)),
-                _ => ConnId::Accepted(n),
-            };
-            let input = match dice.draw() % 16 {
-                0 | 1 => Input::Start,
-                2 => Input::Accepted {
-                    conn: ConnId::Accepted(n),
-                },
-                3 | 4 => Input::Connected { conn },
-                5 => Input::ConnectFailed {
-                    conn,
-                    error: String::new(),
-                },
-                6 => Input::Closed { conn, error: None },
-                7 => Input::Timeout,
-                8 => Input::RequestRefresh(crate::types::Family::Ipv4),
-                9 if n == 0 => Input::Stop {
-                    subcode: CeaseSubcode::PeerDeconfigured,
-                    text: String::new(),
-                },
-                10 if n == 0 => Input::Reset {
-                    notification: Notification::hold_timer_expired(),
-                },
-                9..=12 => Input::Received { conn, bytes: &open },
-                _ => Input::Received {
-                    conn,
-                    bytes: &keepalive,
-                },
-            };
+            let input = any_input(&mut dice, peer.next_conn, &open, &keepalive);
             now = now + Duration::from_millis(dice.draw() % 1500);
             peer.handle(input, now);
             peer.handle(Input::Timeout, now);
