@@ -33,6 +33,7 @@
 
 mod backoff;
 mod collision;
+mod contract;
 mod parking;
 mod status;
 
@@ -41,14 +42,15 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+pub use contract::{Input, Output};
 pub use parking::PARKING_TIME;
 pub use status::{Direction, DownReason, LastError, PeerStatus};
 
 pub use crate::session::{Negotiated, State};
 
 use crate::session::{self, ConnectMode, End, Jitter, Outbox, Session, Settings};
-use crate::types::{ConnId, Family, Instant};
-use crate::wire::{CeaseSubcode, Notification, Update};
+use crate::types::{ConnId, Instant};
+use crate::wire::{CeaseSubcode, Notification};
 use backoff::Backoff;
 use collision::{Side, Standing, Verdict};
 use parking::Parked;
@@ -61,95 +63,6 @@ pub const COLLISION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many closed connections may wait to be drained. A driver drains each as soon as it sees `Close`.
 const MAX_DRAINS: usize = 8;
-
-/// One fact for a peer.
-#[derive(Clone, Debug)]
-pub enum Input<'a> {
-    /// The session shall be up.
-    Start,
-    /// It shall be down, and the peer is told why.
-    Stop {
-        /// The kind of Cease (RFC 4486).
-        subcode: CeaseSubcode,
-        /// Text for the operator of the peer (RFC 9003).
-        text: String,
-    },
-    /// A connection asked for with [`Output::Dial`] is there.
-    Connected {
-        /// Which.
-        conn: ConnId,
-    },
-    /// It could not be made.
-    ConnectFailed {
-        /// Which.
-        conn: ConnId,
-        /// Why.
-        error: String,
-    },
-    /// The peer connected to us.
-    Accepted {
-        /// The driver's number for it.
-        conn: ConnId,
-    },
-    /// Octets came, cut anywhere.
-    Received {
-        /// On this connection.
-        conn: ConnId,
-        /// What came.
-        bytes: &'a [u8],
-    },
-    /// A connection is gone: the peer closed it (no error), or it broke.
-    Closed {
-        /// Which.
-        conn: ConnId,
-        /// What the system said.
-        error: Option<String>,
-    },
-    /// `now` may have reached [`Peer::poll_timeout`].
-    Timeout,
-    /// Ask the peer for its routes of a family again; nothing happens when it is not able to.
-    RequestRefresh(Family),
-    /// The speaker found a reason to end the session, such as the prefix limit. It starts again after a pause.
-    Reset {
-        /// What the peer is told.
-        notification: Notification,
-    },
-}
-
-/// What a peer says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Connect to the peer, and answer `Connected` or `ConnectFailed`.
-    Dial(ConnId),
-    /// Send what `poll_transmit` still gives for this connection, then close it; or stop dialling. Later inputs
-    /// for it are ignored.
-    Close(ConnId),
-    /// A session is up.
-    Established {
-        /// Its connection.
-        conn: ConnId,
-        /// What was agreed on.
-        negotiated: Negotiated,
-    },
-    /// The session that was up is no more.
-    Down {
-        /// Why.
-        reason: DownReason,
-    },
-    /// The peer sent an UPDATE.
-    Update(Update),
-    /// The peer wants all our routes of a family again.
-    RefreshRequested(Family),
-    /// The state changed; for events and logs.
-    Transition {
-        /// The state before.
-        from: State,
-        /// The state now.
-        to: State,
-        /// Why.
-        cause: String,
-    },
-}
 
 /// A configured neighbour's machine. See the module.
 #[derive(Debug)]
@@ -242,9 +155,7 @@ impl Peer {
     /// When [`Input::Timeout`] is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sessions = [&self.dialled, &self.accepted]
-            .into_iter()
-            .filter_map(|s| s.as_ref().and_then(Session::poll_timeout));
+        let sessions = self.sessions().filter_map(Session::poll_timeout);
         let parked = self.parked.as_ref().map(|p| p.until);
         sessions
             .chain(self.dial_at)
@@ -298,9 +209,7 @@ impl Peer {
     #[must_use]
     pub fn status(&self) -> PeerStatus {
         let negotiated = self.established.and_then(|(conn, _)| {
-            [&self.dialled, &self.accepted]
-                .into_iter()
-                .flatten()
+            self.sessions()
                 .find(|s| s.conn() == conn)
                 .and_then(|s| s.negotiated().cloned())
         });
@@ -525,19 +434,13 @@ impl Peer {
     /// The connection that the identifiers prefer, once an OPEN has told us the peer's.
     fn preferred(&self) -> Option<Side> {
         let local = (self.settings.router_id, self.settings.local_asn);
-        [&self.dialled, &self.accepted]
-            .into_iter()
-            .flatten()
+        self.sessions()
             .find_map(Session::negotiated)
             .map(|n| collision::preferred(local, (n.peer_router_id, n.peer_asn)))
     }
 
     fn standing(&self, side: Side) -> Standing {
-        let session = match side {
-            Side::Dialled => &self.dialled,
-            Side::Accepted => &self.accepted,
-        };
-        match session {
+        match self.session(side) {
             None => Standing::Empty,
             Some(session) if session.is_held() => Standing::Held,
             Some(session) => match session.state() {
@@ -549,6 +452,17 @@ impl Peer {
         }
     }
 
+    fn session(&self, side: Side) -> Option<&Session> {
+        match side {
+            Side::Dialled => self.dialled.as_ref(),
+            Side::Accepted => self.accepted.as_ref(),
+        }
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        Side::BOTH.into_iter().filter_map(|side| self.session(side))
+    }
+
     fn slot(&mut self, side: Side) -> &mut Option<Session> {
         match side {
             Side::Dialled => &mut self.dialled,
@@ -557,12 +471,9 @@ impl Peer {
     }
 
     fn side_of(&self, conn: ConnId) -> Option<Side> {
-        let holds = |slot: &Option<Session>| slot.as_ref().is_some_and(|s| s.conn() == conn);
-        match () {
-            () if holds(&self.dialled) => Some(Side::Dialled),
-            () if holds(&self.accepted) => Some(Side::Accepted),
-            () => None,
-        }
+        Side::BOTH
+            .into_iter()
+            .find(|side| self.session(*side).is_some_and(|s| s.conn() == conn))
     }
 
     /// Orders a connection closed, and keeps its last words for `poll_transmit`.
@@ -578,11 +489,7 @@ impl Peer {
 
     fn furthest(&self) -> State {
         let base = if self.started { State::Active } else { State::Idle };
-        [&self.dialled, &self.accepted]
-            .into_iter()
-            .flatten()
-            .map(Session::state)
-            .fold(base, State::max)
+        self.sessions().map(Session::state).fold(base, State::max)
     }
 
     fn transition(&mut self, to: State, cause: String, now: Instant) {

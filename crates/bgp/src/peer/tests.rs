@@ -128,3 +128,84 @@ fn an_error_of_the_connection_is_kept_for_the_status() {
     let pause = status.next_attempt.unwrap().since(NOW);
     assert!(pause >= Duration::from_millis(3750) && pause <= Duration::from_millis(6250));
 }
+
+/// Any fact about any connection; the messages are an OPEN and a KEEPALIVE.
+fn any_input<'a>(dice: &mut Jitter, next_conn: u64, open: &'a [u8], keepalive: &'a [u8]) -> Input<'a> {
+    let n = dice.draw() % 4;
+    let conn = match dice.draw() % 2 {
+        0 => ConnId::Dialled(next_conn.saturating_sub(n)),
+        _ => ConnId::Accepted(n),
+    };
+    match dice.draw() % 16 {
+        0 | 1 => Input::Start,
+        2 => Input::Accepted {
+            conn: ConnId::Accepted(n),
+        },
+        3 | 4 => Input::Connected { conn },
+        5 => Input::ConnectFailed {
+            conn,
+            error: String::new(),
+        },
+        6 => Input::Closed { conn, error: None },
+        7 => Input::Timeout,
+        8 => Input::RequestRefresh(crate::types::Family::Ipv4),
+        9 if n == 0 => Input::Stop {
+            subcode: CeaseSubcode::PeerDeconfigured,
+            text: String::new(),
+        },
+        10 if n == 0 => Input::Reset {
+            notification: Notification::hold_timer_expired(),
+        },
+        9..=12 => Input::Received { conn, bytes: open },
+        _ => Input::Received {
+            conn,
+            bytes: keepalive,
+        },
+    }
+}
+
+/// Facts in an order that no driver would give: nothing panics, sessions and Downs alternate, timers end.
+#[test]
+fn any_input_in_any_order_is_survived() {
+    let mut open = BytesMut::new();
+    crate::wire::Open {
+        version: 4,
+        asn: Asn(64513),
+        hold_time: 9,
+        router_id: RouterId(2),
+        capabilities: crate::wire::Capabilities::default(),
+    }
+    .encode(&mut open);
+    let mut keepalive = BytesMut::new();
+    crate::wire::encode_keepalive(&mut keepalive);
+    let mut sessions = 0;
+    for seed in 0..300 {
+        let mut dice = Jitter::new(seed);
+        let mut peer = peer();
+        let (mut now, mut up) = (NOW, false);
+        for _ in 0..400 {
+            let input = any_input(&mut dice, peer.next_conn, &open, &keepalive);
+            now = now + Duration::from_millis(dice.draw() % 1500);
+            peer.handle(input, now);
+            peer.handle(Input::Timeout, now);
+            assert!(
+                peer.poll_timeout().is_none_or(|at| at > now),
+                "seed {seed}: a timer that does not end"
+            );
+            for output in outputs(&mut peer) {
+                match output {
+                    Output::Established { .. } => {
+                        assert!(!std::mem::replace(&mut up, true), "seed {seed}");
+                        sessions += 1;
+                    }
+                    Output::Down { .. } => assert!(std::mem::replace(&mut up, false), "seed {seed}"),
+                    Output::Update(_) | Output::RefreshRequested(_) => assert!(up, "seed {seed}"),
+                    Output::Dial(_) | Output::Close(_) | Output::Transition { .. } => {}
+                }
+            }
+            assert_eq!(up, peer.state() == State::Established, "seed {seed}");
+            assert_eq!(up, peer.status().negotiated.is_some(), "seed {seed}");
+        }
+    }
+    assert!(sessions > 100, "only {sessions} sessions came up");
+}

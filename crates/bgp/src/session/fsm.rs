@@ -73,17 +73,6 @@ impl From<Message> for Event {
     }
 }
 
-/// The type octets of messages (RFC 4271 §4.1, RFC 2918 §3), for the data of an FSM error.
-fn type_octet(kind: MessageKind) -> u8 {
-    match kind {
-        MessageKind::Open => 1,
-        MessageKind::Update => 2,
-        MessageKind::Notification => 3,
-        MessageKind::Keepalive => 4,
-        MessageKind::RouteRefresh => 5,
-    }
-}
-
 impl Session {
     pub(super) fn step(&mut self, event: Event, now: Instant) {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended);
@@ -274,7 +263,7 @@ impl Session {
     fn unexpected(&mut self, kind: MessageKind, state: FsmErrorState) -> Phase {
         let why = format!("{kind:?} is not expected in {state:?}");
         let notification = Notification {
-            data: vec![type_octet(kind)],
+            data: vec![kind.code()],
             ..Notification::fsm_error(state)
         };
         self.refuse(notification, why)

@@ -22,7 +22,7 @@
 //! harm. The hold timer is large (4 minutes) until hold times are negotiated, and stays so in OpenConfirm when
 //! none was wanted. It is restarted by KEEPALIVE and UPDATE, and by nothing else (RFC 4271 §4.2). KEEPALIVEs go
 //! out on their own clock, jittered by −25…0 % (§10), also when UPDATEs were just sent. Where a send hold timer
-//! (RFC 9687) goes is plain: one more [`timers::Timer`], restarted when the driver reports progress.
+//! (RFC 9687) goes is plain: one more `timers::Timer`, restarted when the driver reports progress.
 //!
 //! What waits to be sent is not a queue but at most one message of each kind (`outbox`); UPDATEs are not its
 //! business, the speaker writes them itself between [`Output::Established`] and [`Output::Ended`].

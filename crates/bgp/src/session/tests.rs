@@ -98,9 +98,11 @@ fn sent(s: &mut Session) -> String {
     s.poll_transmit(&mut out);
     let mut words = String::new();
     while let Some(frame) = wire::split(&out, wire::MAX_LEN).unwrap() {
-        words += &match frame.kind {
-            wire::MessageKind::Notification => format!(" >{}/{}", frame.body[0], frame.body[1]),
-            kind => format!(" >{kind:?}"),
+        words += &match frame.body {
+            [code, subcode, ..] if frame.kind == wire::MessageKind::Notification => {
+                format!(" >{code}/{subcode}")
+            }
+            _ => format!(" >{:?}", frame.kind),
         };
         let len = frame.len;
         out.advance(len);

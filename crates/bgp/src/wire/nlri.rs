@@ -34,7 +34,7 @@ fn decode_as<const N: usize>(
 ) -> Result<(), InvalidField> {
     // A guess: a /24 takes four octets, a /64 nine. A field of shorter prefixes makes the vector grow, at most
     // to one prefix an octet.
-    prefixes.reserve(field.len() / if N == 4 { 4 } else { 9 });
+    prefixes.reserve(field.len().div_euclid(if N == 4 { 4 } else { 9 }));
     while let Some((&len, rest)) = field.split_first() {
         let (octets, rest) = address::<N>(rest, octet_len(len)).ok_or(InvalidField)?;
         prefixes.push(prefix(octets, len).ok_or(InvalidField)?);

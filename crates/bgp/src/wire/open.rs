@@ -91,12 +91,15 @@ fn malformed(what: &str) -> DecodeError {
     error(OpenError::Unspecific, &[], what)
 }
 
+/// A parser of a block with a length before it: of one octet, or of two.
+type Block = fn(&[u8]) -> Parsed<'_, &[u8]>;
+
 /// The parameters, from their length octet to the end of the message. All of the message must be accounted for.
 fn parameters(field: &[u8]) -> Result<Capabilities, DecodeError> {
     let overrun = || malformed("the optional parameters are not as long as their length says");
     let (rest, len) = octet(field).map_err(|_| overrun())?;
     // RFC 9072 §2: the first length is ignored, unless it is zero, once a type of 255 follows.
-    let (rest, block, parameter): (_, _, fn(&[u8]) -> Parsed<'_, &[u8]>) = match rest.split_first() {
+    let (rest, block, parameter): (_, _, Block) = match rest.split_first() {
         Some((&EXTENDED, rest)) if len != 0 => {
             let (rest, block) = long_block(rest).map_err(|_| overrun())?;
             (rest, block, long_block)

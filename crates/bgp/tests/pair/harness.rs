@@ -18,28 +18,28 @@ use flatroute_bgp::types::{Asn, ConnId, FamilySet, Instant, RouterId};
 
 /// SplitMix64: the world's own dice.
 #[derive(Clone, Debug)]
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.roll() % n
     }
 
-    pub fn upto(&mut self, max: Duration) -> Duration {
+    pub(crate) fn upto(&mut self, max: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(max.as_micros()).unwrap() + 1))
     }
 }
 
 /// How what arrives is cut into pieces.
 #[derive(Clone, Copy, Debug)]
-pub enum Slicing {
+pub(crate) enum Slicing {
     Whole,
     Octets,
     Random,
@@ -47,13 +47,13 @@ pub enum Slicing {
 
 /// One of the two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Who {
+pub(crate) enum Who {
     A,
     B,
 }
 
 impl Who {
-    pub fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::A => Self::B,
             Self::B => Self::A,
@@ -62,21 +62,21 @@ impl Who {
 }
 
 /// A node and what was seen of it.
-pub struct Node {
-    pub peer: Peer,
-    pub listening: bool,
+pub(crate) struct Node {
+    pub(crate) peer: Peer,
+    pub(crate) listening: bool,
     /// Its end of each connection that it knows.
     conns: BTreeMap<ConnId, u64>,
     accepted: u64,
     /// The pipe that carries its session.
-    pub session: Option<u64>,
-    pub dials: Vec<Instant>,
-    pub ups: Vec<Negotiated>,
-    pub downs: Vec<DownReason>,
-    pub updates: usize,
-    pub refreshes: usize,
+    pub(crate) session: Option<u64>,
+    pub(crate) dials: Vec<Instant>,
+    pub(crate) ups: Vec<Negotiated>,
+    pub(crate) downs: Vec<DownReason>,
+    pub(crate) updates: usize,
+    pub(crate) refreshes: usize,
     /// `from -> to: cause`.
-    pub transitions: Vec<(State, State, String)>,
+    pub(crate) transitions: Vec<(State, State, String)>,
 }
 
 /// A connection in the world.
@@ -101,17 +101,17 @@ enum Event {
     Eof(u64, Who, Option<String>),
 }
 
-pub struct Pair {
-    pub now: Instant,
-    pub a: Node,
-    pub b: Node,
-    pub dice: Dice,
-    pub slicing: Slicing,
+pub(crate) struct Pair {
+    pub(crate) now: Instant,
+    pub(crate) a: Node,
+    pub(crate) b: Node,
+    pub(crate) dice: Dice,
+    pub(crate) slicing: Slicing,
     /// The longest latency of a direction of a connection; each has its own.
-    pub latency: Duration,
-    pub black_hole: bool,
+    pub(crate) latency: Duration,
+    pub(crate) black_hole: bool,
     /// What is sent on connections that this node dialled vanishes.
-    pub mute: Option<Who>,
+    pub(crate) mute: Option<Who>,
     pipes: BTreeMap<u64, Pipe>,
     next_pipe: u64,
     events: BTreeMap<(Instant, u64), Event>,
@@ -119,7 +119,7 @@ pub struct Pair {
 }
 
 /// Settings of the tests: 90 s hold time, 5 s connect-retry.
-pub fn settings(asn: u32, router_id: u32) -> Settings {
+pub(crate) fn settings(asn: u32, router_id: u32) -> Settings {
     Settings {
         local_asn: Asn(asn),
         router_id: RouterId(router_id),
@@ -132,7 +132,7 @@ pub fn settings(asn: u32, router_id: u32) -> Settings {
     }
 }
 
-pub fn secs(s: u64) -> Duration {
+pub(crate) fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
@@ -155,7 +155,7 @@ impl Node {
 }
 
 impl Pair {
-    pub fn new(a: Settings, b: Settings, seed: u64) -> Self {
+    pub(crate) fn new(a: Settings, b: Settings, seed: u64) -> Self {
         let mut dice = Dice(seed);
         Self {
             now: Instant::ZERO + secs(1),
@@ -174,52 +174,52 @@ impl Pair {
     }
 
     /// Two plain nodes, AS 64512 and 64513, B with the higher identifier.
-    pub fn plain(seed: u64) -> Self {
+    pub(crate) fn plain(seed: u64) -> Self {
         Self::new(settings(64512, 1), settings(64513, 2), seed)
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.input(Who::A, Input::Start);
         self.input(Who::B, Input::Start);
     }
 
-    pub fn node(&self, who: Who) -> &Node {
+    pub(crate) fn node(&self, who: Who) -> &Node {
         match who {
             Who::A => &self.a,
             Who::B => &self.b,
         }
     }
 
-    pub fn node_mut(&mut self, who: Who) -> &mut Node {
+    pub(crate) fn node_mut(&mut self, who: Who) -> &mut Node {
         match who {
             Who::A => &mut self.a,
             Who::B => &mut self.b,
         }
     }
 
-    pub fn states(&self) -> (State, State) {
+    pub(crate) fn states(&self) -> (State, State) {
         (self.a.peer.state(), self.b.peer.state())
     }
 
     /// Both sides hold a session, and it is the same connection.
-    pub fn agreed(&self) -> bool {
+    pub(crate) fn agreed(&self) -> bool {
         self.a.session.is_some() && self.a.session == self.b.session
     }
 
-    pub fn input(&mut self, who: Who, input: Input<'_>) {
+    pub(crate) fn input(&mut self, who: Who, input: Input<'_>) {
         let now = self.now;
         self.node_mut(who).peer.handle(input, now);
         self.drain(who);
     }
 
     /// Sends octets of our own on the session of a node, as its speaker would.
-    pub fn send(&mut self, who: Who, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, who: Who, bytes: &[u8]) {
         let pipe = self.node(who).session.expect("a session");
         self.transmit(pipe, who.other(), bytes.to_vec());
     }
 
     /// Resets every connection: both ends hear of it now.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         let pipes: Vec<u64> = self.pipes.keys().copied().collect();
         for pipe in pipes {
             for who in [Who::A, Who::B] {
@@ -229,7 +229,7 @@ impl Pair {
     }
 
     /// Runs for a while.
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step(end) {}
         self.now = end;
@@ -237,7 +237,7 @@ impl Pair {
 
     /// Runs until `done` holds; panics if that takes longer than `limit`.
     #[track_caller]
-    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !done(self) {
             assert!(self.step(end), "not within {limit:?}: {:?}", self.story());
@@ -245,7 +245,7 @@ impl Pair {
     }
 
     /// What both nodes went through, for a failure.
-    pub fn story(&self) -> Vec<String> {
+    pub(crate) fn story(&self) -> Vec<String> {
         let line = |who, n: &Node| {
             n.transitions
                 .iter()
@@ -256,7 +256,7 @@ impl Pair {
     }
 
     /// Takes the earliest thing that happens, unless it is after `end`.
-    pub fn step(&mut self, end: Instant) -> bool {
+    pub(crate) fn step(&mut self, end: Instant) -> bool {
         let event = self.events.first_key_value().map(|(k, _)| k.0);
         let timer = [Who::A, Who::B]
             .into_iter()

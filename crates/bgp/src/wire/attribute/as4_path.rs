@@ -61,9 +61,11 @@ pub(super) fn merge(path: &mut AsPath, as4_path: AsPath) {
         keep = keep.saturating_sub(if counts_each { segment.asns.len() } else { 1 });
         segments.push(segment);
     }
-    for segment in as4_path.segments {
+    let mut tail = as4_path.segments.into_iter();
+    if let Some(segment) = tail.next() {
         join(&mut segments, segment);
     }
+    segments.extend(tail);
     path.segments = segments;
 }
 

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use crate::types::{Aggregator, AsPath, Family, NextHop, PathAttributes, Prefix, UnknownAttribute};
+use crate::types::{Aggregator, AsPath, Asn, Family, NextHop, PathAttributes, Prefix, UnknownAttribute};
 
 /// What the attributes of one UPDATE have said so far.
 pub(in crate::wire) struct Draft {
@@ -62,13 +62,11 @@ impl Draft {
         let as4_path = self.as4_path.take();
         match &mut self.attributes.aggregator {
             // Somebody who knows two octets only has aggregated since: both are stale.
-            Some(aggregator) if aggregator.asn != crate::types::Asn::TRANS => {
-                if as4_aggregator.is_some() {
-                    return;
-                }
+            Some(aggregator) if aggregator.asn != Asn::TRANS && as4_aggregator.is_some() => return,
+            Some(aggregator) if aggregator.asn == Asn::TRANS => {
+                *aggregator = as4_aggregator.unwrap_or(*aggregator);
             }
-            Some(aggregator) => *aggregator = as4_aggregator.unwrap_or(*aggregator),
-            None => {}
+            Some(_) | None => {}
         }
         if let Some(as4_path) = as4_path {
             super::as4_path::merge(&mut self.attributes.as_path, as4_path);

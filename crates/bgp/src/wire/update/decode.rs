@@ -58,7 +58,8 @@ pub(in crate::wire) fn decode(body: &[u8], ctx: &Context) -> Result<Update, Deco
         decode_field(fields.nlri, "NLRI", &mut announced)?;
     }
     let mut walk = Walk::new(ctx, !fields.nlri.is_empty());
-    if !ctx.families.contains(Family::Ipv4) && !(fields.withdrawn.is_empty() && fields.nlri.is_empty()) {
+    let has_ipv4 = !fields.withdrawn.is_empty() || !fields.nlri.is_empty();
+    if has_ipv4 && !ctx.families.contains(Family::Ipv4) {
         walk.record(None, Disposition::DiscardAttribute, || {
             "IPv4 prefixes, but IPv4 was not agreed on".to_owned()
         });
@@ -139,7 +140,7 @@ impl<'c> Walk<'c> {
                     UpdateError::MalformedAttributeList,
                     "goes beyond the attributes' length",
                 );
-                return self.fault(list.get(1).copied(), &[], fault, Disposition::TreatAsWithdraw);
+                return self.fault(list.get(1).copied(), &[], &fault, Disposition::TreatAsWithdraw);
             };
             self.attribute(&attribute)?;
             list = rest;
@@ -164,7 +165,7 @@ impl<'c> Walk<'c> {
         self.flags(row, attribute)?;
         match (row.decode)(attribute.value, self.ctx, &mut self.draft) {
             Ok(()) => Ok(()),
-            Err(fault) => self.fault(code, attribute.octets, fault, row.on_error),
+            Err(fault) => self.fault(code, attribute.octets, &fault, row.on_error),
         }
     }
 
@@ -179,7 +180,7 @@ impl<'c> Walk<'c> {
         self.fault(
             Some(row.code),
             attribute.octets,
-            fault,
+            &fault,
             Disposition::TreatAsWithdraw,
         )
     }
@@ -191,7 +192,7 @@ impl<'c> Walk<'c> {
             _ => Disposition::DiscardAttribute,
         };
         let fault = Fault::new(UpdateError::MalformedAttributeList, "stands twice");
-        self.fault(Some(code), &[], fault, disposition)
+        self.fault(Some(code), &[], &fault, disposition)
     }
 
     /// RFC 4271 §5, §6.3.
@@ -201,7 +202,7 @@ impl<'c> Walk<'c> {
             return self.fault(
                 Some(attribute.code),
                 attribute.octets,
-                fault,
+                &fault,
                 Disposition::ResetSession,
             );
         }
@@ -240,7 +241,7 @@ impl<'c> Walk<'c> {
         &mut self,
         code: Option<u8>,
         octets: &[u8],
-        fault: Fault,
+        fault: &Fault,
         disposition: Disposition,
     ) -> Result<(), DecodeError> {
         let disposition = fault.disposition.unwrap_or(disposition);
