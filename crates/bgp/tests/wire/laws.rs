@@ -76,7 +76,7 @@ prop_compose! {
         unknown in unknown(),
     ) -> PathAttributes {
         PathAttributes {
-            origin, as_path: as_path.clone(), next_hop: Some(next_hop), med, local_pref, atomic_aggregate,
+            origin, as_path, next_hop: Some(next_hop), med, local_pref, atomic_aggregate,
             aggregator: aggregator.map(|(asn, id)| Aggregator { asn, id: RouterId(id) }),
             communities: communities.into_iter().map(Community).collect(),
             unknown,

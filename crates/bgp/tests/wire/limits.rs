@@ -1,9 +1,12 @@
 //! The edges of a message: 4,096 octets, 65,535 octets, one more and one less.
 
 use bytes::BytesMut;
-use flatroute_bgp::types::{AsPath, Asn, Family, NextHop, PathAttributes, Prefix, UnknownAttribute};
+use flatroute_bgp::types::{
+    AsPath, Asn, Community, Family, NextHop, PathAttributes, Prefix, UnknownAttribute,
+};
 use flatroute_bgp::wire::{
-    Context, EncodeError, Message, encode_end_of_rib, encode_keepalive, encode_reach, encode_unreach, split,
+    Context, EncodeError, Message, display_attributes, encode_end_of_rib, encode_keepalive, encode_reach,
+    encode_unreach, split,
 };
 
 use super::bytes::{extended, external, hex, read};
@@ -155,5 +158,53 @@ fn a_full_segment_and_a_prepend() {
     encode_reach(&[Prefix::v4(0, 8).unwrap()], &attributes, &external(), &mut out).unwrap();
     assert!(
         matches!(read(&out, &external()), Ok(Message::Update(u)) if u.attributes.as_path == attributes.as_path)
+    );
+}
+
+/// Every beginning of a message waits for the rest; under a length that calls it whole, it is answered, and
+/// never with prefixes that were not there.
+#[test]
+fn every_truncation_is_answered() {
+    let mut full = attributes(v4());
+    full.med = Some(1);
+    full.atomic_aggregate = true;
+    full.communities = vec![Community(1), Community(2)];
+    full.unknown = filling(400).unknown;
+    let p4: Vec<Prefix> = (0..5_u8)
+        .map(|i| Prefix::v4(0x0a00_0000, 8 * i.min(4)).unwrap())
+        .collect();
+    let p6: Vec<Prefix> = (0..5_u8)
+        .map(|i| Prefix::v6(0xfd00 << 112, 16 * i).unwrap())
+        .collect();
+    let full6 = PathAttributes {
+        next_hop: Some(v6()),
+        ..full.clone()
+    };
+    for (prefixes, attributes) in [(p4, full), (p6, full6)] {
+        let mut out = BytesMut::new();
+        encode_reach(&prefixes, &attributes, &external(), &mut out).unwrap();
+        for cut in 0..out.len() {
+            assert_eq!(split(&out[..cut], 4096), Ok(None), "{cut}");
+        }
+        for cut in 19..out.len() {
+            let mut octets = out[..cut].to_vec();
+            octets[16..18].copy_from_slice(&u16::try_from(cut).unwrap().to_be_bytes());
+            if let Ok(Message::Update(update)) = read(&octets, &external()) {
+                let announced: Vec<Prefix> = update.announced.into_iter().flat_map(|a| a.prefixes).collect();
+                assert_eq!(announced, prefixes[..announced.len()], "{cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn attributes_are_shown_in_words() {
+    let mut shown = filling(400);
+    shown.communities = vec![Community::NO_EXPORT, Community(65001 << 16 | 7)];
+    shown.atomic_aggregate = true;
+    assert_eq!(
+        display_attributes(&shown).to_string(),
+        "ORIGIN IGP; AS_PATH 65001; NEXT_HOP 192.0.2.2; ATOMIC_AGGREGATE; COMMUNITIES 65535:65281 65001:7; \
+         attribute 99 (349 octets)"
     );
 }
