@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
 
 use crate::{Error, Mac, Result, Socket};
@@ -78,6 +78,8 @@ pub struct Link {
     pub up: bool,
     /// Up and with carrier (IFF_LOWER_UP).
     pub carrier: bool,
+    /// Operational state UP (RFC 2863): the kernel has activated the queues, packets pass.
+    pub operational: bool,
     /// Kind, such as `veth`, `dummy` or `bridge`; `None` for hardware and loopback.
     pub kind: Option<String>,
 }
@@ -118,6 +120,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::OperState(state) => link.operational = state == State::Up,
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),

@@ -33,6 +33,29 @@ pub fn within<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -
     })
 }
 
+/// Makes a network namespace, which lives as long as the returned file (or a link, socket or thread in it).
+///
+/// # Errors
+/// EPERM without the right to (root, or inside a user namespace of one's own).
+pub fn fresh() -> io::Result<File> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("netns".into())
+            .spawn_scoped(scope, || {
+                #[expect(
+                    deprecated,
+                    reason = "what is unsafe is sharing files; a network namespace concerns no memory"
+                )]
+                rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET)?;
+                current()
+            })?;
+        match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// The namespace of the calling thread.
 ///
 /// # Errors
