@@ -1,0 +1,366 @@
+//! The network configuration on standard input.
+//!
+//! A configuration is read in two steps. What DEL needs (name, version, state directory, prefix) is checked always;
+//! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
+//! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
+//! specification wants it, except those which ask for something that would silently not happen (`ipam.type`,
+//! `runtimeConfig.portMappings`, `runtimeConfig.bandwidth`): ADD refuses them with code 2.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::error::{CniError, Code, Result};
+use crate::invocation::{Attachment, is_name};
+use crate::ipam::Pool;
+use crate::version::SpecVersion;
+
+const DEFAULT_STATE_DIR: &str = "/run/flatroute/cni";
+const DEFAULT_PREFIX: &str = "fr";
+const DEFAULT_COOLDOWN: Duration = Duration::from_secs(30);
+/// With more, too few characters would be left for the hash in a host interface's name.
+const PREFIX_MAX: usize = 5;
+/// The smallest MTU of IPv6 (RFC 8200 §5).
+const IPV6_MINIMUM_MTU: u32 = 1280;
+const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Raw {
+    cni_version: String,
+    name: String,
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Vec<String>,
+    reserved: Vec<String>,
+    cooldown: Option<String>,
+    state_dir: Option<PathBuf>,
+    host_interface_prefix: Option<String>,
+    mtu: u32,
+    ipam: Map<String, Value>,
+    dns: Option<Value>,
+    runtime_config: RawRuntime,
+    prev_result: Option<Value>,
+    #[serde(rename = "cni.dev/valid-attachments")]
+    valid_attachments: Option<Vec<RawAttachment>>,
+    #[serde(rename = "cni.dev/attachments")]
+    legacy_attachments: Option<Vec<RawAttachment>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawRuntime {
+    mac: Option<String>,
+    ips: Vec<String>,
+    dns: Option<Value>,
+    port_mappings: Vec<Value>,
+    bandwidth: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawAttachment {
+    #[serde(rename = "containerID")]
+    container_id: String,
+    ifname: String,
+}
+
+/// What every verb needs, and the rest unread.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// `cniVersion`
+    pub(crate) version: SpecVersion,
+    /// `name`
+    pub(crate) network: String,
+    /// `stateDir`
+    pub(crate) state_dir: PathBuf,
+    /// `hostInterfacePrefix`
+    pub(crate) prefix: String,
+    raw: Raw,
+}
+
+/// What ADD and STATUS need in addition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddressPlan {
+    /// One pool a family, in the order of `podCIDRs`.
+    pub(crate) pools: Vec<Pool>,
+    /// How long a freed address rests.
+    pub(crate) cooldown: Duration,
+}
+
+fn invalid(field: &str, problem: impl std::fmt::Display) -> CniError {
+    CniError::new(
+        Code::InvalidConfig,
+        format!("network configuration: {field}: {problem}"),
+    )
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// Code 6 when it is no JSON object, 7 for an invalid field, 1 for an unsupported version.
+    pub(crate) fn read(input: &[u8]) -> Result<Self> {
+        let decode =
+            |problem: String| CniError::new(Code::Decode, format!("network configuration: {problem}"));
+        let value: Value = serde_json::from_slice(input)
+            .map_err(|error| decode(format!("standard input is no JSON: {error}")))?;
+        if !value.is_object() {
+            return Err(decode("standard input is JSON, but no object".into()));
+        }
+        let raw: Raw =
+            serde_json::from_value(value).map_err(|error| invalid("a field has a wrong type", error))?;
+        if !is_name(&raw.name) {
+            let problem = format!(
+                "{:?} is no network name: a letter or digit, then letters, digits, '_', '.', '-'",
+                raw.name
+            );
+            return Err(invalid("name", problem));
+        }
+        let declared = if raw.cni_version.is_empty() {
+            "0.1.0"
+        } else {
+            &raw.cni_version
+        };
+        let version = SpecVersion::parse(declared)?;
+        let prefix = raw
+            .host_interface_prefix
+            .clone()
+            .unwrap_or_else(|| DEFAULT_PREFIX.into());
+        if !is_name(&prefix) || prefix.len() > PREFIX_MAX {
+            return Err(invalid(
+                "hostInterfacePrefix",
+                format!("{prefix:?} is not 1 to {PREFIX_MAX} letters and digits"),
+            ));
+        }
+        let state_dir = raw.state_dir.clone().unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+        if !state_dir.is_absolute() {
+            return Err(invalid(
+                "stateDir",
+                format!("{} is no absolute path", state_dir.display()),
+            ));
+        }
+        Ok(Self {
+            version,
+            network: raw.name.clone(),
+            state_dir,
+            prefix,
+            raw,
+        })
+    }
+
+    /// Refuses what an ADD could not honour.
+    ///
+    /// # Errors
+    /// Code 2 with key and value.
+    pub(crate) fn check_supported(&self) -> Result<()> {
+        let unsupported = |key: &str, value: &dyn std::fmt::Display, remedy: &str| {
+            Err(CniError::new(
+                Code::UnsupportedField,
+                format!("{key} = {value} is not supported"),
+            )
+            .because(remedy))
+        };
+        let runtime = &self.raw.runtime_config;
+        if let Some(kind) = self.raw.ipam.get("type") {
+            return unsupported("ipam.type", kind, "addresses come from podCIDRs; remove ipam");
+        }
+        if !runtime.port_mappings.is_empty() {
+            let value = Value::from(runtime.port_mappings.clone());
+            return unsupported(
+                "runtimeConfig.portMappings",
+                &value,
+                "chain the portmap plugin, and do not declare the capability here",
+            );
+        }
+        if !runtime.bandwidth.is_empty() {
+            let value = Value::from(runtime.bandwidth.clone());
+            return unsupported(
+                "runtimeConfig.bandwidth",
+                &value,
+                "chain the bandwidth plugin, and do not declare the capability here",
+            );
+        }
+        Ok(())
+    }
+
+    /// `podCIDRs`, `reserved`, `cooldown` and `runtimeConfig.ips`.
+    ///
+    /// # Errors
+    /// Code 7, naming the field and the value.
+    pub(crate) fn address_plan(&self) -> Result<AddressPlan> {
+        let reserved = self
+            .raw
+            .reserved
+            .iter()
+            .map(|text| network("reserved", text))
+            .collect::<Result<Vec<_>>>()?;
+        let mut pools: Vec<Pool> = Vec::new();
+        for text in &self.raw.pod_cidrs {
+            let cidr = network("podCIDRs", text)?;
+            if pools.iter().any(|pool| pool.cidr.is_ipv4() == cidr.is_ipv4()) {
+                return Err(invalid(
+                    "podCIDRs",
+                    format!("{text}: at most one IPv4 and one IPv6 network"),
+                ));
+            }
+            pools.push(Pool::new(cidr, &reserved));
+        }
+        if pools.is_empty() {
+            return Err(invalid(
+                "podCIDRs",
+                "empty: name one IPv4 network, one IPv6 network, or one of each",
+            ));
+        }
+        let ipv6 = pools.iter().any(|pool| pool.cidr.is_ipv6());
+        if ipv6 && self.raw.mtu != 0 && self.raw.mtu < IPV6_MINIMUM_MTU {
+            return Err(invalid(
+                "mtu",
+                format!("{} is below 1280, the minimum of IPv6", self.raw.mtu),
+            ));
+        }
+        for wanted in &self.raw.runtime_config.ips {
+            let wanted = network("runtimeConfig.ips", wanted)?.ip();
+            let Some(pool) = pools.iter_mut().find(|pool| pool.usable(wanted)) else {
+                return Err(invalid(
+                    "runtimeConfig.ips",
+                    format!("{wanted} is in none of podCIDRs, or reserved"),
+                ));
+            };
+            pool.wanted = Some(wanted);
+        }
+        let cooldown = match &self.raw.cooldown {
+            Some(text) => duration(text).ok_or_else(|| {
+                invalid(
+                    "cooldown",
+                    format!("{text:?} is no duration such as 30s, 500ms, 2m"),
+                )
+            })?,
+            None => DEFAULT_COOLDOWN,
+        };
+        Ok(AddressPlan { pools, cooldown })
+    }
+
+    /// `mtu`; `None` leaves it to the kernel.
+    ///
+    /// # Errors
+    /// Code 7.
+    pub(crate) fn mtu(&self) -> Result<Option<u32>> {
+        match self.raw.mtu {
+            0 => Ok(None),
+            mtu if MTU_RANGE.contains(&mtu) => Ok(Some(mtu)),
+            mtu => Err(invalid(
+                "mtu",
+                format!("{mtu} is neither 0 nor between 68 and 65535"),
+            )),
+        }
+    }
+
+    /// `runtimeConfig.mac`
+    ///
+    /// # Errors
+    /// Code 7.
+    pub(crate) fn mac(&self) -> Result<Option<flatroute_netlink::Mac>> {
+        let Some(text) = self
+            .raw
+            .runtime_config
+            .mac
+            .as_deref()
+            .filter(|text| !text.is_empty())
+        else {
+            return Ok(None);
+        };
+        let bytes: Option<Vec<u8>> = text
+            .split([':', '-'])
+            .map(|byte| u8::from_str_radix(byte, 16).ok())
+            .collect();
+        match bytes.and_then(|bytes| flatroute_netlink::Mac::try_from(bytes).ok()) {
+            Some(mac) if mac.first().is_some_and(|first| first & 1 == 0) => Ok(Some(mac)),
+            _ => Err(invalid(
+                "runtimeConfig.mac",
+                format!("{text:?} is no unicast Ethernet address"),
+            )),
+        }
+    }
+
+    /// What the result says about DNS: the runtime's wish, or the configuration's `dns`.
+    pub(crate) fn dns(&self) -> Value {
+        let runtime = self.raw.runtime_config.dns.as_ref().map(|dns| {
+            let mut result = Map::new();
+            // The capability's keys differ from the result's in names only.
+            for (theirs, ours) in [
+                ("servers", "nameservers"),
+                ("searches", "search"),
+                ("options", "options"),
+            ] {
+                if let Some(list) = dns
+                    .get(theirs)
+                    .filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
+                {
+                    result.insert(ours.into(), list.clone());
+                }
+            }
+            Value::Object(result)
+        });
+        runtime
+            .or_else(|| self.raw.dns.clone())
+            .unwrap_or_else(|| Value::Object(Map::new()))
+    }
+
+    /// `prevResult`
+    pub(crate) fn prev_result(&self) -> Option<&Value> {
+        self.raw.prev_result.as_ref().filter(|value| !value.is_null())
+    }
+
+    /// `cni.dev/valid-attachments`, or its older name.
+    ///
+    /// # Errors
+    /// Code 7 when both are missing: an absent list must not look like an empty one.
+    pub(crate) fn valid_attachments(&self) -> Result<Vec<Attachment>> {
+        let list = self
+            .raw
+            .valid_attachments
+            .as_ref()
+            .or(self.raw.legacy_attachments.as_ref());
+        let list =
+            list.ok_or_else(|| invalid("cni.dev/valid-attachments", "missing; nothing was removed"))?;
+        Ok(list
+            .iter()
+            .map(|each| Attachment {
+                container_id: each.container_id.clone(),
+                interface: each.ifname.clone(),
+            })
+            .collect())
+    }
+}
+
+fn network(field: &str, text: &str) -> Result<IpNetwork> {
+    text.parse::<IpNetwork>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNetwork::from))
+        .map_err(|_| {
+            invalid(
+                field,
+                format!("{text:?} is no network such as 10.244.1.0/24 or fd00:244:1::/64"),
+            )
+        })
+}
+
+/// A number and a unit: `500ms`, `30s`, `2m`, `1h`.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|each: char| !each.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! Who an attachment is, and the names that follow from it.
+//!
+//! An attachment is (network, container id, interface name). The pod's name does not occur: when a sandbox is made
+//! anew, the old and the new one of the same pod exist beside each other, and nothing of one may meet the other.
+//! The host interface's name, the MACs and the indexes are all computed from a hash of the identity, so that DEL finds
+//! what ADD made without any record, and no look-up is needed while a pod is wired.
+//!
+//! The link's alias says the identity and the addresses in plain text. It makes a node's links readable, and the
+//! state directory can be rebuilt from it.
+
+use std::net::IpAddr;
+
+use flatroute_netlink::Mac;
+
+use crate::invocation::Attachment;
+
+/// Link group of all host interfaces of pods; one nf_tables rule can speak of them all.
+pub(crate) const LINK_GROUP: u32 = 79;
+/// First word of every alias.
+const ALIAS_MARK: &str = "flatroute";
+/// The longest alias of Linux in bytes (IFALIASZ without the final zero).
+const ALIAS_MAX: usize = 255;
+const INTERFACE_NAME_MAX: usize = 15;
+/// The host's side of every pod link: locally administered, the same everywhere.
+pub(crate) const HOST_MAC: Mac = [0xee, 0xee, 0xee, 0xee, 0xee, 0xee];
+
+/// An attachment of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The network's name.
+    pub(crate) network: String,
+    /// Container and interface.
+    pub(crate) attachment: Attachment,
+}
+
+/// What an alias says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Alias {
+    /// Whose link it is.
+    pub(crate) identity: Identity,
+    /// The container's addresses; empty when they did not fit.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+impl Identity {
+    fn hash(&self, purpose: u8) -> u64 {
+        let mut hash = Fnv::default();
+        hash.write(&[purpose]);
+        for part in [
+            &self.network,
+            &self.attachment.container_id,
+            &self.attachment.interface,
+        ] {
+            hash.write(part.as_bytes());
+            hash.write(&[0]);
+        }
+        hash.finish()
+    }
+
+    /// Name of the host interface: the prefix and as many characters of the hash as fit.
+    pub(crate) fn host_interface(&self, prefix: &str) -> String {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let mut hash = self.hash(0);
+        let mut name = prefix.to_owned();
+        // 13 characters of five bits hold all of the hash.
+        while name.len() < INTERFACE_NAME_MAX.min(prefix.len().saturating_add(13)) {
+            let digit = usize::try_from(hash & 31).unwrap_or(0);
+            name.push(ALPHABET.get(digit).copied().map_or('a', char::from));
+            hash >>= 5;
+        }
+        name
+    }
+
+    /// The container's MAC: unicast, locally administered.
+    pub(crate) fn pod_mac(&self) -> Mac {
+        let [a, b, c, d, e, f, ..] = self.hash(1).to_be_bytes();
+        [(a & 0xfc) | 0x02, b, c, d, e, f]
+    }
+
+    /// Indexes for the host's and the container's end, never equal. A taken one gives EBUSY; `attempt` then gives others.
+    pub(crate) fn indexes(&self, attempt: u8) -> (u32, u32) {
+        // Far above what the kernel counts up to by itself, below 2^30, host even and container odd.
+        let index = |purpose: u8| {
+            let hash = self.hash(purpose.wrapping_add(attempt.wrapping_mul(2)));
+            let low = u32::try_from(hash & 0x1fff_fffe).unwrap_or(0);
+            low | 0x2000_0000
+        };
+        (index(2), index(3) | 1)
+    }
+
+    /// The alias of the host interface.
+    pub(crate) fn alias(&self, addresses: &[IpAddr]) -> String {
+        let Attachment {
+            container_id,
+            interface,
+        } = &self.attachment;
+        let short = format!("{ALIAS_MARK} {} {container_id} {interface}", self.network);
+        let long = addresses
+            .iter()
+            .fold(short.clone(), |text, address| format!("{text} {address}"));
+        let mut alias = if long.len() > ALIAS_MAX { short } else { long };
+        alias.truncate(alias.floor_char_boundary(ALIAS_MAX));
+        alias
+    }
+
+    /// Whether a link with this alias may be taken for this attachment's. A link without alias was left by an ADD that
+    /// was killed early; its name alone says whose it is.
+    pub(crate) fn owns(&self, alias: Option<&str>) -> bool {
+        let Some(alias) = alias.filter(|alias| !alias.is_empty()) else {
+            return true;
+        };
+        let short = self.alias(&[]);
+        alias == short || alias.starts_with(&format!("{short} "))
+    }
+}
+
+impl Alias {
+    /// Reads an alias; `None` for those that are not ours.
+    pub(crate) fn parse(alias: &str) -> Option<Self> {
+        let mut words = alias.split(' ');
+        if words.next()? != ALIAS_MARK {
+            return None;
+        }
+        let network = words.next()?.to_owned();
+        let attachment = Attachment {
+            container_id: words.next()?.to_owned(),
+            interface: words.next()?.to_owned(),
+        };
+        let addresses = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self {
+            identity: Identity { network, attachment },
+            addresses,
+        })
+    }
+}
+
+/// FNV-1a, 64 bits, with a final mix: the same on every machine and in every release, which std's hashers do not promise.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(self) -> u64 {
+        let mut hash = self.0;
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        hash ^ (hash >> 33)
+    }
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! The addresses of one network that pods may get.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+/// One of `podCIDRs` with what must not be given out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pool {
+    /// The network.
+    pub(crate) cidr: IpNetwork,
+    /// A certain address that the runtime asked for.
+    pub(crate) wanted: Option<IpAddr>,
+    reserved: Vec<IpNetwork>,
+    first: u128,
+    last: u128,
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+impl Pool {
+    /// The pool of `cidr`. Left out are the network and the broadcast address of IPv4 and the subnet-router anycast
+    /// address of IPv6 (RFC 4291 §2.6.1), except in networks of one or two addresses, and all of `reserved`.
+    pub(crate) fn new(cidr: IpNetwork, reserved: &[IpNetwork]) -> Self {
+        let bits: u8 = if cidr.is_ipv4() { 32 } else { 128 };
+        let first = number(cidr.network());
+        let host_bits = u32::from(bits.saturating_sub(cidr.prefix()));
+        let size_less_one = 1_u128
+            .checked_shl(host_bits)
+            .map_or(u128::MAX, |size| size.wrapping_sub(1));
+        let last = first.saturating_add(size_less_one);
+        let small = host_bits <= 1;
+        let reserved: Vec<_> = reserved
+            .iter()
+            .copied()
+            .filter(|network| network.is_ipv4() == cidr.is_ipv4())
+            .collect();
+        Self {
+            cidr,
+            wanted: None,
+            reserved,
+            first: if small { first } else { first.saturating_add(1) },
+            last: if small || cidr.is_ipv6() {
+                last
+            } else {
+                last.saturating_sub(1)
+            },
+        }
+    }
+
+    fn address(&self, number: u128) -> Option<IpAddr> {
+        if self.cidr.is_ipv4() {
+            u32::try_from(number).ok().map(|number| IpAddr::V4(number.into()))
+        } else {
+            Some(IpAddr::V6(number.into()))
+        }
+    }
+
+    /// Whether a pod may have `address` at all.
+    pub(crate) fn usable(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.cidr.is_ipv4()
+            && (self.first..=self.last).contains(&number(address))
+            && !self.reserved.iter().any(|network| network.contains(address))
+    }
+
+    /// The lowest usable address that is in neither set.
+    pub(crate) fn lowest_outside(&self, used: &BTreeSet<IpAddr>, freed: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        let mut candidate = self.first;
+        while candidate <= self.last {
+            let address = self.address(candidate)?;
+            let skip = self
+                .reserved
+                .iter()
+                .filter(|network| network.contains(address))
+                .map(|network| {
+                    // To the end of the reserved network in one step: it may be huge.
+                    let prefix_bits = if network.is_ipv4() { 32_u8 } else { 128 };
+                    let host_bits = u32::from(prefix_bits.saturating_sub(network.prefix()));
+                    let size_less_one = 1_u128
+                        .checked_shl(host_bits)
+                        .map_or(u128::MAX, |size| size.wrapping_sub(1));
+                    number(network.network()).saturating_add(size_less_one)
+                });
+            let end = match skip.max() {
+                Some(end) => end,
+                None if used.contains(&address) || freed.contains(&address) => candidate,
+                None => return Some(address),
+            };
+            candidate = end.checked_add(1)?;
+        }
+        None
+    }
+}

@@ -1,0 +1,503 @@
+//! The state directory of one network. See the essay in [`super`].
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+
+use super::Pool;
+use crate::error::{CniError, Code, Result, io_error};
+use crate::invocation::Attachment;
+
+/// How long to wait for a lock before the runtime is told to try again.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_micros(500);
+/// Freed addresses that are remembered a family. Beyond that, those that have rested are forgotten, oldest first: in
+/// an IPv6 network the list would otherwise grow for ever.
+const FREED_MAX: usize = 512;
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The state directory of one network.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    dir: PathBuf,
+}
+
+/// An address in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// Who has it.
+    pub(crate) attachment: Attachment,
+}
+
+/// What a released address has to do before it is given out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// A pod used it: the whole cool-down.
+    Cooldown,
+    /// Nobody used it: none.
+    None,
+}
+
+/// The lock file of one attachment, held.
+#[derive(Debug)]
+pub(crate) struct AttachmentLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// The locked directory: what is in use and what was freed, oldest first.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    dir: PathBuf,
+    boot_id: String,
+    used: BTreeSet<IpAddr>,
+    freed: Vec<(Duration, IpAddr)>,
+    _lock: File,
+}
+
+impl Store {
+    /// The store of `network` under `state_dir`. Touches nothing.
+    pub(crate) fn new(state_dir: &Path, network: &str) -> Self {
+        Self {
+            dir: state_dir.join(network),
+        }
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Begins an attachment: makes its lock file and holds it.
+    ///
+    /// # Errors
+    /// Code 100 when the attachment exists already, in whatever state.
+    pub(crate) fn begin(&self, name: &str) -> Result<AttachmentLock> {
+        let path = self.dir.join("locks").join(name);
+        let open = || File::options().write(true).create_new(true).open(&path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_directories()?;
+                open()
+            }
+            result => result,
+        };
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => CniError::new(
+                Code::Exists,
+                "this container has an attachment with this interface already",
+            )
+            .because(format!("found {}; DEL it first", path.display())),
+            _ => io_error(format!("create {}", path.display()))(error),
+        })?;
+        flock(&file, &path)?;
+        Ok(AttachmentLock { file, path })
+    }
+
+    /// Takes an attachment's lock if there is such an attachment, waiting for whoever works on it.
+    ///
+    /// # Errors
+    /// Code 11 when that takes too long.
+    pub(crate) fn resume(&self, name: &str) -> Result<Option<AttachmentLock>> {
+        let path = self.dir.join("locks").join(name);
+        match File::options().write(true).open(&path) {
+            Ok(file) => {
+                flock(&file, &path)?;
+                Ok(Some(AttachmentLock { file, path }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(format!("open {}", path.display()))(error)),
+        }
+    }
+
+    /// The names of all attachments' lock files.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn attachments(&self) -> Result<Vec<String>> {
+        names(&self.dir.join("locks"))
+    }
+
+    fn make_directories(&self) -> Result<()> {
+        for name in ["locks", "freed"] {
+            let path = self.dir.join(name);
+            std::fs::create_dir_all(&path).map_err(io_error(format!(
+                "create {} (stateDir has to be writable)",
+                path.display()
+            )))?;
+        }
+        Ok(())
+    }
+
+    /// Locks the directory to change it, after forgetting what another boot left. `survivors` reads the links.
+    ///
+    /// # Errors
+    /// Code 5, or 11 when the lock is not to be had.
+    pub(crate) fn lock(&self, survivors: impl FnOnce() -> Result<Vec<Record>>) -> Result<Locked> {
+        self.make_directories()?;
+        let mut locked = self.lock_as_is()?.ok_or_else(|| {
+            CniError::new(
+                Code::TryAgainLater,
+                format!("{} vanished meanwhile", self.dir.display()),
+            )
+        })?;
+        if !locked.of_this_boot() {
+            locked.start_anew(survivors()?)?;
+        }
+        Ok(locked)
+    }
+
+    /// Locks the directory as it is; `None` when there is none.
+    ///
+    /// # Errors
+    /// Code 5, or 11 when the lock is not to be had.
+    pub(crate) fn lock_as_is(&self) -> Result<Option<Locked>> {
+        let path = self.dir.join("lock");
+        let file = match File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error(format!("open {}", path.display()))(error)),
+        };
+        flock(&file, &path)?;
+        let boot_id = std::fs::read_to_string(BOOT_ID).map_err(io_error(format!("read {BOOT_ID}")))?;
+        let mut locked = Locked {
+            dir: self.dir.clone(),
+            boot_id: boot_id.trim().to_owned(),
+            used: BTreeSet::new(),
+            freed: Vec::new(),
+            _lock: file,
+        };
+        locked.list()?;
+        Ok(Some(locked))
+    }
+
+    /// The addresses in use, without lock or change.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn used(&self) -> Result<BTreeSet<IpAddr>> {
+        Ok(names(&self.dir)?
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect())
+    }
+}
+
+impl AttachmentLock {
+    /// Ends the attachment: its lock file goes.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn end(self) -> Result<()> {
+        remove(&self.path)?;
+        drop(self.file);
+        Ok(())
+    }
+}
+
+impl Locked {
+    fn of_this_boot(&self) -> bool {
+        std::fs::read_to_string(self.dir.join("lock")).is_ok_and(|text| text.trim() == self.boot_id)
+    }
+
+    /// Forgets what is not of this boot, puts `survivors` in, and says in `lock` that this was done.
+    fn start_anew(&mut self, survivors: Vec<Record>) -> Result<()> {
+        for address in std::mem::take(&mut self.used) {
+            let current = self
+                .read(address)
+                .is_some_and(|(boot_id, _)| boot_id == self.boot_id);
+            if current {
+                self.used.insert(address);
+            } else {
+                remove(&self.path(address))?;
+            }
+        }
+        for name in names(&self.dir.join("freed"))? {
+            remove(&self.dir.join("freed").join(name))?;
+        }
+        self.freed.clear();
+        for survivor in survivors {
+            if self.create(survivor.address, &survivor.attachment)? {
+                self.used.insert(survivor.address);
+            }
+        }
+        let path = self.dir.join("lock");
+        let mut file = File::options()
+            .write(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(io_error(path.display()))?;
+        file.write_all(self.boot_id.as_bytes())
+            .map_err(io_error(path.display()))
+    }
+
+    fn list(&mut self) -> Result<()> {
+        self.used = names(&self.dir)?
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        for name in names(&self.dir.join("freed"))? {
+            let parsed = name.split_once('-').and_then(|(time, address)| {
+                Some((
+                    Duration::from_millis(time.parse().ok()?),
+                    address.parse::<IpAddr>().ok()?,
+                ))
+            });
+            match parsed {
+                // A kill between linking a reused address and forgetting that it was free leaves both.
+                Some((_, address)) if self.used.contains(&address) => {
+                    remove(&self.dir.join("freed").join(name))?
+                }
+                Some(freed) => self.freed.push(freed),
+                None => {}
+            }
+        }
+        self.freed.sort_unstable();
+        Ok(())
+    }
+
+    fn path(&self, address: IpAddr) -> PathBuf {
+        self.dir.join(address.to_string())
+    }
+
+    fn freed_path(&self, since: Duration, address: IpAddr) -> PathBuf {
+        self.dir
+            .join("freed")
+            .join(format!("{:017}-{address}", since.as_millis()))
+    }
+
+    fn read(&self, address: IpAddr) -> Option<(String, Attachment)> {
+        let text = std::fs::read_to_string(self.path(address)).ok()?;
+        let mut lines = text.lines().map(str::to_owned);
+        let boot_id = lines.next()?;
+        Some((
+            boot_id,
+            Attachment {
+                container_id: lines.next()?,
+                interface: lines.next()?,
+            },
+        ))
+    }
+
+    /// Makes the file of an address, whole or not at all; false when there is one.
+    fn create(&self, address: IpAddr, attachment: &Attachment) -> Result<bool> {
+        let path = self.path(address);
+        let failed = |step: &str| format!("{step} {}", path.display());
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(
+            &self.dir,
+            flags,
+            Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH,
+        )
+        .map_err(|error| {
+            io_error(failed("make a file for"))(error)
+                .because("stateDir has to be on a file system with O_TMPFILE: tmpfs, ext4, xfs, btrfs")
+        })?;
+        let mut file = File::from(file);
+        let Attachment {
+            container_id,
+            interface,
+        } = attachment;
+        let text = format!("{}\n{container_id}\n{interface}\n", self.boot_id);
+        file.write_all(text.as_bytes())
+            .map_err(io_error(failed("write")))?;
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match rustix::fs::linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(io_error(failed("link"))(error)),
+        }
+    }
+
+    /// Takes a free address of `pool` for `attachment`.
+    ///
+    /// # Errors
+    /// Code 11 when none is to be had.
+    pub(crate) fn allocate(
+        &mut self,
+        pool: &Pool,
+        attachment: &Attachment,
+        cooldown: Duration,
+    ) -> Result<IpAddr> {
+        loop {
+            let (address, freed) = self.choose(pool, cooldown)?;
+            let created = self.create(address, attachment)?;
+            self.used.insert(address);
+            if let Some(since) = freed {
+                remove(&self.freed_path(since, address))?;
+                self.freed.retain(|entry| *entry != (since, address));
+            }
+            if created {
+                return Ok(address);
+            }
+        }
+    }
+
+    fn choose(&self, pool: &Pool, cooldown: Duration) -> Result<(IpAddr, Option<Duration>)> {
+        let freed_at = |wanted| {
+            self.freed
+                .iter()
+                .find(|(_, address)| *address == wanted)
+                .map(|(since, _)| *since)
+        };
+        if let Some(wanted) = pool.wanted {
+            if self.used.contains(&wanted) {
+                let msg = format!("address {wanted} (runtimeConfig.ips) is in use");
+                return Err(CniError::new(Code::TryAgainLater, msg));
+            }
+            return Ok((wanted, freed_at(wanted)));
+        }
+        let resting: BTreeSet<_> = self.freed.iter().map(|(_, address)| *address).collect();
+        if let Some(address) = pool.lowest_outside(&self.used, &resting) {
+            return Ok((address, None));
+        }
+        let now = since_boot();
+        let oldest = self.freed.iter().find(|(_, address)| pool.usable(*address));
+        match oldest {
+            Some((since, address)) if now.saturating_sub(*since) >= cooldown => Ok((*address, Some(*since))),
+            Some((since, _)) => {
+                let wait = cooldown.saturating_sub(now.saturating_sub(*since));
+                Err(exhausted(pool).because(format!(
+                    "the next one is free in {:.1} s (cooldown {} s)",
+                    wait.as_secs_f32(),
+                    cooldown.as_secs()
+                )))
+            }
+            None => {
+                Err(exhausted(pool).because("every address is held by a pod or reserved; widen the pod CIDR"))
+            }
+        }
+    }
+
+    /// Gives an address back.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn release(&mut self, address: IpAddr, rest: Rest) -> Result<()> {
+        let since = match rest {
+            Rest::Cooldown => since_boot(),
+            Rest::None => Duration::ZERO,
+        };
+        match std::fs::rename(self.path(address), self.freed_path(since, address)) {
+            Ok(()) => self.freed.push((since, address)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(format!("release {address}"))(error)),
+        }
+        self.used.remove(&address);
+        self.forget_oldest(address.is_ipv4())
+    }
+
+    fn forget_oldest(&mut self, ipv4: bool) -> Result<()> {
+        let count = self
+            .freed
+            .iter()
+            .filter(|(_, address)| address.is_ipv4() == ipv4)
+            .count();
+        if count <= FREED_MAX {
+            return Ok(());
+        }
+        let oldest = self
+            .freed
+            .iter()
+            .filter(|(_, address)| address.is_ipv4() == ipv4)
+            .min()
+            .copied();
+        if let Some((since, address)) = oldest {
+            remove(&self.freed_path(since, address))?;
+            self.freed.retain(|entry| *entry != (since, address));
+        }
+        Ok(())
+    }
+
+    /// All addresses in use with their owners. Files that say no owner are left out: somebody else put them there.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let record = |address: &IpAddr| {
+            self.read(*address).map(|(_, attachment)| Record {
+                address: *address,
+                attachment,
+            })
+        };
+        self.used.iter().filter_map(record).collect()
+    }
+
+    /// The addresses of one attachment.
+    pub(crate) fn held_by(&self, attachment: &Attachment) -> Vec<IpAddr> {
+        let ours = |record: &Record| record.attachment == *attachment;
+        self.records()
+            .into_iter()
+            .filter(ours)
+            .map(|record| record.address)
+            .collect()
+    }
+}
+
+fn exhausted(pool: &Pool) -> CniError {
+    CniError::new(
+        Code::TryAgainLater,
+        format!("no free address in {} (podCIDRs)", pool.cidr),
+    )
+}
+
+/// Time since boot, suspended time included.
+fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// Takes an exclusive lock, waiting at most [`LOCK_PATIENCE`].
+fn flock(file: &File, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let msg = format!("{} is locked by another process for too long", path.display());
+                return Err(CniError::new(Code::TryAgainLater, msg));
+            }
+            Err(error) => return Err(io_error(format!("lock {}", path.display()))(error)),
+        }
+    }
+}
+
+/// The names in a directory; none when it does not exist.
+fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error(format!("list {}", dir.display()))(error)),
+    };
+    entries
+        .map(|entry| {
+            Ok(entry
+                .map_err(io_error(format!("list {}", dir.display())))?
+                .file_name())
+        })
+        .filter_map(|name| name.map(|name| name.into_string().ok()).transpose())
+        .collect()
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,376 @@
+//! A pod's link: planned as a value, then made.
+//!
+//! One veth pair joins the host and the pod; there is no bridge. The pod has its addresses as /32 and /128 and sends
+//! everything to a gateway that is the same in every pod: 169.254.1.1, which no interface has, and fe80::1, which every
+//! host end has. Both ends know each other's Ethernet address for good (permanent neighbours), so no ARP and no
+//! neighbour discovery happens, proxy ARP is not needed, and the first packet after ADD arrives. The host has a /32 and
+//! a /128 route to the host end.
+//!
+//! The order of the steps matters in two places. The host end comes up before the pod's, so that the pod's end finds its
+//! carrier at once and the kernel gives it a usable link-local address in the same call. And the host end's carrier, which
+//! the kernel reports through a work queue, is waited for before routes are laid over it: until then its queue drops
+//! packets, and `ignore_routes_with_linkdown` would hide the routes. In the same way the end of ADD waits until the pod's
+//! IPv6 addresses have reached the local table.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use flatroute_netlink::{LinkChange, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
+
+use crate::error::{CniError, Code, Result, io_error};
+use crate::identity::{HOST_MAC, Identity, LINK_GROUP};
+use crate::sysctl::{self, Family};
+
+/// The pod's IPv4 gateway.
+pub(crate) const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
+/// The pod's IPv6 gateway.
+pub(crate) const GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+/// Protocol number of the host's routes to pods; not the agent's (79), which sweeps what it does not want.
+pub(crate) const ROUTE_PROTOCOL: u8 = 80;
+/// Protocol of the routes in the pod (RTPROT_STATIC).
+const POD_ROUTE_PROTOCOL: u8 = 4;
+const LOOPBACK_INDEX: u32 = 1;
+const TX_QUEUE_LEN: u32 = 1000;
+/// How often other interface indexes are tried when ours are taken.
+const INDEX_ATTEMPTS: u8 = 8;
+/// How long the kernel's work queues may take. Mostly it is well under a millisecond, but they need the lock that every
+/// change of a link on the machine needs, and a hundred ADDs at once keep that one busy.
+const KERNEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What ADD is going to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PodLink {
+    /// Name of the host end.
+    pub(crate) host_interface: String,
+    /// Name of the pod's end.
+    pub(crate) pod_interface: String,
+    /// The pod's MAC.
+    pub(crate) pod_mac: Mac,
+    /// MTU of both ends; the kernel's choice when `None`.
+    pub(crate) mtu: Option<u32>,
+    /// Alias of the host end.
+    pub(crate) alias: String,
+    /// The pod's addresses, in order.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Indexes to try, host's and pod's.
+    pub(crate) indexes: Vec<(u32, u32)>,
+}
+
+/// What ADD made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wired {
+    /// MTU of the pod's end.
+    pub(crate) mtu: u32,
+    /// The routes in the pod that this ADD made.
+    pub(crate) routes: Vec<Route>,
+}
+
+/// The gateway of an address's family.
+pub(crate) fn gateway(address: IpAddr) -> IpAddr {
+    if address.is_ipv4() { GATEWAY_V4 } else { GATEWAY_V6 }
+}
+
+/// The length of a host prefix.
+pub(crate) fn host_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The host's route to a pod's address.
+pub(crate) fn host_route(address: IpAddr, host_index: u32) -> Route {
+    Route {
+        destination: address,
+        prefix_len: host_prefix(address),
+        next_hop: NextHop::Link { index: host_index },
+        source: None,
+        protocol: ROUTE_PROTOCOL,
+    }
+}
+
+/// The pod's routes for one family.
+fn pod_routes(ipv4: bool, index: u32) -> Vec<Route> {
+    let via = if ipv4 { GATEWAY_V4 } else { GATEWAY_V6 };
+    let any = if ipv4 {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    let route = |destination, prefix_len, next_hop| Route {
+        destination,
+        prefix_len,
+        next_hop,
+        source: None,
+        protocol: POD_ROUTE_PROTOCOL,
+    };
+    let default = route(
+        any,
+        0,
+        NextHop::Gateway {
+            via,
+            index: Some(index),
+            onlink: true,
+        },
+    );
+    if ipv4 {
+        vec![route(via, 32, NextHop::Link { index }), default]
+    } else {
+        vec![default]
+    }
+}
+
+impl PodLink {
+    /// The plan for an attachment.
+    pub(crate) fn plan(
+        identity: &Identity,
+        prefix: &str,
+        addresses: Vec<IpAddr>,
+        mac: Option<Mac>,
+        mtu: Option<u32>,
+    ) -> Self {
+        Self {
+            host_interface: identity.host_interface(prefix),
+            pod_interface: identity.attachment.interface.clone(),
+            pod_mac: mac.unwrap_or_else(|| identity.pod_mac()),
+            mtu,
+            alias: identity.alias(&addresses),
+            addresses,
+            indexes: (0..INDEX_ATTEMPTS)
+                .map(|attempt| identity.indexes(attempt))
+                .collect(),
+        }
+    }
+
+    fn has_v6(&self) -> bool {
+        self.addresses.iter().any(IpAddr::is_ipv6)
+    }
+
+    /// Makes it all. What was made when a step fails is taken down again by the caller: the host end is enough.
+    ///
+    /// # Errors
+    /// The first step that failed.
+    pub(crate) fn apply(&self, host: &mut Socket, pod_netns: &File) -> Result<Wired> {
+        if self.has_v6() && !sysctl::ipv6_exists() {
+            return Err(CniError::new(
+                Code::InvalidConfig,
+                "podCIDRs has an IPv6 network, but the kernel has no IPv6",
+            )
+            .because("remove it from podCIDRs, or boot without ipv6.disable=1"));
+        }
+        let (host_index, pod_index) = self.create(host, pod_netns)?;
+        let mut pod = netns::within(pod_netns.as_fd(), || self.settle_pod())
+            .map_err(io_error("enter the pod's network namespace"))??;
+        self.settle_host()?;
+        host.change_link(
+            host_index,
+            &LinkChange {
+                up: Some(true),
+                alias: Some(&self.alias),
+                ..LinkChange::default()
+            },
+        )?;
+        let routes = self.wire_pod(&mut pod, pod_index)?;
+        self.wire_host(host, host_index)?;
+        self.await_addresses(&mut pod)?;
+        let link = pod.link_by_index(pod_index)?;
+        let mtu = link.map_or(0, |link| link.mtu);
+        Ok(Wired { mtu, routes })
+    }
+
+    fn create(&self, host: &mut Socket, pod_netns: &File) -> Result<(u32, u32)> {
+        let mut result = Err(CniError::new(Code::Io, "no interface index to try"));
+        for (host_index, pod_index) in &self.indexes {
+            let veth = Veth {
+                near: VethEnd {
+                    name: &self.host_interface,
+                    index: Some(*host_index),
+                    mac: Some(HOST_MAC),
+                    mtu: self.mtu,
+                    group: Some(LINK_GROUP),
+                    tx_queue_len: Some(TX_QUEUE_LEN),
+                    netns: None,
+                },
+                peer: VethEnd {
+                    name: &self.pod_interface,
+                    index: Some(*pod_index),
+                    mac: Some(self.pod_mac),
+                    mtu: self.mtu,
+                    group: None,
+                    tx_queue_len: Some(TX_QUEUE_LEN),
+                    netns: Some(pod_netns.as_fd()),
+                },
+            };
+            match host.add_veth(&veth) {
+                Ok(()) => return Ok((*host_index, *pod_index)),
+                Err(error) if error.is_busy() => result = Err(error.into()),
+                Err(error) if error.is_exists() => return Err(self.taken(host, &error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        result
+    }
+
+    /// Says which of the two names is taken.
+    fn taken(&self, host: &mut Socket, error: &flatroute_netlink::Error) -> CniError {
+        match host.link_by_name(&self.host_interface) {
+            Ok(Some(link)) => {
+                let alias = link.alias.unwrap_or_else(|| "none".into());
+                CniError::new(
+                    Code::Exists,
+                    format!("the host interface {} exists already", link.name),
+                )
+                .because(format!(
+                    "its alias: {alias}; DEL that attachment or remove the link"
+                ))
+            }
+            Ok(None) | Err(_) => {
+                let msg = format!(
+                    "the interface {} exists already in the pod (CNI_IFNAME)",
+                    self.pod_interface
+                );
+                CniError::new(Code::Exists, msg).because(error.to_string())
+            }
+        }
+    }
+
+    /// In the pod's namespace, before its end is up.
+    fn settle_pod(&self) -> Result<Socket> {
+        if self.has_v6() {
+            sysctl::set(Family::Ipv6, "lo", "disable_ipv6", "0")?;
+            sysctl::set(Family::Ipv6, &self.pod_interface, "disable_ipv6", "0")?;
+            sysctl::set(Family::Ipv6, &self.pod_interface, "accept_dad", "0")?;
+        }
+        Ok(Socket::open()?)
+    }
+
+    /// In the host's namespace, before the host end is up.
+    fn settle_host(&self) -> Result<()> {
+        let host = &self.host_interface;
+        sysctl::set(Family::Ipv4, host, "forwarding", "1")?;
+        sysctl::set(Family::Ipv4, host, "proxy_arp", "0")?;
+        // Loose: a pod with two interfaces may answer through the other one. Sources are checked by one nf_tables rule.
+        sysctl::set(Family::Ipv4, host, "rp_filter", "2")?;
+        if !sysctl::ipv6_exists() {
+            return Ok(());
+        }
+        // A pod must not configure the host by router advertisements, whatever its own families are.
+        sysctl::set(Family::Ipv6, host, "accept_ra", "0")?;
+        sysctl::set(Family::Ipv6, host, "addr_gen_mode", "1")?;
+        if self.has_v6() {
+            sysctl::set(Family::Ipv6, host, "disable_ipv6", "0")?;
+            sysctl::set(Family::Ipv6, host, "accept_dad", "0")?;
+            sysctl::set(Family::Ipv6, host, "forwarding", "1")?;
+        }
+        Ok(())
+    }
+
+    fn wire_pod(&self, pod: &mut Socket, index: u32) -> Result<Vec<Route>> {
+        pod.set_up(LOOPBACK_INDEX)?;
+        pod.set_up(index)?;
+        let mut made = Vec::new();
+        for address in &self.addresses {
+            pod.add_address(index, *address, host_prefix(*address))?;
+            pod.add_permanent_neighbour(index, gateway(*address), HOST_MAC)?;
+        }
+        for address in &self.addresses {
+            for route in pod_routes(address.is_ipv4(), index) {
+                match pod.add_route(&route) {
+                    Ok(()) => made.push(route),
+                    // A second interface of a pod leaves the first one's default route alone.
+                    Err(error) if error.is_exists() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    fn wire_host(&self, host: &mut Socket, index: u32) -> Result<()> {
+        self.await_carrier(host, index)?;
+        if self.has_v6() {
+            host.add_address(index, GATEWAY_V6, 64)?;
+        }
+        for address in &self.addresses {
+            host.add_permanent_neighbour(index, *address, self.pod_mac)?;
+            match host.add_route(&host_route(*address, index)) {
+                Err(error) if error.is_exists() => return Err(conflict(host, *address)),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asking for a link makes newer kernels finish its pending state first; older ones need to be asked again.
+    fn await_carrier(&self, host: &mut Socket, index: u32) -> Result<()> {
+        let ready = await_kernel(|| Ok(host.link_by_index(index)?.is_some_and(|link| link.operational)))?;
+        if ready {
+            return Ok(());
+        }
+        let msg = format!(
+            "the host interface {} does not get its carrier",
+            self.host_interface
+        );
+        Err(CniError::new(Code::TryAgainLater, msg).because("was the pod's end removed meanwhile?"))
+    }
+
+    /// The kernel makes an IPv6 address usable from a work queue, even one without duplicate address detection: only
+    /// then it has its route in the local table, and until then packets to it are dropped. Without that route the way to
+    /// the pod's own address is the default route, over a gateway.
+    fn await_addresses(&self, pod: &mut Socket) -> Result<()> {
+        for address in self.addresses.iter().filter(|address| address.is_ipv6()) {
+            let ready = await_kernel(|| {
+                let next_hop = pod.route_to(*address)?.map(|route| route.next_hop);
+                Ok(matches!(next_hop, Some(NextHop::Link { .. })))
+            })?;
+            if !ready {
+                let msg = format!("{address} on {} does not become usable", self.pod_interface);
+                return Err(CniError::new(Code::TryAgainLater, msg).because("was it removed meanwhile?"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks until the answer is yes, ever less often; false when that takes longer than [`KERNEL_PATIENCE`].
+fn await_kernel(mut ready: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let deadline = Instant::now() + KERNEL_PATIENCE;
+    let mut pause = Duration::from_micros(30);
+    while !ready()? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(4));
+    }
+    Ok(true)
+}
+
+/// Says who holds a route that we wanted to make.
+fn conflict(host: &mut Socket, address: IpAddr) -> CniError {
+    let holder = host
+        .route_to(address)
+        .ok()
+        .flatten()
+        .and_then(|route| match route.next_hop {
+            NextHop::Link { index }
+            | NextHop::Gateway {
+                index: Some(index), ..
+            } => host.link_by_index(index).ok()?,
+            NextHop::Gateway { index: None, .. } => None,
+        });
+    let holder = holder.map_or_else(
+        || "an unknown link".into(),
+        |link| {
+            format!(
+                "{} (alias {})",
+                link.name,
+                link.alias.unwrap_or_else(|| "none".into())
+            )
+        },
+    );
+    CniError::new(
+        Code::TryAgainLater,
+        format!("the host has a route to {address} already, over {holder}"),
+    )
+    .because("that address now rests for the cool-down; remove the stale route or link")
+}

@@ -1,0 +1,119 @@
+//! ADD: a lock file, addresses, a link, a result; on failure the same backwards.
+//!
+//! The lock file of the attachment comes first and goes last. As long as it exists there may be something to clean up,
+//! so a second ADD of the same attachment fails at once and DEL knows that it has work, whenever the first one died.
+
+use std::net::IpAddr;
+
+use flatroute_netlink::{Socket, netns};
+use serde_json::Value;
+
+use super::{delete_link, identity, store, survivors};
+use crate::config::{AddressPlan, Config};
+use crate::error::{CniError, Code, Result, io_error};
+use crate::identity::Identity;
+use crate::invocation::Invocation;
+use crate::ipam::{Rest, Store};
+use crate::pod::PodLink;
+use crate::result;
+
+/// Attaches the container.
+///
+/// # Errors
+/// Whatever failed first; nothing of this ADD is left then.
+pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
+    config.check_supported()?;
+    let plan = config.address_plan()?;
+    let (mac, mtu) = (config.mac()?, config.mtu()?);
+    let pod_netns = open_netns(call)?;
+    let identity = identity(config, &call.attachment);
+    let store = store(config);
+    let lock = store.begin(&identity.host_interface(&config.prefix))?;
+    let mut host = Socket::open()?;
+    let addresses = match allocate(&store, &mut host, &identity, &plan) {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            lock.end()?;
+            return Err(error);
+        }
+    };
+    let link = PodLink::plan(&identity, &config.prefix, addresses, mac, mtu);
+    match link.apply(&mut host, &pod_netns) {
+        Ok(wired) => Ok(result::of_add(config, &link, &wired, &call.netns)),
+        Err(error) => {
+            // The first error is the one to tell; what cannot be undone now DEL will find by the lock file.
+            if undo(&store, &mut host, &identity, &link, &error).is_ok() {
+                lock.end()?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Opens CNI_NETNS and makes sure that it is a network namespace and not our own.
+pub(crate) fn open_netns(call: &Invocation) -> Result<std::fs::File> {
+    let path = call.netns_path();
+    let file = netns::open(&path).map_err(|error| {
+        CniError::new(Code::Io, format!("open CNI_NETNS {}: {error}", path.display()))
+            .because("it has to be the path of an existing network namespace")
+    })?;
+    let own = netns::current().map_err(io_error("open the plugin's own network namespace"))?;
+    if netns::same(&file, &own).map_err(io_error("compare network namespaces"))? {
+        let msg = format!(
+            "CNI_NETNS {} is the plugin's own network namespace",
+            path.display()
+        );
+        return Err(CniError::new(Code::InvalidNetns, msg));
+    }
+    Ok(file)
+}
+
+/// One address a pool, or none at all.
+fn allocate(
+    store: &Store,
+    host: &mut Socket,
+    identity: &Identity,
+    plan: &AddressPlan,
+) -> Result<Vec<IpAddr>> {
+    let mut locked = store.lock(|| survivors(host, &identity.network))?;
+    let mut addresses = Vec::with_capacity(plan.pools.len());
+    for pool in &plan.pools {
+        match locked.allocate(pool, &identity.attachment, plan.cooldown) {
+            Ok(address) => addresses.push(address),
+            Err(error) => {
+                for address in addresses {
+                    locked.release(address, Rest::None)?;
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(addresses)
+}
+
+fn undo(
+    store: &Store,
+    host: &mut Socket,
+    identity: &Identity,
+    link: &PodLink,
+    error: &CniError,
+) -> Result<()> {
+    if let Some(found) = host.link_by_name(&link.host_interface)?
+        && error.code != Code::Exists
+        && identity.owns(found.alias.as_deref())
+    {
+        delete_link(host, found.index)?;
+    }
+    // After a conflict over a route the address must not be the next one given out.
+    let rest = if error.code == Code::TryAgainLater {
+        Rest::Cooldown
+    } else {
+        Rest::None
+    };
+    if let Some(mut locked) = store.lock_as_is()? {
+        for address in &link.addresses {
+            locked.release(*address, rest)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! DEL: whatever there is of the attachment goes; what is gone already is fine.
+//!
+//! Only facts of this host are used: the link of the computed name, the address files that carry the container's id. The
+//! pod's namespace is never entered, so it does not matter whether it is gone, or whether its path now leads to the
+//! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours.
+
+use flatroute_netlink::{Link, NextHop, Socket};
+
+use super::{delete_link, identity, store};
+use crate::config::Config;
+use crate::error::Result;
+use crate::identity::{Identity, LINK_GROUP};
+use crate::invocation::Invocation;
+use crate::ipam::{Locked, Rest};
+
+/// Detaches the container.
+///
+/// # Errors
+/// Only when something is there and cannot be removed.
+pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
+    let identity = identity(config, &call.attachment);
+    let store = store(config);
+    let name = identity.host_interface(&config.prefix);
+    let lock = store.resume(&name)?;
+    let mut host = Socket::open()?;
+    // The link first: while it exists, its route would be in the way of the address's next owner.
+    if let Some(link) = host.link_by_name(&name)?
+        && is_ours(&link, &identity)
+    {
+        delete_link(&mut host, link.index)?;
+    }
+    if let Some(mut locked) = store.lock_as_is()? {
+        release(&mut locked, &mut host, &identity)?;
+    }
+    lock.map_or(Ok(()), |lock| lock.end())
+}
+
+fn is_ours(link: &Link, identity: &Identity) -> bool {
+    link.kind.as_deref() == Some("veth") && link.group == LINK_GROUP && identity.owns(link.alias.as_deref())
+}
+
+/// Gives the attachment's addresses back. A link that still has one of them (its name was made with another
+/// `hostInterfacePrefix`) goes before.
+pub(crate) fn release(locked: &mut Locked, host: &mut Socket, identity: &Identity) -> Result<()> {
+    for address in locked.held_by(&identity.attachment) {
+        if let Some(NextHop::Link { index }) = host.route_to(address)?.map(|route| route.next_hop)
+            && let Some(link) = host.link_by_index(index)?
+            && link.alias.is_some()
+            && is_ours(&link, identity)
+        {
+            delete_link(host, index)?;
+        }
+        locked.release(address, Rest::Cooldown)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! GC: what is not in the runtime's list of valid attachments goes.
+//!
+//! Three kinds of traces are looked at: links whose alias names this network, address files, and lock files. The
+//! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
+//! failures are reported at the end.
+
+use std::collections::BTreeSet;
+
+use flatroute_netlink::Socket;
+
+use super::{delete_link, identity, links_of_network, store};
+use crate::config::Config;
+use crate::error::{CniError, Code, Result};
+use crate::ipam::Rest;
+
+/// Removes everything of this network that is not in the list.
+///
+/// # Errors
+/// Code 7 without a list; code 102 when some removals failed.
+pub(crate) fn run(config: &Config) -> Result<()> {
+    let valid = config.valid_attachments()?;
+    let valid_names: BTreeSet<_> = valid
+        .iter()
+        .map(|attachment| identity(config, attachment).host_interface(&config.prefix))
+        .collect();
+    let store = store(config);
+    let mut host = Socket::open()?;
+    let mut failures = Vec::new();
+    let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
+
+    for (link, alias) in links_of_network(&mut host, &config.network)? {
+        if !valid.contains(&alias.identity.attachment) {
+            note(delete_link(&mut host, link.index));
+        }
+    }
+    // Before the address files: a link without alias is known by the name of its lock file only.
+    let stale: Vec<_> = store
+        .attachments()?
+        .into_iter()
+        .filter(|name| !valid_names.contains(name))
+        .collect();
+    for name in &stale {
+        if let Some(link) = host.link_by_name(name)?
+            && link.kind.as_deref() == Some("veth")
+            && link.alias.is_none()
+        {
+            note(delete_link(&mut host, link.index));
+        }
+    }
+    if let Some(mut locked) = store.lock_as_is()? {
+        for record in locked.records() {
+            if !valid.contains(&record.attachment) {
+                note(locked.release(record.address, Rest::Cooldown));
+            }
+        }
+    }
+    for name in &stale {
+        note(
+            store
+                .resume(name)
+                .and_then(|lock| lock.map_or(Ok(()), |lock| lock.end())),
+        );
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(
+        CniError::new(Code::Partial, format!("{} removals failed", failures.len()))
+            .because(failures.join("; ")),
+    )
+}

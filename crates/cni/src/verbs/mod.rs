@@ -1,0 +1,60 @@
+//! One file a verb. Each takes the checked call and configuration and returns what goes to standard output.
+
+pub(crate) mod add;
+pub(crate) mod check;
+pub(crate) mod del;
+pub(crate) mod gc;
+pub(crate) mod status;
+
+use flatroute_netlink::{Link, Socket};
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::identity::{Alias, Identity};
+use crate::invocation::Attachment;
+use crate::ipam::{Record, Store};
+
+/// The attachment of a call.
+fn identity(config: &Config, attachment: &Attachment) -> Identity {
+    Identity {
+        network: config.network.clone(),
+        attachment: attachment.clone(),
+    }
+}
+
+/// The store of the configuration's network.
+fn store(config: &Config) -> Store {
+    Store::new(&config.state_dir, &config.network)
+}
+
+/// The host interfaces of a network's attachments, by their aliases.
+fn links_of_network(host: &mut Socket, network: &str) -> Result<Vec<(Link, Alias)>> {
+    let ours = |link: Link| {
+        let alias = Alias::parse(link.alias.as_deref()?)?;
+        (link.kind.as_deref() == Some("veth") && alias.identity.network == network).then_some((link, alias))
+    };
+    Ok(host.links()?.into_iter().filter_map(ours).collect())
+}
+
+/// The addresses that links say are in use: the state directory's content, rebuilt from the kernel.
+fn survivors(host: &mut Socket, network: &str) -> Result<Vec<Record>> {
+    let links = links_of_network(host, network)?;
+    Ok(links
+        .into_iter()
+        .flat_map(|(_, alias)| {
+            let attachment = alias.identity.attachment;
+            alias.addresses.into_iter().map(move |address| Record {
+                address,
+                attachment: attachment.clone(),
+            })
+        })
+        .collect())
+}
+
+/// Deletes a link; one that is gone is fine.
+fn delete_link(host: &mut Socket, index: u32) -> Result<()> {
+    match host.delete_link(index) {
+        Err(error) if !error.is_missing() => Err(error.into()),
+        _ => Ok(()),
+    }
+}

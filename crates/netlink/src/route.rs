@@ -1,0 +1,227 @@
+//! Unicast routes of the main table with one next hop.
+//!
+//! This is for pods and test fabrics: a host route to a link, a default route over an on-link gateway. The agent's
+//! thousands of ECMP routes have a writer of their own elsewhere.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+
+use crate::address::family_of;
+use crate::{Error, Result, Socket};
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextHop {
+    /// Out of a link: the destination is a neighbour there.
+    Link {
+        /// Index of the link.
+        index: u32,
+    },
+    /// Through a router.
+    Gateway {
+        /// Address of the router.
+        via: IpAddr,
+        /// Index of the link; chosen by the kernel when `None`.
+        index: Option<u32>,
+        /// The router is on the link even if no route says so (RTNH_F_ONLINK).
+        onlink: bool,
+    },
+}
+
+/// A unicast route of the main table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Network address of the destination; unspecified with length 0 is the default route.
+    pub destination: IpAddr,
+    /// Length of the destination's prefix in bits.
+    pub prefix_len: u8,
+    /// Where it leads.
+    pub next_hop: NextHop,
+    /// Preferred source address.
+    pub source: Option<IpAddr>,
+    /// Who made it (RTPROT_*).
+    pub protocol: u8,
+}
+
+impl Route {
+    fn message(&self) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(self.destination);
+        message.header.destination_prefix_length = self.prefix_len;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::from(self.protocol);
+        message.header.kind = RouteType::Unicast;
+        if self.prefix_len > 0 {
+            message
+                .attributes
+                .push(RouteAttribute::Destination(self.destination.into()));
+        }
+        match self.next_hop {
+            NextHop::Link { index } => {
+                // IPv6 routes have no scope.
+                if self.destination.is_ipv4() {
+                    message.header.scope = RouteScope::Link;
+                }
+                message.attributes.push(RouteAttribute::Oif(index));
+            }
+            NextHop::Gateway { via, index, onlink } => {
+                if onlink {
+                    message.header.flags = RouteFlags::Onlink;
+                }
+                message.attributes.push(RouteAttribute::Gateway(via.into()));
+                message.attributes.extend(index.map(RouteAttribute::Oif));
+            }
+        }
+        message.attributes.extend(
+            self.source
+                .map(|source| RouteAttribute::PrefSource(source.into())),
+        );
+        message
+    }
+}
+
+impl Socket {
+    /// Adds a route; another one to the same destination stays untouched and makes this fail.
+    ///
+    /// # Errors
+    /// [`Error::is_exists`] when there is one with the same destination and metric.
+    pub fn add_route(&mut self, route: &Route) -> Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route.message());
+        self.request(message, NLM_F_CREATE | NLM_F_EXCL, || {
+            format!("add the route to {}/{}", route.destination, route.prefix_len)
+        })
+    }
+
+    /// Deletes a route that equals `route`.
+    ///
+    /// # Errors
+    /// [`Error::is_missing`] when there is none.
+    pub fn delete_route(&mut self, route: &Route) -> Result<()> {
+        self.request(RouteNetlinkMessage::DelRoute(route.message()), 0, || {
+            format!("delete the route to {}/{}", route.destination, route.prefix_len)
+        })
+    }
+
+    /// The routes of the main table, one family, that lead out of the link with this index. The kernel filters, but
+    /// walks the whole table.
+    ///
+    /// # Errors
+    /// See [`Socket::dump`].
+    pub fn routes_of_link(&mut self, ipv6: bool, index: u32) -> Result<Vec<Route>> {
+        let mut routes = self.routes_matching(ipv6, Some(index))?;
+        routes.retain(|route| match route.next_hop {
+            NextHop::Link { index: found } => found == index,
+            NextHop::Gateway { index: found, .. } => found == Some(index),
+        });
+        Ok(routes)
+    }
+
+    /// The routes of the main table with a single next hop, one family.
+    ///
+    /// # Errors
+    /// See [`Socket::dump`].
+    pub fn routes(&mut self, ipv6: bool) -> Result<Vec<Route>> {
+        self.routes_matching(ipv6, None)
+    }
+
+    fn routes_matching(&mut self, ipv6: bool, link: Option<u32>) -> Result<Vec<Route>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(unspecified(ipv6));
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.kind = RouteType::Unicast;
+        message.attributes.extend(link.map(RouteAttribute::Oif));
+        let found = match self.dump(&RouteNetlinkMessage::GetRoute(message), || "list routes".into()) {
+            // A namespace that never had a route has no main table.
+            Err(error) if error.is_missing() => Vec::new(),
+            result => result?,
+        };
+        Ok(found
+            .into_iter()
+            .filter_map(|message| match message {
+                RouteNetlinkMessage::NewRoute(message) => read(&message),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// The route that the kernel would take to `destination`, if any: index of the outgoing link and, when the
+    /// destination is behind a router, its address.
+    ///
+    /// # Errors
+    /// Anything but the absence of a route.
+    pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<Route>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(destination);
+        message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
+        message
+            .attributes
+            .push(RouteAttribute::Destination(destination.into()));
+        let what = || format!("look up the route to {destination}");
+        match self.query(RouteNetlinkMessage::GetRoute(message), what) {
+            Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(read(&message)),
+            Ok(other) => Err(Error::Unreadable {
+                what: what(),
+                reason: format!("unexpected answer {other:?}"),
+            }),
+            Err(error) if error.is_missing() || error.errno() == Some(NETWORK_UNREACHABLE) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+const NETWORK_UNREACHABLE: i32 = rustix::io::Errno::NETUNREACH.raw_os_error();
+
+fn unspecified(ipv6: bool) -> IpAddr {
+    if ipv6 {
+        Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        Ipv4Addr::UNSPECIFIED.into()
+    }
+}
+
+/// A route message as a [`Route`]; `None` for routes that have several next hops or none.
+fn read(message: &RouteMessage) -> Option<Route> {
+    let header = &message.header;
+    let mut destination = unspecified(header.address_family == netlink_packet_route::AddressFamily::Inet6);
+    let (mut via, mut index, mut source) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = plain(address)?,
+            RouteAttribute::Gateway(address) => via = plain(address),
+            RouteAttribute::PrefSource(address) => source = plain(address),
+            RouteAttribute::Oif(oif) => index = Some(*oif),
+            RouteAttribute::MultiPath(_) => return None,
+            _ => {}
+        }
+    }
+    let next_hop = match (via, index) {
+        (Some(via), index) => NextHop::Gateway {
+            via,
+            index,
+            onlink: header.flags.contains(RouteFlags::Onlink),
+        },
+        (None, Some(index)) => NextHop::Link { index },
+        (None, None) => return None,
+    };
+    let prefix_len = header.destination_prefix_length;
+    Some(Route {
+        destination,
+        prefix_len,
+        next_hop,
+        source,
+        protocol: header.protocol.into(),
+    })
+}
+
+fn plain(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    }
+}
