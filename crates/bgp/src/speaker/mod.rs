@@ -170,6 +170,13 @@ pub enum EventKind {
         /// Because of this.
         cause: String,
     },
+    /// The session is up.
+    Established,
+    /// The session is no longer up.
+    Down {
+        /// Why: the NOTIFICATION in words, or what became of the connection.
+        reason: String,
+    },
     /// An UPDATE had errors, and the session lives on (RFC 7606).
     Malformed {
         /// What was wrong, and what was done.
@@ -477,11 +484,15 @@ impl Speaker {
                 });
                 self.forget(conn);
             }
-            peer::Output::Established { conn, negotiated } => self.established(name, conn, negotiated),
-            peer::Output::Down { .. } => {
+            peer::Output::Established { conn, negotiated } => {
+                self.established(name, conn, negotiated);
+                self.event(Some(name.clone()), EventKind::Established, now);
+            }
+            peer::Output::Down { reason } => {
                 if let Some(session) = neighbour.session.take() {
                     self.rib.peer_down(session.index);
                 }
+                self.event(Some(name.clone()), EventKind::Down { reason: reason.to_string() }, now);
             }
             peer::Output::Update(update) => self.update(name, &update, now),
             peer::Output::RefreshRequested(family) => {
