@@ -31,6 +31,8 @@ fn candidate(n: u8) -> Candidate {
     }
 }
 
+type Worsen = fn(&mut Candidate);
+
 fn run(mut c: Vec<Candidate>, m: Multipath) -> (Option<usize>, Vec<Step>) {
     let best = decide(&mut c, m, |a, b| a == b);
     (best, c.iter().map(|c| c.step).collect())
@@ -39,7 +41,7 @@ fn run(mut c: Vec<Candidate>, m: Multipath) -> (Option<usize>, Vec<Step>) {
 #[test]
 fn each_step_decides_before_all_later_ones() {
     // The loser of each step is better in every later one.
-    let worse: [(Step, fn(&mut Candidate), &str); 8] = [
+    let worse: [(Step, Worsen, &str); 8] = [
         (
             Step::LocalPref,
             |c| c.local_pref = 90,

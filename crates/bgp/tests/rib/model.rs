@@ -366,6 +366,7 @@ impl Model {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm an operation")]
     fn step(&mut self, rib: &mut Rib, op: Op) {
         let index = |m: &Self, p: usize| m.up.get(&p).map(|(i, _)| *i);
         match op {
