@@ -103,7 +103,7 @@ fn each_step_decides_before_all_later_ones() {
 #[test]
 fn med_counts_only_within_a_neighbouring_as() {
     // Pairwise, 1 beats 2 (MED), 2 beats 3 (router id), 3 beats 1 (router id): a circle. By groups there is none.
-    let mut c = vec![candidate(3), candidate(1), candidate(2)];
+    let mut c = [candidate(3), candidate(1), candidate(2)];
     (c[0].neighbour, c[1].neighbour, c[2].neighbour) = (Some(Asn(7)), Some(Asn(7)), Some(Asn(8)));
     (c[0].med, c[1].med) = (0, 10);
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
