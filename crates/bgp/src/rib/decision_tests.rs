@@ -102,7 +102,7 @@ fn each_step_decides_before_all_later_ones() {
 
 #[test]
 fn med_counts_only_within_a_neighbouring_as() {
-    // Pairwise, 1 beats 2 (MED), 2 beats 3 (router id), 3 beats 1 (router id): a circle. By groups there is none.
+    // Pairwise, 3 beats 1 (MED), 1 beats 2 (router id), 2 beats 3 (router id): a circle. By groups there is none.
     let mut c = [candidate(3), candidate(1), candidate(2)];
     (c[0].neighbour, c[1].neighbour, c[2].neighbour) = (Some(Asn(7)), Some(Asn(7)), Some(Asn(8)));
     (c[0].med, c[1].med) = (0, 10);
