@@ -110,7 +110,10 @@ impl Speaker {
             state: status.state,
             since: now.since(status.since),
             flaps: status.flaps,
-            last_error_age: status.last_error.as_ref().map_or(Duration::ZERO, |e| now.since(e.at)),
+            last_error_age: status
+                .last_error
+                .as_ref()
+                .map_or(Duration::ZERO, |e| now.since(e.at)),
             last_error: status.last_error,
             negotiated: session.map(|s| s.negotiated.clone()),
             end_of_rib: session
