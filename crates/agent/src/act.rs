@@ -7,6 +7,9 @@
 //! The methods that ask must answer soon (the loop waits at most a few seconds for one) and may be dropped while
 //! they wait.
 
+mod live;
+mod words;
+
 use std::collections::BTreeMap;
 
 use flatroute_api::control;
@@ -14,6 +17,8 @@ use flatroute_plan::Plan;
 
 use crate::control::query::RouteQuery;
 use crate::events::Happening;
+
+pub(crate) use live::Live;
 
 /// Who carries plans out.
 pub(crate) trait Act {
@@ -41,7 +46,6 @@ pub(crate) trait Act {
 }
 
 /// What those who act have to tell.
-#[allow(dead_code, reason = "made by the Act of the speaker, which is joined separately")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The interfaces that there are, by name, with their indices: at the start and after each change.
@@ -50,47 +54,4 @@ pub(crate) enum Event {
     Happened(Happening),
     /// Nothing can be carried out any more.
     Failed(String),
-}
-
-/// Stands where the speaker and the kernel's routes will be joined. It has no value, so nothing can be planned into
-/// the void: [`start`] says that this build cannot run.
-#[derive(Debug)]
-pub(crate) enum Nobody {}
-
-/// Starts those who carry plans out.
-///
-/// # Errors
-/// Always, in this build.
-pub(crate) fn start() -> anyhow::Result<Nobody> {
-    anyhow::bail!("this build has no speaker: `check` and `prepare` work, `run` does not yet")
-}
-
-impl Act for Nobody {
-    async fn apply(&mut self, _: &Plan) -> anyhow::Result<()> {
-        match *self {}
-    }
-
-    async fn event(&mut self) -> Event {
-        match *self {}
-    }
-
-    async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>> {
-        match *self {}
-    }
-
-    async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
-        match *self {}
-    }
-
-    async fn routes(&mut self, _: &RouteQuery) -> anyhow::Result<control::Routes> {
-        match *self {}
-    }
-
-    async fn refresh(&mut self, _: &str) -> anyhow::Result<bool> {
-        match *self {}
-    }
-
-    async fn shutdown(&mut self, _: &str) -> anyhow::Result<()> {
-        match *self {}
-    }
 }

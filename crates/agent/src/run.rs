@@ -18,7 +18,7 @@ use flatroute_plan::{Facts, Listing, ObjectSource, Plan, Synced, plan};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::act::{self, Act, Event};
+use crate::act::{Act, Event, Live};
 use crate::cli::{LogFormat, RunOptions};
 use crate::control::query::Query;
 use crate::control::{Answer, Request, server};
@@ -65,7 +65,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
         );
     };
     let (mut standalone, merged) = Standalone::open(directory).await?;
-    let act = act::start()?;
+    let act = Live::new();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
     tokio::spawn(server::serve(listener, ask));

@@ -62,7 +62,11 @@ struct Running {
 impl Live {
     pub(crate) fn new() -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
-        Self { running: None, sender, events }
+        Self {
+            running: None,
+            sender,
+            events,
+        }
     }
 
     fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
@@ -83,7 +87,12 @@ impl Live {
         };
         let (bgp, driver) = bgp_io::spawn(options);
         let routes = tokio::spawn(carry_routes(route_changes, fib.clone()));
-        tokio::spawn(carry_sessions(bgp_events, bgp.clone(), fib.clone(), self.sender.clone()));
+        tokio::spawn(carry_sessions(
+            bgp_events,
+            bgp.clone(),
+            fib.clone(),
+            self.sender.clone(),
+        ));
         tokio::spawn(carry_links(fib_events, bgp.clone(), self.sender.clone()));
         tokio::spawn(watch(kernel, driver, self.sender.clone()));
         Ok(Running {
@@ -98,13 +107,15 @@ impl Live {
     }
 
     fn running(&self) -> anyhow::Result<&Running> {
-        self.running.as_ref().ok_or_else(|| anyhow!("nothing has been planned yet"))
+        self.running
+            .as_ref()
+            .ok_or_else(|| anyhow!("nothing has been planned yet"))
     }
 }
 
 impl Act for Live {
     async fn apply(&mut self, plan: &Plan) -> anyhow::Result<()> {
-        let mut running = match self.running.take() {
+        let running = match self.running.take() {
             Some(running) => running,
             None => self.start(plan)?,
         };
@@ -120,19 +131,30 @@ impl Act for Live {
             running.fib.send(fib_io::Command::PrefSrc(pref_src)).await?;
         }
         if running.static_routes != static_routes {
-            running.fib.send(fib_io::Command::Static(static_routes.clone())).await?;
+            running
+                .fib
+                .send(fib_io::Command::Static(static_routes.clone()))
+                .await?;
         }
         if running.listen != listen {
             running.bgp.listen(listen.clone()).await?;
         }
         running.bgp.configure(plan.speaker.clone()).await?;
-        self.running = Some(Running { static_routes, pref_src, listen, ..running });
+        self.running = Some(Running {
+            static_routes,
+            pref_src,
+            listen,
+            ..running
+        });
         Ok(())
     }
 
     async fn event(&mut self) -> Event {
         // `self` holds a sender, so this never ends.
-        self.events.recv().await.unwrap_or_else(|| Event::Failed("no more events".to_owned()))
+        self.events
+            .recv()
+            .await
+            .unwrap_or_else(|| Event::Failed("no more events".to_owned()))
     }
 
     async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>> {
@@ -142,7 +164,10 @@ impl Act for Live {
 
     async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
         let (reply, answer) = oneshot::channel();
-        self.running()?.fib.send(fib_io::Command::Status { reply }).await?;
+        self.running()?
+            .fib
+            .send(fib_io::Command::Status { reply })
+            .await?;
         let counts = answer.await?;
         Ok(control::FibStatus {
             installed: words::number(counts.installed_ipv4.saturating_add(counts.installed_ipv6)),
@@ -180,9 +205,12 @@ impl Act for Live {
 
     async fn refresh(&mut self, peer: &str) -> anyhow::Result<bool> {
         let bgp = &self.running()?.bgp;
-        let able = bgp.status().await?.peers.iter().any(|p| {
-            p.name.as_str() == peer && p.negotiated.as_ref().is_some_and(|n| n.route_refresh)
-        });
+        let able = bgp
+            .status()
+            .await?
+            .peers
+            .iter()
+            .any(|p| p.name.as_str() == peer && p.negotiated.as_ref().is_some_and(|n| n.route_refresh));
         if able {
             bgp.refresh(PeerName::from(peer)).await?;
         }
@@ -190,7 +218,9 @@ impl Act for Live {
     }
 
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()> {
-        let Some(running) = self.running.take() else { return Ok(()) };
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
         // The sessions end and their routes leave the RIB, but the kernel shall not hear of it.
         running.routes.abort();
         running.bgp.shutdown(text.to_owned()).await?;
@@ -295,7 +325,12 @@ async fn watch(kernel: fib_io::Handle, driver: JoinHandle<()>, teller: mpsc::Sen
 }
 
 fn tell(teller: &mpsc::Sender<Event>, kind: &str, peer: Option<String>, text: String) {
-    let happening = Happening { kind: kind.to_owned(), peer, text, bytes: None };
+    let happening = Happening {
+        kind: kind.to_owned(),
+        peer,
+        text,
+        bytes: None,
+    };
     if teller.try_send(Event::Happened(happening)).is_err() {
         tracing::warn!("an event was dropped: the agent's loop is busy");
     }
@@ -305,10 +340,15 @@ fn desired(change: RouteChange) -> (IpNetwork, Option<fib::DesiredRoute>) {
     let next_hops: Vec<fib::NextHop> = change
         .paths
         .iter()
-        .map(|p| fib::NextHop { gateway: p.next_hop.addr(), interface: p.interface })
+        .map(|p| fib::NextHop {
+            gateway: p.next_hop.addr(),
+            interface: p.interface,
+        })
         .collect();
-    let route = (!next_hops.is_empty())
-        .then_some(fib::DesiredRoute { target: fib::RouteTarget::Via(next_hops), pref_src: None });
+    let route = (!next_hops.is_empty()).then_some(fib::DesiredRoute {
+        target: fib::RouteTarget::Via(next_hops),
+        pref_src: None,
+    });
     (change.prefix.into(), route)
 }
 
@@ -327,17 +367,32 @@ fn settings(plan: &FibPlan) -> fib::Settings {
 }
 
 fn static_routes(plan: &FibPlan) -> Vec<(IpNetwork, fib::DesiredRoute)> {
-    let route = fib::DesiredRoute { target: fib::RouteTarget::Unreachable, pref_src: None };
-    plan.unreachable.iter().map(|prefix| (*prefix, route.clone())).collect()
+    let route = fib::DesiredRoute {
+        target: fib::RouteTarget::Unreachable,
+        pref_src: None,
+    };
+    plan.unreachable
+        .iter()
+        .map(|prefix| (*prefix, route.clone()))
+        .collect()
 }
 
 fn pref_src(plan: &FibPlan) -> fib::PrefSrc {
-    fib::PrefSrc { ipv4: plan.preferred_source_ipv4, ipv6: plan.preferred_source_ipv6 }
+    fib::PrefSrc {
+        ipv4: plan.preferred_source_ipv4,
+        ipv6: plan.preferred_source_ipv6,
+    }
 }
 
 /// Where to listen: on one address, or on all of both families.
 fn addresses(listen: Listen) -> Vec<SocketAddr> {
-    let all = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let all = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
     let addresses = listen.address.map_or_else(|| all.to_vec(), |one| vec![one]);
-    addresses.into_iter().map(|address| SocketAddr::new(address, listen.port)).collect()
+    addresses
+        .into_iter()
+        .map(|address| SocketAddr::new(address, listen.port))
+        .collect()
 }

@@ -110,12 +110,14 @@ pub(super) fn event(kind: &EventKind) -> (&'static str, String) {
         EventKind::Malformed { what } => ("MalformedUpdate", what.clone()),
         EventKind::PrefixLimit { family, what } => ("PrefixLimit", format!("{family}: {what}")),
         EventKind::EndOfRib(family) => ("EndOfRib", format!("all {family} routes have been received")),
-        EventKind::Stranger(address) => {
-            ("Stranger", format!("refused a connection from {address}: no BGPPeer has this address"))
-        }
-        EventKind::Unsendable { prefixes, what } => {
-            ("RouteUnsendable", format!("{prefixes} prefixes are not advertised: {what}"))
-        }
+        EventKind::Stranger(address) => (
+            "Stranger",
+            format!("refused a connection from {address}: no BGPPeer has this address"),
+        ),
+        EventKind::Unsendable { prefixes, what } => (
+            "RouteUnsendable",
+            format!("{prefixes} prefixes are not advertised: {what}"),
+        ),
     }
 }
 
@@ -123,9 +125,10 @@ pub(super) fn event(kind: &EventKind) -> (&'static str, String) {
 pub(super) fn report(report: &fib::Report) -> Option<(&'static str, String)> {
     match report {
         fib::Report::Interfaces => None,
-        fib::Report::Failed { prefix, error } => {
-            Some(("RouteFailed", format!("the kernel refused the route to {prefix}: {error}; it is tried again")))
-        }
+        fib::Report::Failed { prefix, error } => Some((
+            "RouteFailed",
+            format!("the kernel refused the route to {prefix}: {error}; it is tried again"),
+        )),
         fib::Report::Foreign { prefix } => Some((
             "ForeignRoute",
             format!(
@@ -133,8 +136,9 @@ pub(super) fn report(report: &fib::Report) -> Option<(&'static str, String)> {
                  kernel.metric of BGPConfiguration"
             ),
         )),
-        fib::Report::Drift { prefix } => {
-            Some(("FIBDrift", format!("another program changed our route to {prefix}; it is repaired")))
-        }
+        fib::Report::Drift { prefix } => Some((
+            "FIBDrift",
+            format!("another program changed our route to {prefix}; it is repaired"),
+        )),
     }
 }

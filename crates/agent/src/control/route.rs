@@ -5,10 +5,6 @@ use flatroute_api::values::Community;
 use flatroute_bgp::types::{Origin, PathAttributes, Prefix};
 
 /// The part of a route that its attributes give; the caller sets who it is from and what became of it.
-#[allow(
-    dead_code,
-    reason = "called by the Act of the speaker, which is joined separately"
-)]
 pub(crate) fn route(prefix: Prefix, attributes: &PathAttributes) -> Route {
     Route {
         prefix: prefix.to_string(),
