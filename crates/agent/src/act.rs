@@ -41,7 +41,10 @@ pub(crate) trait Act {
 }
 
 /// What those who act have to tell.
-#[allow(dead_code, reason = "made by the Act of the speaker, which is joined separately")]
+#[allow(
+    dead_code,
+    reason = "made by the Act of the speaker, which is joined separately"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The interfaces that there are, by name, with their indices: at the start and after each change.
