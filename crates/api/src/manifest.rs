@@ -176,7 +176,7 @@ pub fn read(value: &Value) -> Result<(String, String, Object), Vec<Problem>> {
         .and_then(|m| m.get("name"))
         .and_then(Value::as_str)
         .unwrap_or("");
-    let kind = kind_of(object, name).map_err(|p| vec![p])?;
+    let kind = kind_of(object, name)?;
     let namespace = object
         .get("metadata")
         .and_then(|m| m.get("namespace"))
@@ -209,7 +209,7 @@ pub fn read(value: &Value) -> Result<(String, String, Object), Vec<Problem>> {
     Ok((namespace, name.to_owned(), object))
 }
 
-fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Problem> {
+fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Vec<Problem>> {
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or("");
     let (api_version, given) = (text("apiVersion"), text("kind"));
     if given.is_empty() {
@@ -220,15 +220,14 @@ fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Problem> {
             "required, but not there",
             "set it, such as BGPPeer",
         );
-        return Err(problem.because("Required"));
+        return Err(vec![problem.because("Required")]);
     }
     let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == given) else {
         let ours = api_version == API_VERSION;
         if unsupported::KINDS.contains(&given) {
             let message = format!("not supported yet in this version: kind {given}");
-            return Err(
-                Problem::new(given, name, "kind", message, "remove the object").because("NotSupported")
-            );
+            let problem = Problem::new(given, name, "kind", message, "remove the object");
+            return Err(vec![problem.because("NotSupported")]);
         }
         let known = Kind::ALL.into_iter().map(Kind::as_str);
         let remedy = match structure::nearest(given, known).filter(|_| ours || api_version == "v1") {
@@ -236,12 +235,14 @@ fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Problem> {
             None => "remove the object".to_owned(),
         };
         let message = format!("kind {given} of {api_version} is not read here");
-        return Err(Problem::new(given, name, "kind", message, remedy).because("UnknownKind"));
+        return Err(vec![
+            Problem::new(given, name, "kind", message, remedy).because("UnknownKind"),
+        ]);
     };
     if api_version != kind.api_version() {
         let message = format!("\"{api_version}\" is not the apiVersion of {kind}");
         let remedy = format!("use {}", kind.api_version());
-        return Err(Problem::new(given, name, "apiVersion", message, remedy));
+        return Err(vec![Problem::new(given, name, "apiVersion", message, remedy)]);
     }
     Ok(kind)
 }

@@ -147,7 +147,12 @@ impl Walk<'_> {
                 );
             }
             Value::Bool(_) if allows_type(schema, "boolean") => {}
-            _ => {
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
                 let message = format!("{} where {} belongs", sort_of(value), expected(schema));
                 self.report(path, message, "correct it");
             }

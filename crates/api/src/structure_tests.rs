@@ -180,6 +180,7 @@ fn what_is_done_anyway_may_be_said() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn wrong_values_are_named_with_their_path() {
     for (extra, want) in [
         (json!({"peerASN": 0}), "spec.peerASN: 0 is not an ASN"),

@@ -14,6 +14,7 @@ fn peer_with(extra: &Value) -> Vec<String> {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn peers() {
     for (extra, want) in [
         (json!({}), None),

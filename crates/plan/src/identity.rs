@@ -173,7 +173,7 @@ pub(crate) fn cluster_cidrs(state: &ClusterState, facts: &Facts) -> ClusterCidrs
             from: "not configured: every prefix that no rail protects",
         },
         ObjectSource::ApiServer => ClusterCidrs {
-            prefixes: Some(covering(state.nodes.values().flat_map(pod_cidrs).collect())),
+            prefixes: Some(covering(&state.nodes.values().flat_map(pod_cidrs).collect())),
             from: "what covers the pod CIDRs of all Nodes",
         },
     }
@@ -181,7 +181,7 @@ pub(crate) fn cluster_cidrs(state: &ClusterState, facts: &Facts) -> ClusterCidrs
 
 /// The smallest prefix a family that covers all of them; those themselves when it would be shorter than /8 or
 /// /32.
-fn covering(all: BTreeSet<Prefix>) -> BTreeSet<Prefix> {
+fn covering(all: &BTreeSet<Prefix>) -> BTreeSet<Prefix> {
     let mut out = BTreeSet::new();
     for (family, shortest) in [(Family::Ipv4, 8), (Family::Ipv6, 32)] {
         let members: Vec<Prefix> = all.iter().copied().filter(|p| p.family() == family).collect();
@@ -227,7 +227,7 @@ mod tests {
             (&["fd00::/64", "2001:db8::/64"], &["fd00::/64", "2001:db8::/64"]),
             (&[], &[]),
         ] {
-            assert_eq!(covering(set(members)), set(want), "{members:?}");
+            assert_eq!(covering(&set(members)), set(want), "{members:?}");
         }
     }
 

@@ -78,7 +78,8 @@ fn conflict(name: &str, spec: &BGPPeerSpec, first: &str, context: &Context<'_>) 
     Problem::new(Kind::BGPPeer.as_str(), name, "spec.peerAddress", message, remedy).because("ConflictingPeer")
 }
 
-fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerConfig, Vec<Problem>> {
+/// What the object refers to: filters, the node's addresses, an interface. Gives the interface's index.
+fn references(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<Option<u32>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut refuse = |field: &str, reason: &str, message: String, remedy: &str| {
         problems.push(Problem::new(Kind::BGPPeer.as_str(), name, field, message, remedy).because(reason));
@@ -129,6 +130,14 @@ fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerCon
             );
         }
     }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(interface.and_then(|(_, index)| index))
+}
+
+fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerConfig, Vec<Problem>> {
+    let interface = references(context, name, spec)?;
     let local_asn = spec.local_asn.map_or(context.identity.asn, Asn);
     let transit = advertises(spec, api::Advertise::LearnedRoutes);
     let internal = match spec.peer_asn {
@@ -136,12 +145,9 @@ fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerCon
         ApiAsn::External => false,
         ApiAsn::Internal => true,
     };
-    if !problems.is_empty() {
-        return Err(problems);
-    }
     Ok(PeerConfig {
         address: spec.peer_address,
-        interface: interface.and_then(|(_, index)| index),
+        interface,
         port: spec.peer_port.unwrap_or(179),
         source_address: spec.source_address,
         session: session(context, spec, local_asn),

@@ -69,7 +69,13 @@ pub(crate) fn parse(method: &str, path: &str, query: Option<&str>) -> Result<Que
     let parameters = parameters(query.unwrap_or(""))?;
     match found {
         Query::Routes(_) => routes(&parameters).map(Query::Routes),
-        other => match parameters.first() {
+        other @ (Query::Status
+        | Query::Peers
+        | Query::Peer(_)
+        | Query::Config
+        | Query::Events
+        | Query::Refresh(_)
+        | Query::Shutdown) => match parameters.first() {
             None => Ok(other),
             Some((key, _)) => Err(Refused::Bad(format!(
                 "{path} has no parameter {key}; leave it out"
@@ -139,7 +145,7 @@ fn routes(parameters: &[(String, String)]) -> Result<RouteQuery, Refused> {
                     value
                         .parse()
                         .map_err(|_| bad("a prefix, such as 10.244.0.0/16"))?,
-                )
+                );
             }
             "limit" => {
                 query.limit = value
