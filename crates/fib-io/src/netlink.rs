@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 
-use flatroute_fib::{Interface, Kernel, KernelNexthop, KernelRoute, Notice, Op, Refusal, Settings};
+use flatroute_fib::{Answers, Interface, Kernel, KernelNexthop, KernelRoute, Notice, Op, Settings};
 
 use crate::message::{AF_INET, AF_INET6, Ask, Context, Found, decode};
 use crate::socket::{Error, Listener, Requests};
@@ -131,7 +131,7 @@ impl Kernel for Netlink {
         Ok(notices)
     }
 
-    fn apply(&mut self, ops: Vec<Op>) -> Result<Vec<(Op, Result<(), Refusal>)>, Error> {
+    fn apply(&mut self, ops: Vec<Op>) -> Result<Answers, Error> {
         self.requests.apply(ops)
     }
 }

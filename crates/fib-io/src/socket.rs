@@ -9,7 +9,7 @@
 
 use std::io;
 
-use flatroute_fib::{Op, Refusal, RefusalKind, Settings};
+use flatroute_fib::{Answers, Op, Refusal, RefusalKind, Settings};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use socket2::{SockFilter, SockRef};
@@ -89,9 +89,6 @@ pub(crate) struct Requests {
     inbox: Vec<u8>,
     settings: Settings,
 }
-
-/// Operations with their answers.
-pub(crate) type Answers = Vec<(Op, Result<(), Refusal>)>;
 
 impl Requests {
     pub(crate) fn open(settings: Settings) -> Result<Self, Error> {

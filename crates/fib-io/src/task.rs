@@ -109,6 +109,7 @@ pub fn spawn(
         interfaces: true,
         settled: None,
         report: None,
+        commanded: 0,
     };
     thread::Builder::new()
         .name("fib".to_owned())
@@ -134,6 +135,8 @@ struct Task {
     settled: Option<Counts>,
     /// A report that found the channel full.
     report: Option<Report>,
+    /// Commands carried out.
+    commanded: u64,
 }
 
 /// What woke the loop.
@@ -148,13 +151,15 @@ impl Task {
     async fn run(mut self) -> Result<(), Error> {
         let listener: OwnedFd = self.kernel.as_fd().try_clone_to_owned().map_err(Error::Thread)?;
         let listener = watch(listener).map_err(Error::Thread)?;
-        let mut was_settled = false;
+        // The state of affairs that was last told: anything since makes the next rest worth an event.
+        let mut told = None;
         loop {
             let more = turn(&mut self.fib, &mut self.kernel)?;
-            if !more && !was_settled {
+            let now = (self.commanded, self.fib.answers());
+            if !more && told != Some(now) {
+                told = Some(now);
                 self.settled = Some(self.fib.counts());
             }
-            was_settled = !more;
             self.send_events();
             if more {
                 if self.fib.pending() < ROOM
@@ -165,10 +170,7 @@ impl Task {
                 continue;
             }
             match self.wait(&listener).await {
-                Wake::Command(Some(command)) => {
-                    was_settled = false;
-                    self.command(command);
-                }
+                Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) => return Ok(()),
                 Wake::Retry => self.fib.retry(),
                 Wake::Kernel | Wake::Events => {}
@@ -195,6 +197,11 @@ impl Task {
     }
 
     fn command(&mut self, command: Command) {
+        let asks = matches!(
+            command,
+            Command::Dump { .. } | Command::Status { .. } | Command::Members { .. }
+        );
+        self.commanded = self.commanded.wrapping_add(u64::from(!asks));
         match command {
             Command::Routes(routes) => {
                 for (prefix, route) in routes {
@@ -212,10 +219,7 @@ impl Task {
     }
 
     fn send_events(&mut self) {
-        loop {
-            let Some(report) = self.report.take().or_else(|| self.fib.poll_report()) else {
-                break;
-            };
+        while let Some(report) = self.report.take().or_else(|| self.fib.poll_report()) {
             match report {
                 Report::Interfaces => self.interfaces = true,
                 Report::Failed { .. } | Report::Foreign { .. } | Report::Drift { .. } => {

@@ -3,4 +3,5 @@
 mod netns {
     pub(crate) mod lab;
     mod routes;
+    mod task;
 }

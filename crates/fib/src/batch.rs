@@ -2,7 +2,8 @@
 
 use crate::MAX_BATCH;
 use crate::desired::SetState;
-use crate::machine::{Fib, Report, Seen, Trouble, WantTarget};
+use crate::machine::{Fib, Seen, Trouble, WantTarget};
+use crate::report::Report;
 use crate::types::{KernelRoute, Op, Refusal, RefusalKind, Target};
 
 /// What shall be at a prefix.
@@ -153,6 +154,7 @@ impl Fib {
     /// The kernel's answer to one write.
     pub fn outcome(&mut self, op: Op, result: Result<(), Refusal>) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.answers = self.answers.wrapping_add(1);
         self.sweep_pending |= self.sweep;
         match op {
             Op::AddNexthop(id, _) | Op::ReplaceNexthop(id, _) => {
@@ -165,7 +167,9 @@ impl Fib {
             }
             Op::AddRoute(route) | Op::ReplaceRoute(route) => self.route_answered(route, result),
             Op::DeleteRoute(prefix) => {
-                let Some(slot) = self.landed(prefix) else { return };
+                let Some((slot, _)) = self.landed(prefix) else {
+                    return;
+                };
                 match result {
                     Err(refusal) if refusal.kind != RefusalKind::Missing => self.refused(slot, refusal),
                     Ok(()) | Err(_) => {
@@ -189,19 +193,20 @@ impl Fib {
         }
     }
 
-    /// The write of a route came back.
-    fn landed(&mut self, prefix: ipnetwork::IpNetwork) -> Option<u32> {
+    /// The write of a route came back: its entry, and whether it is to be looked at again in any case.
+    fn landed(&mut self, prefix: ipnetwork::IpNetwork) -> Option<(u32, bool)> {
         let slot = self.index.get(&prefix).copied()?;
         let entry = self.entries.get_mut(slot as usize)?;
         entry.in_flight = false;
-        if std::mem::take(&mut entry.again) {
+        let again = std::mem::take(&mut entry.again);
+        if again {
             self.enqueue(slot);
         }
-        Some(slot)
+        Some((slot, again))
     }
 
     fn route_answered(&mut self, route: KernelRoute, result: Result<(), Refusal>) {
-        let Some(slot) = self.landed(route.prefix) else {
+        let Some((slot, again)) = self.landed(route.prefix) else {
             return;
         };
         let was_there = self
@@ -223,6 +228,7 @@ impl Fib {
                 );
             }
             Err(refusal) => match refusal.kind {
+                RefusalKind::Exists if again => {}
                 RefusalKind::Exists => {
                     if let Some(entry) = self.entries.get_mut(slot as usize) {
                         entry.trouble = Trouble::Conflict;

@@ -3,6 +3,9 @@
 use crate::machine::Fib;
 use crate::types::{Interface, KernelNexthop, KernelRoute, Notice, Op, Refusal, Snapshot};
 
+/// Writes with what the kernel said to each.
+pub type Answers = Vec<(Op, Result<(), Refusal>)>;
+
 /// A kernel, or something that behaves like one. Five verbs: three to look, one to listen, one to write.
 pub trait Kernel {
     /// Why looking failed.
@@ -37,7 +40,7 @@ pub trait Kernel {
     ///
     /// # Errors
     /// When the kernel cannot be written to at all; what a single write meets is its answer.
-    fn apply(&mut self, ops: Vec<Op>) -> Result<Vec<(Op, Result<(), Refusal>)>, Self::Error>;
+    fn apply(&mut self, ops: Vec<Op>) -> Result<Answers, Self::Error>;
 }
 
 /// One turn: hear, read what is stale, write one batch. Returns whether another turn has something to do.
@@ -49,7 +52,7 @@ pub fn turn<K: Kernel>(fib: &mut Fib, kernel: &mut K) -> Result<bool, K::Error> 
         fib.notice(notice);
     }
     let stale = fib.stale();
-    if stale != crate::machine::Stale::default() {
+    if stale != crate::report::Stale::default() {
         let interfaces = stale.interfaces.then(|| kernel.interfaces()).transpose()?;
         let nexthops = stale.nexthops.then(|| kernel.nexthops()).transpose()?;
         let routes = stale.routes.then(|| kernel.routes()).transpose()?;

@@ -31,10 +31,12 @@ mod machine;
 pub mod memory;
 mod mirror;
 mod objects;
+mod report;
 mod types;
 
-pub use driver::{Kernel, turn};
-pub use machine::{Counts, Fib, Report, Stale};
+pub use driver::{Answers, Kernel, turn};
+pub use machine::Fib;
+pub use report::{Counts, Report, Stale};
 pub use types::{
     DesiredRoute, InstalledRoute, Interface, KernelNexthop, KernelRoute, Leg, NextHop, NexthopContent,
     NexthopId, NexthopObjects, Notice, Op, PrefSrc, Refusal, RefusalKind, RouteTarget, Settings, Snapshot,

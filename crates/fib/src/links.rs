@@ -10,7 +10,8 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::machine::{Fib, Report};
+use crate::machine::Fib;
+use crate::report::Report;
 use crate::types::{Interface, NexthopContent, Target};
 
 impl Fib {

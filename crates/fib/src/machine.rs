@@ -15,6 +15,7 @@ use ipnetwork::IpNetwork;
 
 use crate::desired::{SetId, Sets};
 use crate::objects::Object;
+use crate::report::{Counts, Report, Stale};
 use crate::types::{
     DesiredRoute, InstalledRoute, Interface, NextHop, NexthopContent, NexthopId, Notice, Op, PrefSrc,
     RouteTarget, Settings, Target,
@@ -22,66 +23,6 @@ use crate::types::{
 
 /// Most reports that wait to be fetched; more are counted and dropped.
 const MAX_REPORTS: usize = 1024;
-
-/// What must be read from the kernel before the mirror can be trusted again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stale {
-    /// All interfaces with their addresses.
-    pub interfaces: bool,
-    /// All nexthop objects.
-    pub nexthops: bool,
-    /// All routes of ours.
-    pub routes: bool,
-}
-
-/// Something that the rest of the node may want to hear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// An interface came, went or changed.
-    Interfaces,
-    /// The kernel refused the route; it is tried again by [`Fib::retry`] and when a link changes.
-    Failed {
-        /// Destination.
-        prefix: IpNetwork,
-        /// The kernel's words.
-        error: String,
-    },
-    /// Another program's route stands at this prefix and metric; ours goes in when that one goes.
-    Foreign {
-        /// Destination.
-        prefix: IpNetwork,
-    },
-    /// Another program deleted or changed our route; it is repaired.
-    Drift {
-        /// Destination.
-        prefix: IpNetwork,
-    },
-}
-
-/// Figures about the state of things.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Prefixes that are wanted.
-    pub wanted: usize,
-    /// Routes of ours in the kernel, acknowledged and not since seen gone: IPv4.
-    pub installed_ipv4: usize,
-    /// The same for IPv6.
-    pub installed_ipv6: usize,
-    /// Routes whose comparison or answer is outstanding.
-    pub pending: usize,
-    /// Wanted routes none of whose next hops can be used at the moment.
-    pub waiting: usize,
-    /// Routes that the kernel refused.
-    pub failed: usize,
-    /// Prefixes that another program's route occupies.
-    pub foreign: usize,
-    /// Repairs of what other programs did, since the start.
-    pub drift: u64,
-    /// Complete read-backs of the routes, since the start.
-    pub resyncs: u64,
-    /// Reports that were dropped because nobody fetched them.
-    pub reports_dropped: u64,
-}
 
 /// Where a wanted route leads, in interned form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +122,7 @@ pub struct Fib {
     pub(crate) drift: u64,
     pub(crate) resyncs: u64,
     pub(crate) reports_dropped: u64,
+    pub(crate) answers: u64,
     pub(crate) installed: [usize; 2],
 }
 
@@ -223,6 +165,7 @@ impl Fib {
             drift: 0,
             resyncs: 0,
             reports_dropped: 0,
+            answers: 0,
             installed: [0, 0],
         }
     }
@@ -353,11 +296,17 @@ impl Fib {
         self.queue.len() + self.in_flight
     }
 
-    /// What must be read from the kernel now. Empty while writes are under way, because answers and read-back
-    /// could not be told apart in time.
+    /// How many writes were answered since the start.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.answers
+    }
+
+    /// What must be read from the kernel now. Empty while writes are under way or overtaking ones wait, because
+    /// answers and read-back could not be told apart in time.
     #[must_use]
     pub fn stale(&self) -> Stale {
-        if self.in_flight > 0 {
+        if self.in_flight > 0 || !self.urgent.is_empty() {
             return Stale::default();
         }
         let routes = self.stale.routes || (self.verify_routes && self.is_idle());
@@ -506,6 +455,23 @@ impl Fib {
         }
     }
 
+    /// Anything may have happened, also to the routes that stood in our way.
+    fn lost(&mut self) {
+        self.stale = Stale {
+            interfaces: true,
+            nexthops: true,
+            routes: true,
+        };
+        let mut blocked = std::mem::take(&mut self.foreign);
+        blocked.append(&mut self.conflicts);
+        for slot in blocked {
+            self.enqueue_afresh(slot);
+        }
+        for entry in &mut self.entries {
+            entry.again |= entry.in_flight;
+        }
+    }
+
     /// Takes in what happened in the kernel.
     pub fn notice(&mut self, notice: Notice) {
         match notice {
@@ -523,13 +489,7 @@ impl Fib {
             Notice::Route(route) => self.route_changed(route),
             Notice::RouteGone(prefix) | Notice::ForeignReplaced(prefix) => self.route_gone(prefix),
             Notice::ForeignGone(prefix) => self.foreign_gone(prefix),
-            Notice::Lost => {
-                self.stale = Stale {
-                    interfaces: true,
-                    nexthops: true,
-                    routes: true,
-                };
-            }
+            Notice::Lost => self.lost(),
         }
     }
 }

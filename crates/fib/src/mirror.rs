@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use ipnetwork::IpNetwork;
 
 use crate::ids;
-use crate::machine::{Fib, Report, Seen, Trouble};
+use crate::machine::{Fib, Seen, Trouble};
 use crate::objects::Object;
+use crate::report::Report;
 use crate::types::{KernelNexthop, KernelRoute, NexthopContent, NexthopId, Snapshot, Target};
 
 impl Fib {
@@ -244,7 +245,14 @@ impl Fib {
         let Some(slot) = self.index.get(&prefix).copied() else {
             return;
         };
-        if self.foreign.remove(&slot) {
+        let Some(entry) = self.entries.get_mut(slot as usize) else {
+            return;
+        };
+        // An answer "exists" that is still under way speaks of the route that just went.
+        entry.again |= entry.in_flight;
+        if entry.trouble == Trouble::Conflict || entry.trouble == Trouble::Foreign {
+            self.foreign.remove(&slot);
+            self.conflicts.remove(&slot);
             self.enqueue_afresh(slot);
         }
     }

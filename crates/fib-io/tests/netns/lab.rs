@@ -1,8 +1,8 @@
 //! A network namespace of the test's own, entered by the calling thread only.
 //!
-//! As root the thread unshares its network namespace. For an ordinary user a
-//! user namespace cannot be entered (the program has threads already), so the test is skipped loudly. Nothing needs to be
-//! taken down: the namespace goes with its last thread and socket.
+//! As root the thread unshares its network namespace. An ordinary user gets there by `unshare -rn cargo test …`; a
+//! thread cannot enter a user namespace by itself, so that without it the test is skipped, loudly. Nothing needs to
+//! be taken down: the namespace goes with its last thread and socket, also after a failure.
 
 use std::process::Command;
 use std::thread;
@@ -18,7 +18,11 @@ pub(crate) fn in_fresh_netns(name: &str, test: impl FnOnce() + Send + 'static) {
     });
     match thread.expect("a thread").join() {
         Ok(None) => {}
-        Ok(Some(error)) => println!("SKIPPED: no network namespace of our own: {error}; run as root"),
+        Ok(Some(error)) => {
+            println!(
+                "SKIPPED: no network namespace of our own: {error}; run as root, or under `unshare -rn`"
+            );
+        }
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }

@@ -1,0 +1,101 @@
+//! The running thread: commands in, events out, repair without being asked.
+
+use std::time::{Duration, Instant};
+
+use flatroute_fib_io::fib::{DesiredRoute, NextHop, Report, RouteTarget, Settings};
+use flatroute_fib_io::{Command, Event, spawn};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::lab::{in_fresh_netns, ip, uplink};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+async fn event(events: &mut mpsc::Receiver<Event>, what: &str, mut fits: impl FnMut(&Event) -> bool) {
+    let wait = async {
+        loop {
+            let event = events.recv().await.expect("the thread runs");
+            if fits(&event) {
+                return;
+            }
+        }
+    };
+    timeout(DEADLINE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[test]
+fn the_thread_installs_repairs_and_ends() {
+    in_fresh_netns("task", || {
+        uplink(1);
+        uplink(2);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(story());
+    });
+}
+
+async fn story() {
+    let (commands, receiver) = mpsc::channel(8);
+    let (sender, mut events) = mpsc::channel(8);
+    let handle = spawn(Settings::default(), receiver, sender).expect("netlink");
+    event(&mut events, "both uplinks with carrier", |event| {
+        matches!(event, Event::Interfaces(all) if all.iter().filter(|found| found.carrier).count() == 5)
+    })
+    .await;
+    let hop = |text: &str| NextHop {
+        gateway: text.parse().expect("address"),
+        interface: None,
+    };
+    let target = RouteTarget::Via(vec![hop("10.0.1.1"), hop("10.0.2.1")]);
+    let route = DesiredRoute {
+        target,
+        pref_src: None,
+    };
+    let prefix = "10.244.7.0/24".parse().expect("prefix");
+    commands
+        .send(Command::Routes(vec![(prefix, Some(route))]))
+        .await
+        .expect("the thread runs");
+    event(
+        &mut events,
+        "installed",
+        |event| matches!(event, Event::Settled(counts) if counts.installed_ipv4 == 1),
+    )
+    .await;
+    let (reply, answer) = oneshot::channel();
+    commands
+        .send(Command::Dump { reply })
+        .await
+        .expect("the thread runs");
+    let dump = answer.await.expect("an answer");
+    assert_eq!((dump.len(), dump[0].prefix, dump[0].legs.len()), (1, prefix, 2));
+
+    ip("route del 10.244.7.0/24 proto 79");
+    let start = Instant::now();
+    event(&mut events, "drift", |event| {
+        matches!(event, Event::Report(Report::Drift { .. }))
+    })
+    .await;
+    event(
+        &mut events,
+        "repaired",
+        |event| matches!(event, Event::Settled(counts) if counts.installed_ipv4 == 1),
+    )
+    .await;
+    println!("repaired and reported {:?} after the deletion", start.elapsed());
+    assert!(ip("route show 10.244.7.0/24").contains("10.0.2.1"));
+
+    drop(commands);
+    timeout(DEADLINE, handle.join())
+        .await
+        .expect("ends")
+        .expect("without an error");
+    assert!(
+        ip("route show 10.244.7.0/24").contains("10.0.2.1"),
+        "routes outlive the thread"
+    );
+}
