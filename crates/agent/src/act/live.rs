@@ -230,7 +230,7 @@ impl Act for Live {
 
 async fn carry_routes(mut changes: mpsc::Receiver<Vec<RouteChange>>, fib: mpsc::Sender<fib_io::Command>) {
     while let Some(batch) = changes.recv().await {
-        let routes = batch.into_iter().map(desired).collect();
+        let routes = batch.iter().map(desired).collect();
         if fib.send(fib_io::Command::Routes(routes)).await.is_err() {
             return;
         }
@@ -336,7 +336,7 @@ fn tell(teller: &mpsc::Sender<Event>, kind: &str, peer: Option<String>, text: St
     }
 }
 
-fn desired(change: RouteChange) -> (IpNetwork, Option<fib::DesiredRoute>) {
+fn desired(change: &RouteChange) -> (IpNetwork, Option<fib::DesiredRoute>) {
     let next_hops: Vec<fib::NextHop> = change
         .paths
         .iter()

@@ -252,6 +252,7 @@ impl<'a> Export<'a> {
     /// Gives back the references.
     pub(super) fn finish(self, table: &mut AttributeTable) {
         // Released in the order of handles, so that free slots are used again in the same order everywhere.
+        #[expect(clippy::disallowed_methods, reason = "sorted before use")]
         let mut ids: Vec<AttrId> = self.cache.into_values().collect();
         ids.sort_unstable();
         for id in ids {

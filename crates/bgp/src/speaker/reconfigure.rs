@@ -48,18 +48,18 @@ impl Speaker {
         }
         for (name, config) in self.config.peers.clone() {
             match old.peers.get(&name) {
-                None => self.add(name, config, now),
+                None => self.add(&name, config, now),
                 Some(before) if *before == config => {}
                 Some(before) if endpoint_differs(before, &config) => {
                     self.remove(&name, CeaseSubcode::OtherConfigurationChange, now);
-                    self.add(name, config, now);
+                    self.add(&name, config, now);
                 }
                 Some(before) => self.change(&name, before, config, now),
             }
         }
     }
 
-    fn add(&mut self, name: PeerName, config: PeerConfig, now: Instant) {
+    fn add(&mut self, name: &PeerName, config: PeerConfig, now: Instant) {
         let number = self.peers_made;
         self.peers_made = self.peers_made.saturating_add(1);
         let seed = self.seed ^ (number.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -76,7 +76,7 @@ impl Speaker {
             },
         );
         if up {
-            self.feed_peer(&name, peer::Input::Start, now);
+            self.feed_peer(name, peer::Input::Start, now);
         }
     }
 

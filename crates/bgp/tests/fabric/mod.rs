@@ -43,23 +43,23 @@ enum Delivery {
     Closed(ConnId),
 }
 
-pub struct Fabric {
-    pub now: Instant,
+pub(crate) struct Fabric {
+    pub(crate) now: Instant,
     nodes: Vec<Node>,
     pipes: VecDeque<(Instant, usize, Delivery)>,
     latency: Duration,
     cut: BTreeSet<(usize, usize)>,
 }
 
-pub fn prefix(text: &str) -> Prefix {
+pub(crate) fn prefix(text: &str) -> Prefix {
     text.parse::<IpNetwork>().expect("a prefix").into()
 }
 
-pub fn address(node: usize) -> Ipv4Addr {
+pub(crate) fn address(node: usize) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, u8::try_from(node).expect("few nodes") + 1)
 }
 
-pub fn accept_all(sources: &[Source]) -> Filter {
+pub(crate) fn accept_all(sources: &[Source]) -> Filter {
     Filter {
         rules: vec![Rule {
             name: "test sources".into(),
@@ -75,7 +75,7 @@ pub fn accept_all(sources: &[Source]) -> Filter {
 }
 
 /// A neighbour of `node` towards `other`, each node in AS 65000 + its number.
-pub fn peer(node: usize, other: usize) -> PeerConfig {
+pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
     let asn = |n: usize| Asn(65000 + u32::try_from(n).expect("few nodes"));
     PeerConfig {
         address: IpAddr::V4(address(other)),
@@ -105,7 +105,7 @@ pub fn peer(node: usize, other: usize) -> PeerConfig {
     }
 }
 
-pub fn config(node: usize, others: &[usize], pods: &[&str]) -> Config {
+pub(crate) fn config(node: usize, others: &[usize], pods: &[&str]) -> Config {
     Config {
         peers: others
             .iter()
@@ -124,7 +124,7 @@ pub fn config(node: usize, others: &[usize], pods: &[&str]) -> Config {
 }
 
 impl Fabric {
-    pub fn new(nodes: usize, seed: u64) -> Self {
+    pub(crate) fn new(nodes: usize, seed: u64) -> Self {
         let make = |n: usize| Node {
             speaker: Speaker::new(seed.wrapping_mul(31).wrapping_add(n as u64)),
             address: address(n),
@@ -142,30 +142,30 @@ impl Fabric {
         }
     }
 
-    pub fn configure(&mut self, node: usize, config: Config) {
+    pub(crate) fn configure(&mut self, node: usize, config: Config) {
         self.tell(node, Input::Configure(config));
     }
 
-    pub fn tell(&mut self, node: usize, input: Input<'_>) {
+    pub(crate) fn tell(&mut self, node: usize, input: Input<'_>) {
         let now = self.now;
         self.nodes[node].speaker.handle(input, now);
         self.drain(node);
     }
 
-    pub fn speaker(&self, node: usize) -> &Speaker {
+    pub(crate) fn speaker(&self, node: usize) -> &Speaker {
         &self.nodes[node].speaker
     }
 
-    pub fn events(&self, node: usize) -> &[Event] {
+    pub(crate) fn events(&self, node: usize) -> &[Event] {
         &self.nodes[node].events
     }
 
-    pub fn fib(&self, node: usize) -> &BTreeMap<Prefix, RouteChange> {
+    pub(crate) fn fib(&self, node: usize) -> &BTreeMap<Prefix, RouteChange> {
         &self.nodes[node].fib
     }
 
     /// Octets between two nodes vanish from now on, or no longer.
-    pub fn black_hole(&mut self, a: usize, b: usize, on: bool) {
+    pub(crate) fn black_hole(&mut self, a: usize, b: usize, on: bool) {
         if on {
             self.cut.extend([(a, b), (b, a)]);
         } else {
@@ -175,7 +175,7 @@ impl Fabric {
     }
 
     /// Runs for `span` of virtual time.
-    pub fn run(&mut self, span: Duration) {
+    pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let delivery = self.pipes.front().map(|(at, ..)| *at);
@@ -191,7 +191,7 @@ impl Fabric {
             self.now = self.now.max(next);
             if delivery == Some(next) {
                 let (_, node, delivery) = self.pipes.pop_front().expect("looked at above");
-                self.deliver(node, delivery);
+                self.deliver(node, &delivery);
             } else {
                 for node in 0..self.nodes.len() {
                     if self.nodes[node]
@@ -207,7 +207,7 @@ impl Fabric {
         self.now = end;
     }
 
-    fn deliver(&mut self, node: usize, delivery: Delivery) {
+    fn deliver(&mut self, node: usize, delivery: &Delivery) {
         let local = LocalAddresses {
             ipv4: Some(self.nodes[node].address),
             ipv6: Some(Ipv6Addr::new(
@@ -222,7 +222,7 @@ impl Fabric {
             )),
             link_local: None,
         };
-        let input = match &delivery {
+        let input = match delivery {
             Delivery::Connected(conn) => Input::Connected { conn: *conn, local },
             Delivery::Accepted(conn, remote) => Input::Accepted {
                 conn: *conn,
@@ -320,7 +320,7 @@ impl Fabric {
     }
 
     /// The counts of Established sessions of a node.
-    pub fn established(&self, node: usize) -> usize {
+    pub(crate) fn established(&self, node: usize) -> usize {
         use flatroute_bgp::peer::State;
         self.speaker(node)
             .peers(self.now)
@@ -331,4 +331,4 @@ impl Fabric {
 }
 
 /// Both families, to count over.
-pub const FAMILIES: [Family; 2] = Family::ALL;
+pub(crate) const FAMILIES: [Family; 2] = Family::ALL;
