@@ -1,1 +1,225 @@
-//! Skeleton.
+//! A pure function from what a node knows to what it shall do.
+//!
+//! [`plan()`] takes the name of a node, all objects, and a few facts about the machine; it gives a [`Plan`]: the
+//! configuration of the speaker, the static part of the kernel's routes, and the problems met on the way. It
+//! reads no clock, no file and no environment, and two equal plans mean that nothing is to be done.
+//!
+//! A bad object costs its own part only: a peer that names a filter that is not there is left out of the plan
+//! and told as a problem; the others run on. Left out, not run without the filter: whoever wrote the
+//! filter did not want the session without it.
+//!
+//! That the input is complete is proven by its type: a [`Synced`] can only be made after everything has been
+//! listed once, so that "not loaded yet" can never look like "empty" and withdraw a node's pods from the world.
+//!
+//! Rooms: `identity` (who this node is), `filters` (rails, user rules, built-ins as data),
+//! `peers` (one BGPPeer to one neighbour), `describe` (a plan in words, for people and for snapshots).
+#![forbid(unsafe_code)]
+
+mod describe;
+mod filters;
+mod identity;
+mod peers;
+mod selector;
+mod synced;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use flatroute_api::objects as api;
+use flatroute_api::{ClusterState, Problem};
+use flatroute_bgp::speaker::{Config, Multipath, Origination};
+use flatroute_bgp::types::{Asn, PeerName, Prefix, RouterId};
+use ipnetwork::IpNetwork;
+
+pub use synced::{Listing, Synced};
+
+use filters::Context;
+use identity::Identity;
+
+/// What the machine tells beside the objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Where the objects come from.
+    pub source: ObjectSource,
+    /// The index of each interface, by name; only those of link-local neighbours matter.
+    pub interfaces: BTreeMap<String, u32>,
+    /// Addresses of the API server, which a learned route must not take away.
+    pub api_server: BTreeSet<IpAddr>,
+    /// Pod CIDRs of the cluster from the kubeadm-config ConfigMap, when it may be read.
+    pub kubeadm_pod_subnets: Vec<IpNetwork>,
+}
+
+/// Where the objects come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ObjectSource {
+    /// A directory of manifests: the other nodes may be unknown.
+    #[default]
+    Standalone,
+    /// An API server: all nodes are known.
+    ApiServer,
+}
+
+/// What a node shall do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The node that this is for.
+    pub node: String,
+    /// Its ASN, unless a peer has another.
+    pub local_asn: Asn,
+    /// Its BGP identifier.
+    pub router_id: RouterId,
+    /// Where sessions are listened for.
+    pub listen: Listen,
+    /// The speaker.
+    pub speaker: Config,
+    /// The kernel's routes, as far as they are known before any is learned.
+    pub fib: FibPlan,
+    /// The pod CIDRs of the cluster.
+    pub cluster_cidrs: ClusterCidrs,
+    /// What could not be planned, and why, in order.
+    pub problems: Vec<Problem>,
+}
+
+/// Where sessions are listened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address; `None`: all, of both families.
+    pub address: Option<IpAddr>,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// How learned routes stand in the kernel, and the routes that stand there always.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FibPlan {
+    /// The routing table.
+    pub table: u32,
+    /// The metric of every route of ours.
+    pub metric: u32,
+    /// The protocol number of every route of ours.
+    pub protocol: u8,
+    /// How many paths a route may have.
+    pub max_paths: u16,
+    /// Whether nexthop groups may be used.
+    pub nexthop_objects: bool,
+    /// An `unreachable` route for each of these: the node's own pod CIDRs, so that what goes to a dead pod address
+    /// ends here and does not loop between the node and its ToR.
+    pub unreachable: BTreeSet<IpNetwork>,
+    /// The source address that the node itself uses towards learned IPv4 routes.
+    pub preferred_source_ipv4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub preferred_source_ipv6: Option<Ipv6Addr>,
+}
+
+/// The pod CIDRs of the cluster and where they were found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterCidrs {
+    /// The prefixes; `None`: not known, every prefix that no rail protects counts as one.
+    pub prefixes: Option<BTreeSet<Prefix>>,
+    /// In words.
+    pub from: &'static str,
+}
+
+/// Plans for the node `node_name`.
+#[must_use]
+pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Plan {
+    let state: &ClusterState = state;
+    let mut problems = Vec::new();
+    let identity = Identity::of(node_name, state, &mut problems);
+    let cluster_cidrs = identity::cluster_cidrs(state, facts);
+    let context = Context::new(&identity, &cluster_cidrs, state, facts);
+    let planned = peers::plan(&context, &mut problems);
+    let kernel = kernel(state);
+    let speaker = Config {
+        install: filters::install(&context, &planned),
+        originate: originate(
+            &identity,
+            planned
+                .values()
+                .any(|p| p.advertises(api::Advertise::NodeAddresses)),
+        ),
+        multipath: Multipath {
+            relaxed: relaxed(state),
+            max_paths: kernel.max_paths.unwrap_or(16),
+        },
+        peers: planned
+            .into_iter()
+            .map(|(name, p)| (PeerName::from(name), p.config))
+            .collect(),
+    };
+    problems.sort();
+    Plan {
+        node: node_name.to_owned(),
+        local_asn: identity.asn,
+        router_id: identity.router_id,
+        listen: listen(state),
+        speaker,
+        fib: fib(&identity, &kernel),
+        cluster_cidrs,
+        problems,
+    }
+}
+
+fn configuration(state: &ClusterState) -> Option<&flatroute_api::BGPConfigurationSpec> {
+    state.configuration.as_ref().map(|c| &c.spec)
+}
+
+fn kernel(state: &ClusterState) -> api::KernelRoutes {
+    configuration(state)
+        .and_then(|c| c.kernel.clone())
+        .unwrap_or_default()
+}
+
+fn relaxed(state: &ClusterState) -> bool {
+    match configuration(state)
+        .and_then(|c| c.best_path.as_ref())
+        .and_then(|b| b.multipath)
+    {
+        None | Some(api::Multipath::Relaxed) => true,
+        Some(api::Multipath::Strict) => false,
+    }
+}
+
+fn listen(state: &ClusterState) -> Listen {
+    let configuration = configuration(state);
+    Listen {
+        address: configuration.and_then(|c| c.listen_address),
+        port: configuration.and_then(|c| c.listen_port).unwrap_or(179),
+    }
+}
+
+fn originate(identity: &Identity, addresses: bool) -> BTreeSet<Origination> {
+    use flatroute_bgp::policy::Source;
+    let pods = identity.pod_cidrs.iter().map(|p| Origination {
+        prefix: *p,
+        source: Source::PodCidrs,
+    });
+    let hosts = identity
+        .internal_ips
+        .iter()
+        .filter(|_| addresses)
+        .map(|a| Origination {
+            prefix: identity::host(*a),
+            source: Source::NodeAddresses,
+        });
+    pods.chain(hosts).collect()
+}
+
+fn fib(identity: &Identity, kernel: &api::KernelRoutes) -> FibPlan {
+    FibPlan {
+        table: kernel.table.unwrap_or(254),
+        metric: kernel.metric.unwrap_or(512),
+        protocol: kernel.protocol.unwrap_or(79),
+        max_paths: kernel.max_paths.unwrap_or(16),
+        nexthop_objects: match kernel.nexthop_objects {
+            None | Some(api::NexthopObjects::Auto) => true,
+            Some(api::NexthopObjects::Disabled) => false,
+        },
+        unreachable: identity.pod_cidrs.iter().map(|p| IpNetwork::from(*p)).collect(),
+        preferred_source_ipv4: identity.ipv4(),
+        preferred_source_ipv6: identity.ipv6(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! The JSON of the control socket. The agent writes these types, `flatroute` and the tests read them; fields are
+//! only ever added. Names are those of the objects, times are seconds.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The version of the agent.
+    pub version: String,
+    /// The node.
+    pub node: String,
+    /// The ASN of the node.
+    #[serde(rename = "localASN")]
+    pub local_asn: u32,
+    /// The BGP identifier.
+    #[serde(rename = "routerID")]
+    pub router_id: String,
+    /// How long the agent has been running, in seconds.
+    pub uptime_seconds: u64,
+    /// How many neighbours are configured.
+    pub peers: usize,
+    /// How many of them are Established.
+    pub established: usize,
+    /// The kernel's routes.
+    pub fib: FibStatus,
+    /// What is wrong with the objects.
+    pub problems: Vec<Problem>,
+}
+
+/// The kernel's routes, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FibStatus {
+    /// Routes that the kernel has acknowledged.
+    pub installed: u64,
+    /// Routes that it refused.
+    pub failed: u64,
+    /// Times that another program changed a route of ours.
+    pub drift: u64,
+}
+
+/// `GET /v1/peers`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Peers {
+    /// The neighbours, by name.
+    pub peers: Vec<Peer>,
+}
+
+/// One neighbour; also `GET /v1/peers/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// The name of its object.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface of a link-local address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Its ASN: as configured, or as it said when any is allowed and the session is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+    /// Our ASN towards it.
+    #[serde(rename = "localASN")]
+    pub local_asn: u32,
+    /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm` or `Established`.
+    pub state: String,
+    /// How long it has been in this state.
+    pub since_seconds: u64,
+    /// How often it left Established.
+    pub flaps: u64,
+    /// The last error, also after recovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// What was agreed; only while Established.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negotiated: Option<Negotiated>,
+    /// Prefixes, by family.
+    pub prefixes: Vec<PrefixCounts>,
+}
+
+/// The last error of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// `Sent`, `Received`, or `Local` when no NOTIFICATION was exchanged.
+    pub direction: String,
+    /// The error code of the NOTIFICATION (RFC 4271 §4.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// Its subcode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subcode: Option<u8>,
+    /// In words.
+    pub text: String,
+    /// How long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_ago: Option<u64>,
+}
+
+/// What a session has agreed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Negotiated {
+    /// `IPv4`, `IPv6`.
+    pub families: Vec<String>,
+    /// The hold time, in seconds; 0: none.
+    pub hold_time: u64,
+    /// The interval between KEEPALIVEs, in seconds.
+    pub keepalive_time: u64,
+    /// The neighbour's BGP identifier.
+    #[serde(rename = "routerID")]
+    pub router_id: String,
+    /// The neighbour's ASN.
+    pub asn: u32,
+    /// Whether ASNs have four octets on the wire (RFC 6793).
+    #[serde(rename = "fourOctetASN")]
+    pub four_octet_asn: bool,
+    /// Whether either may ask for the routes again (RFC 2918).
+    pub route_refresh: bool,
+    /// Whether messages may be up to 65,535 octets long (RFC 8654).
+    pub extended_messages: bool,
+}
+
+/// Prefixes of a neighbour in one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PrefixCounts {
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Received.
+    pub received: u64,
+    /// Accepted by the import filters.
+    pub accepted: u64,
+    /// In use and allowed into the kernel.
+    pub installed: u64,
+    /// Advertised to it.
+    pub advertised: u64,
+}
+
+/// `GET /v1/routes`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Routes {
+    /// The routes, by prefix.
+    pub routes: Vec<Route>,
+    /// Whether there are more than were asked for.
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// One path to a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Route {
+    /// The prefix.
+    pub prefix: String,
+    /// The neighbour that it was learned from, or is advertised to; absent for our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The next hops; several only in the view of the kernel.
+    pub next_hops: Vec<String>,
+    /// The AS path as text: `65001 64512`, sets in braces.
+    pub as_path: String,
+    /// `IGP`, `EGP` or `Incomplete`.
+    pub origin: String,
+    /// MULTI_EXIT_DISC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub med: Option<u32>,
+    /// LOCAL_PREF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
+    /// Communities as text.
+    pub communities: Vec<String>,
+    /// Whether it is the best path.
+    pub best: bool,
+    /// Whether it is used beside the best path.
+    pub multipath: bool,
+    /// Whether it is in the kernel.
+    pub installed: bool,
+    /// Why it is what it is.
+    pub reason: String,
+}
+
+/// `GET /v1/config`: the plan in force, in words that can be compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Config {
+    /// The node.
+    pub node: String,
+    /// Its ASN.
+    #[serde(rename = "localASN")]
+    pub local_asn: u32,
+    /// Its BGP identifier.
+    #[serde(rename = "routerID")]
+    pub router_id: String,
+    /// Where sessions are listened for.
+    pub listen: String,
+    /// The cluster's pod CIDRs.
+    #[serde(rename = "clusterCIDRs")]
+    pub cluster_cidrs: Vec<String>,
+    /// Where they were found.
+    #[serde(rename = "clusterCIDRsFrom")]
+    pub cluster_cidrs_from: String,
+    /// What is originated.
+    pub originate: Vec<String>,
+    /// The neighbours, by name.
+    pub peers: BTreeMap<String, PeerConfig>,
+    /// `relaxed, at most 16 paths`
+    pub multipath: String,
+    /// The rules for what goes into the kernel.
+    pub install: Vec<String>,
+    /// The static part of the kernel's routes.
+    pub fib: Vec<String>,
+    /// What is wrong with the objects.
+    pub problems: Vec<Problem>,
+}
+
+/// One neighbour of [`Config`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PeerConfig {
+    /// `10.0.1.1:179`, with the interface and source where they are set.
+    pub address: String,
+    /// `64512 -> 65001`
+    pub asns: String,
+    /// What the session is negotiated with.
+    pub session: String,
+    /// The rest of the settings.
+    pub policy: String,
+    /// `Up`, or `Down: text`.
+    pub state: String,
+    /// The rules for what it sends.
+    pub import: Vec<String>,
+    /// The rules for what it is told.
+    pub export: Vec<String>,
+}
+
+/// `GET /v1/events`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// The newest last.
+    pub events: Vec<Event>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Event {
+    /// Its number, from 1; gaps mean that older ones were forgotten.
+    pub number: u64,
+    /// How long ago.
+    pub seconds_ago: u64,
+    /// `PeerEstablished`, `PeerDown`, `Transition`, `ConfigurationInvalid`, …
+    pub kind: String,
+    /// The neighbour that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// In words.
+    pub text: String,
+    /// A NOTIFICATION's bytes in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+}
+
+/// What is answered when something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// What is wrong, and what to do.
+    pub error: String,
+}

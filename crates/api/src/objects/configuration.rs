@@ -1,0 +1,167 @@
+//! BGPConfiguration: what all neighbours share. Optional; the one named `default` is read.
+
+use std::net::IpAddr;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Disabled, Toggle};
+use crate::values::Cidr;
+
+/// What all neighbours share. Only the object named `default` is read.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "flatroute.io",
+    version = "v1alpha1",
+    kind = "BGPConfiguration",
+    shortname = "frconf",
+    category = "flatroute",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BGPConfigurationSpec {
+    /// The ASN of a node that has none of its own. Default: 64512. A change resets every session.
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::values::asn_schema")]
+    pub local_asn: Option<u32>,
+    /// Where a Node says its ASN. The annotation `flatroute.io/asn` comes first, `localASN` last.
+    #[serde(default, rename = "localASNFrom", skip_serializing_if = "Option::is_none")]
+    pub local_asn_from: Option<LocalAsnFrom>,
+    /// Where the BGP identifier comes from. Default: `InternalIP`, the node's first IPv4 address, or without one
+    /// a hash of its name.
+    #[serde(default, rename = "routerIDFrom", skip_serializing_if = "Option::is_none")]
+    pub router_id_from: Option<RouterIdFrom>,
+    /// The address to listen on. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_address: Option<IpAddr>,
+    /// The port to listen on. Default: 179.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub listen_port: Option<u16>,
+    /// Sessions between nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_mesh: Option<NodeMesh>,
+    /// The choice among paths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_path: Option<BestPath>,
+    /// The routes in the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelRoutes>,
+    /// The network of the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_network: Option<PodNetwork>,
+}
+
+/// Where a Node says its ASN; exactly one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalAsnFrom {
+    /// The name of a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub node_label: Option<String>,
+    /// The name of an annotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub node_annotation: Option<String>,
+}
+
+/// Where the BGP identifier comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RouterIdFrom {
+    /// The node's first IPv4 address of type InternalIP.
+    InternalIP,
+}
+
+/// Sessions between nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeMesh {
+    /// Whether there are any.
+    pub mode: Disabled,
+}
+
+/// The choice among paths.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BestPath {
+    /// When paths are equal enough to share the traffic. Default: `Relaxed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multipath: Option<Multipath>,
+}
+
+/// When paths are equal enough to share the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Multipath {
+    /// Equal length is enough.
+    Relaxed,
+    /// The whole AS path must be the same.
+    Strict,
+}
+
+/// The routes in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KernelRoutes {
+    /// The routing table. Default: 254, the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub table: Option<u32>,
+    /// The metric of our routes. Default: 512.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub metric: Option<u32>,
+    /// The protocol number of our routes. Default: 79.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 5, max = 255))]
+    pub protocol: Option<u8>,
+    /// How many paths a route may have; 1 means no ECMP. Default: 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub max_paths: Option<u16>,
+    /// Whether ECMP uses nexthop groups where the kernel has them. Default: `Auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nexthop_objects: Option<NexthopObjects>,
+}
+
+/// Whether ECMP uses nexthop groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NexthopObjects {
+    /// Where the kernel has them.
+    Auto,
+    /// Never: plain multipath routes.
+    Disabled,
+}
+
+/// The network of the pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodNetwork {
+    /// The prefixes that hold the pods of the whole cluster.
+    #[serde(default, rename = "clusterCIDRs", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub cluster_cidrs: Option<Vec<Cidr>>,
+    /// Masquerading of what pods send out of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masquerade: Option<Masquerade>,
+}
+
+/// Masquerading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Masquerade {
+    /// Whether it is done.
+    pub mode: Disabled,
+}
+
+impl super::BGPPeerSpec {
+    /// Whether the built-in filters judge what no other filter ended.
+    #[must_use]
+    pub fn has_built_in_filters(&self) -> bool {
+        match self.built_in_filters {
+            None | Some(Toggle::Enabled) => true,
+            Some(Toggle::Disabled) => false,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Node: the parts of the core object that a speaker needs, under their real names. A Node from the API server
+//! reads into this type as it is; what is not here is not kept in memory.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+/// A node of the cluster, trimmed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Node {
+    /// Name, labels, annotations.
+    pub metadata: ObjectMeta,
+    /// What the node shall be.
+    pub spec: NodeSpec,
+    /// What was seen of the node.
+    pub status: NodeStatus,
+}
+
+/// What a node shall be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSpec {
+    /// The first of `podCIDRs`.
+    #[serde(rename = "podCIDR", skip_serializing_if = "Option::is_none")]
+    pub pod_cidr: Option<String>,
+    /// The prefixes that the node's pods get addresses from.
+    #[serde(rename = "podCIDRs", skip_serializing_if = "Option::is_none")]
+    pub pod_cidrs: Option<Vec<String>>,
+}
+
+/// What was seen of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeStatus {
+    /// Its addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<NodeAddress>>,
+}
+
+/// One address of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The address or name.
+    pub address: String,
+}
+
+impl Node {
+    /// A node with a name and nothing else.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// The labels; empty when there are none.
+    #[must_use]
+    pub fn labels(&self) -> Cow<'_, BTreeMap<String, String>> {
+        self.metadata
+            .labels
+            .as_ref()
+            .map_or_else(Cow::default, Cow::Borrowed)
+    }
+
+    /// The value of an annotation.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The pod CIDRs as they stand: `podCIDRs`, or `podCIDR` alone.
+    pub fn pod_cidrs(&self) -> impl Iterator<Item = &str> {
+        let many = self.spec.pod_cidrs.iter().flatten();
+        let one = self
+            .spec
+            .pod_cidr
+            .iter()
+            .filter(|_| self.spec.pod_cidrs.as_ref().is_none_or(Vec::is_empty));
+        many.chain(one).map(String::as_str)
+    }
+
+    /// The addresses of type InternalIP that are addresses, in order.
+    pub fn internal_ips(&self) -> impl Iterator<Item = std::net::IpAddr> {
+        self.status
+            .addresses
+            .iter()
+            .flatten()
+            .filter(|a| a.kind == "InternalIP")
+            .filter_map(|a| a.address.parse().ok())
+    }
+}

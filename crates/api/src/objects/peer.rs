@@ -1,0 +1,310 @@
+//! BGPPeer: a neighbour of the nodes that it selects. The one object that most users write.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::values::{Community, Duration, PeerAsn};
+
+/// A neighbour of the nodes that `nodeSelector` selects.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "flatroute.io",
+    version = "v1alpha1",
+    kind = "BGPPeer",
+    shortname = "frpeer",
+    category = "flatroute",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BGPPeerSpec {
+    /// The nodes that have this neighbour. Default: every node. Several objects that select a node add up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<LabelSelector>,
+    /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. A change resets the session.
+    pub peer_address: IpAddr,
+    /// The interface of a link-local `peerAddress`. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15))]
+    pub interface: Option<String>,
+    /// The neighbour's TCP port. Default: 179. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub peer_port: Option<u16>,
+    /// The neighbour's ASN, or `External` (any but ours) or `Internal` (ours). A change resets the session.
+    #[serde(rename = "peerASN")]
+    pub peer_asn: PeerAsn,
+    /// Our ASN towards this neighbour. Default: the node's. A change resets the session.
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::values::asn_schema")]
+    pub local_asn: Option<u32>,
+    /// Our address towards this neighbour. Default: the kernel's choice. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_address: Option<IpAddr>,
+    /// Who opens the connection. Default: `Both`. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_mode: Option<ConnectMode>,
+    /// Timers of the session. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timers: Option<Timers>,
+    /// BFD. Default: `Disabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+    /// The neighbour is at most this many hops away, checked by the TTL of what it sends (RFC 5082). Excludes
+    /// `multihop`. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 254))]
+    pub ttl_security: Option<u8>,
+    /// What we send lives for at most this many hops. Default: 1 for external neighbours. Excludes
+    /// `ttlSecurity`. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 254))]
+    pub multihop: Option<u8>,
+    /// Graceful restart (RFC 4724).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graceful_restart: Option<GracefulRestart>,
+    /// The address families to offer. Default: those of the node's addresses. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub families: Option<BTreeSet<Family>>,
+    /// The next hop that the neighbour is told. Default: `Auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<NextHop>,
+    /// How often our own ASN may stand in a path from this neighbour. Default: 1 from external neighbours, 0 with
+    /// `LearnedRoutes` and from internal ones.
+    #[serde(default, rename = "allowOwnASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub allow_own_asn: Option<u8>,
+    /// Whether the neighbour is a client of this route reflector. Default: `Disabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_reflector_client: Option<Disabled>,
+    /// Several paths a prefix (RFC 7911). Default: `Disabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_path: Option<Disabled>,
+    /// How many prefixes a family the neighbour may send. Default: 10000, `Drop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<MaxPrefixes>,
+    /// Names of BGPFilters for what the neighbour sends, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub import_filters: Vec<String>,
+    /// Names of BGPFilters for what the neighbour is told, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub export_filters: Vec<String>,
+    /// Whether a route that no filter ends is judged by the built-in filters, or else refused. Default:
+    /// `Enabled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_in_filters: Option<Toggle>,
+    /// What the neighbour is told. Default: `[PodCIDRs]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<BTreeSet<Advertise>>,
+    /// Changes to all that is advertised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetAttributes>,
+    /// Which routes of this neighbour go into the kernel. Default: `[PodCIDRs]`; empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install_routes: Option<BTreeSet<InstallRoutes>>,
+    /// Whether the session shall be up. Default: `Up`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// A text for the neighbour when `state` is `Down` (RFC 9003), in UTF-8 of at most 255 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub state_message: Option<String>,
+}
+
+impl BGPPeerSpec {
+    /// A neighbour with an address and an ASN, and the defaults for everything else.
+    #[must_use]
+    pub fn new(peer_address: IpAddr, peer_asn: PeerAsn) -> Self {
+        Self {
+            node_selector: None,
+            peer_address,
+            interface: None,
+            peer_port: None,
+            peer_asn,
+            local_asn: None,
+            source_address: None,
+            connect_mode: None,
+            timers: None,
+            bfd: None,
+            ttl_security: None,
+            multihop: None,
+            graceful_restart: None,
+            families: None,
+            next_hop: None,
+            allow_own_asn: None,
+            route_reflector_client: None,
+            add_path: None,
+            max_prefixes: None,
+            import_filters: Vec::new(),
+            export_filters: Vec::new(),
+            built_in_filters: None,
+            advertise: None,
+            set: None,
+            install_routes: None,
+            state: None,
+            state_message: None,
+        }
+    }
+}
+
+/// Who opens the TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConnectMode {
+    /// The node dials and refuses what is dialled to it.
+    Active,
+    /// The node waits.
+    Passive,
+    /// Either.
+    Both,
+}
+
+/// Timers of a session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Timers {
+    /// How long the neighbour may be silent. Default: 90s. Zero (never), or 3s to 65535s, in whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time: Option<Duration>,
+    /// The interval between KEEPALIVEs. Default: a third of the hold time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive_time: Option<Duration>,
+    /// The pause before another attempt to connect; it grows with each failure. Default: 5s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_retry_time: Option<Duration>,
+}
+
+/// BFD of a neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bfd {
+    /// Whether BFD watches the neighbour.
+    pub mode: Disabled,
+}
+
+/// Graceful restart of a neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GracefulRestart {
+    /// What is offered.
+    pub mode: Disabled,
+}
+
+/// A switch of which this version has only one position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Disabled {
+    /// Not done.
+    Disabled,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Toggle {
+    /// Done.
+    Enabled,
+    /// Not done.
+    Disabled,
+}
+
+/// An address family, unicast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Family {
+    /// IPv4.
+    IPv4,
+    /// IPv6.
+    IPv6,
+}
+
+/// The next hop that a neighbour is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NextHop {
+    /// This node, towards external neighbours and for its own routes; as received, towards internal ones.
+    Auto,
+    /// Always this node.
+    #[serde(rename = "Self")]
+    ItSelf,
+    /// As received, where it is on the neighbour's link.
+    Unchanged,
+}
+
+/// A limit on the prefixes of a neighbour, a family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MaxPrefixes {
+    /// The number of prefixes. Default: 10000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub limit: Option<u32>,
+    /// What happens beyond it. Default: `Drop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<MaxPrefixesAction>,
+}
+
+/// What happens to a prefix beyond the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MaxPrefixesAction {
+    /// It is taken, and said.
+    Warn,
+    /// It is refused; those held stay.
+    Drop,
+    /// The session ends, and starts again after a pause.
+    Restart,
+}
+
+/// What a neighbour is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Advertise {
+    /// The node's pod CIDRs.
+    PodCIDRs,
+    /// The node's addresses.
+    NodeAddresses,
+    /// What was learned from other neighbours: makes the node a transit router.
+    LearnedRoutes,
+}
+
+/// Which routes of a neighbour go into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum InstallRoutes {
+    /// Those inside the cluster's pod CIDRs.
+    PodCIDRs,
+    /// Those to addresses of other nodes.
+    NodeAddresses,
+    /// The default routes.
+    DefaultRoute,
+    /// Those that a rule of `importFilters` accepted.
+    Filtered,
+    /// All that was accepted.
+    All,
+}
+
+/// Whether a session shall be up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum State {
+    /// Yes.
+    Up,
+    /// No; the neighbour is told (RFC 9003).
+    Down,
+}
+
+/// Changes to a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAttributes {
+    /// Communities to add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub communities: Vec<Community>,
+    /// The multi-exit discriminator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub med: Option<u32>,
+    /// The local preference: towards internal neighbours, and on import inside this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
+    /// How many more times our ASN is prepended, on export. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 16))]
+    pub prepend: Option<u8>,
+}

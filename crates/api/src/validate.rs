@@ -1,0 +1,357 @@
+//! What a schema cannot say: fields that exclude each other or need each other, values that only make sense
+//! together. One pure function a kind, from an object to its problems; they expect a value that
+//! [`mod@crate::structure`] has let through, and are as true for an object from the API server as for a manifest.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::objects::{BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind, Node, State};
+use crate::problem::Problem;
+use crate::values::Cidr;
+use crate::{CONFIGURATION_NAME, annotations};
+
+/// The smallest hold time that is not zero (RFC 4271 §4.2).
+const MIN_HOLD: Duration = Duration::from_secs(3);
+/// The largest hold time: two octets of seconds.
+const MAX_HOLD: Duration = Duration::from_secs(65_535);
+
+struct Report<'a> {
+    kind: Kind,
+    name: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Report<'a> {
+    fn new(kind: Kind, name: &'a str) -> Self {
+        Self {
+            kind,
+            name,
+            problems: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, field: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) {
+        self.problems.push(Problem::new(
+            self.kind.as_str(),
+            self.name,
+            field,
+            message,
+            remedy,
+        ));
+    }
+}
+
+/// The problem with the name of an object, if there is one: Kubernetes wants a DNS subdomain (RFC 1123).
+#[must_use]
+pub fn name(kind: Kind, name: &str) -> Option<Problem> {
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.len() <= 63
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if name.len() <= 253 && name.split('.').all(label) {
+        return None;
+    }
+    Some(Problem::new(
+        kind.as_str(),
+        name,
+        "metadata.name",
+        "not a name that Kubernetes takes",
+        "use lower-case letters, digits, '-' and '.', such as rack1-tor-a",
+    ))
+}
+
+/// The problems of a BGPPeer.
+#[must_use]
+pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
+    let mut report = Report::new(Kind::BGPPeer, name);
+    addresses(&mut report, spec);
+    if spec.ttl_security.is_some() && spec.multihop.is_some() {
+        report.add("spec.multihop", "excludes ttlSecurity", "remove one of the two");
+    }
+    timers(&mut report, spec);
+    if let Some(selector) = &spec.node_selector {
+        label_selector(&mut report, "spec.nodeSelector", selector);
+    }
+    for (field, names) in [
+        ("importFilters", &spec.import_filters),
+        ("exportFilters", &spec.export_filters),
+    ] {
+        let mut seen = BTreeSet::new();
+        for (i, filter) in names.iter().enumerate() {
+            if !seen.insert(filter) {
+                report.add(
+                    format!("spec.{field}[{i}]"),
+                    format!("{filter} is there twice"),
+                    "remove one",
+                );
+            }
+        }
+    }
+    if spec.state_message.is_some() && spec.state != Some(State::Down) {
+        report.add(
+            "spec.stateMessage",
+            "is only sent when state is Down",
+            "set state: Down, or remove it",
+        );
+    }
+    report.problems
+}
+
+fn addresses(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    let link_local = matches!(spec.peer_address, IpAddr::V6(a) if a.is_unicast_link_local());
+    match (&spec.interface, link_local) {
+        (None, true) => report.add(
+            "spec.interface",
+            format!(
+                "{} is a link-local address, which needs the interface that it is on",
+                spec.peer_address
+            ),
+            "set interface, such as eth0",
+        ),
+        (Some(_), false) => report.add(
+            "spec.interface",
+            "only a link-local peerAddress has an interface in this version",
+            "remove it, or use the neighbour's fe80:: address",
+        ),
+        (Some(_), true) | (None, false) => {}
+    }
+    if let Some(interface) = &spec.interface
+        && (interface.contains(['/', ':'])
+            || interface.contains(char::is_whitespace)
+            || interface == "."
+            || interface == "..")
+    {
+        report.add(
+            "spec.interface",
+            format!("\"{interface}\" is not an interface name"),
+            "correct it",
+        );
+    }
+    if !can_be_neighbour(spec.peer_address) {
+        report.add(
+            "spec.peerAddress",
+            format!("{} is not the address of a single neighbour", spec.peer_address),
+            "use the neighbour's unicast address",
+        );
+    }
+    let Some(source) = spec.source_address else { return };
+    if source.is_ipv4() != spec.peer_address.is_ipv4() {
+        report.add(
+            "spec.sourceAddress",
+            "is of another family than peerAddress",
+            "use one of the same family",
+        );
+    } else if !can_be_neighbour(source) {
+        report.add(
+            "spec.sourceAddress",
+            format!("{source} is not a unicast address"),
+            "use one of the node's",
+        );
+    }
+}
+
+fn can_be_neighbour(address: IpAddr) -> bool {
+    let mapped = matches!(address, IpAddr::V6(a) if a.to_ipv4_mapped().is_some());
+    let broadcast = matches!(address, IpAddr::V4(a) if a.is_broadcast());
+    !address.is_unspecified() && !address.is_multicast() && !mapped && !broadcast
+}
+
+fn timers(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    let Some(timers) = &spec.timers else { return };
+    let hold = timers.hold_time.map(|d| d.0);
+    if let Some(hold) = hold
+        && (hold.subsec_nanos() != 0 || (!hold.is_zero() && !(MIN_HOLD..=MAX_HOLD).contains(&hold)))
+    {
+        report.add(
+            "spec.timers.holdTime",
+            "is neither 0s nor from 3s to 65535s in whole seconds",
+            "choose such a value, or remove it for 90s",
+        );
+    }
+    if let Some(keepalive) = timers.keepalive_time.map(|d| d.0) {
+        let hold = hold.unwrap_or(Duration::from_secs(90));
+        if keepalive < Duration::from_secs(1) || keepalive > MAX_HOLD {
+            report.add(
+                "spec.timers.keepaliveTime",
+                "is not from 1s to 65535s",
+                "remove it for a third of holdTime",
+            );
+        } else if !hold.is_zero() && keepalive >= hold {
+            report.add(
+                "spec.timers.keepaliveTime",
+                "is not shorter than holdTime, so the neighbour would give up between two KEEPALIVEs",
+                "remove it for a third of holdTime",
+            );
+        }
+    }
+    if let Some(retry) = timers.connect_retry_time.map(|d| d.0)
+        && !(Duration::from_secs(1)..=MAX_HOLD).contains(&retry)
+    {
+        report.add(
+            "spec.timers.connectRetryTime",
+            "is not from 1s to 65535s",
+            "remove it for 5s",
+        );
+    }
+}
+
+fn label_selector(report: &mut Report<'_>, field: &str, selector: &LabelSelector) {
+    for (i, requirement) in selector.match_expressions.iter().flatten().enumerate() {
+        let empty = requirement.values.as_ref().is_none_or(Vec::is_empty);
+        let at = format!("{field}.matchExpressions[{i}]");
+        match requirement.operator.as_str() {
+            "In" | "NotIn" if empty => report.add(at, "has no values", "add some"),
+            "Exists" | "DoesNotExist" if !empty => {
+                report.add(
+                    at,
+                    format!("{} takes no values", requirement.operator),
+                    "remove them",
+                );
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => report.add(
+                at,
+                format!("\"{other}\" is not one of In, NotIn, Exists, DoesNotExist"),
+                "choose one of them",
+            ),
+        }
+    }
+}
+
+/// The problems of a BGPFilter.
+#[must_use]
+pub fn filter(name: &str, spec: &BGPFilterSpec) -> Vec<Problem> {
+    let mut report = Report::new(Kind::BGPFilter, name);
+    for (i, rule) in spec.rules.iter().enumerate() {
+        for (j, range) in rule
+            .matches
+            .iter()
+            .flat_map(|m| m.prefixes.iter().flatten())
+            .enumerate()
+        {
+            let at = format!("spec.rules[{i}].match.prefixes[{j}]");
+            let len = range.cidr.0.prefix();
+            let longest = if range.cidr.0.is_ipv4() { 32 } else { 128 };
+            let ge = range.ge.unwrap_or(len);
+            let le = range.le.unwrap_or(if range.ge.is_some() { longest } else { len });
+            if ge < len {
+                report.add(
+                    format!("{at}.ge"),
+                    format!("{ge} is shorter than {}", range.cidr),
+                    "raise it",
+                );
+            } else if le > longest {
+                report.add(
+                    format!("{at}.le"),
+                    format!("{le} is longer than {longest}"),
+                    "lower it",
+                );
+            } else if le < ge {
+                report.add(
+                    format!("{at}.le"),
+                    format!("no length is at least {ge} and at most {le}"),
+                    "raise le, or lower ge",
+                );
+            }
+        }
+        if rule.action == crate::objects::FilterAction::Reject && rule.set.is_some() {
+            report.add(
+                format!("spec.rules[{i}].set"),
+                "changes nothing on a route that is refused",
+                "remove it",
+            );
+        }
+    }
+    report.problems
+}
+
+/// The problems of a BGPConfiguration.
+#[must_use]
+pub fn configuration(name: &str, spec: &BGPConfigurationSpec) -> Vec<Problem> {
+    let mut report = Report::new(Kind::BGPConfiguration, name);
+    if name != CONFIGURATION_NAME {
+        report.add(
+            "metadata.name",
+            format!("only the object named {CONFIGURATION_NAME} is read"),
+            format!("name it {CONFIGURATION_NAME}"),
+        );
+    }
+    if let Some(from) = &spec.local_asn_from
+        && from.node_label.is_some() == from.node_annotation.is_some()
+    {
+        report.add(
+            "spec.localASNFrom",
+            "needs exactly one of nodeLabel and nodeAnnotation",
+            "set one of the two",
+        );
+    }
+    if let Some(cidrs) = spec.pod_network.as_ref().and_then(|n| n.cluster_cidrs.as_ref()) {
+        for (i, cidr) in cidrs.iter().enumerate() {
+            if cidr.0.prefix() == 0 {
+                report.add(
+                    format!("spec.podNetwork.clusterCIDRs[{i}]"),
+                    format!("{cidr} is every address, not the pods of a cluster"),
+                    "use the prefix that the pod CIDRs are taken from",
+                );
+            }
+        }
+    }
+    report.problems
+}
+
+/// The problems of a Node: what stands in the fields and annotations that are read.
+#[must_use]
+pub fn node(name: &str, node: &Node) -> Vec<Problem> {
+    let mut report = Report::new(Kind::Node, name);
+    for cidr in node.pod_cidrs() {
+        if let Err(message) = cidr.parse::<Cidr>() {
+            report.add("spec.podCIDRs", message, "correct it");
+        }
+    }
+    for (i, address) in node.status.addresses.iter().flatten().enumerate() {
+        if address.kind == "InternalIP" && address.address.parse::<IpAddr>().is_err() {
+            report.add(
+                format!("status.addresses[{i}].address"),
+                format!("\"{}\" is not an IP address", address.address),
+                "correct it",
+            );
+        }
+    }
+    let at = |key: &str| format!("metadata.annotations[{key}]");
+    if let Some(Err(message)) = node.annotation(annotations::ASN).map(annotations::parse_asn) {
+        report.add(
+            at(annotations::ASN),
+            message,
+            "correct it, or remove the annotation",
+        );
+    }
+    if let Some(Err(message)) = node
+        .annotation(annotations::ROUTER_ID)
+        .map(annotations::parse_router_id)
+    {
+        report.add(
+            at(annotations::ROUTER_ID),
+            message,
+            "correct it, or remove the annotation",
+        );
+    }
+    if node.annotation(annotations::CLUSTER_ID).is_some() {
+        report.add(
+            at(annotations::CLUSTER_ID),
+            "not supported yet in this version: route reflectors",
+            "remove the annotation",
+        );
+    }
+    report.problems
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -1,0 +1,214 @@
+//! A plan in words: what `/v1/config` answers, and what the snapshots of the tests hold. Two plans that differ
+//! in what they do differ in words.
+
+use std::fmt::{Display, Write as _};
+
+use flatroute_api::control;
+use flatroute_api::values::{Community, Duration};
+use flatroute_bgp::policy::{Action, Filter, PrefixRange, Rule, Source, Verdict};
+use flatroute_bgp::session::{ConnectMode, PeerAsn};
+use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimitAction, Ttl};
+
+use crate::Plan;
+
+impl Plan {
+    /// The plan in words.
+    #[must_use]
+    pub fn describe(&self) -> control::Config {
+        let listen = self
+            .listen
+            .address
+            .map_or_else(|| "*".to_owned(), |a| a.to_string());
+        control::Config {
+            node: self.node.clone(),
+            local_asn: self.local_asn.0,
+            router_id: self.router_id.to_string(),
+            listen: format!("{listen} port {}", self.listen.port),
+            cluster_cidrs: self
+                .cluster_cidrs
+                .prefixes
+                .iter()
+                .flatten()
+                .map(ToString::to_string)
+                .collect(),
+            cluster_cidrs_from: self.cluster_cidrs.from.to_owned(),
+            originate: self
+                .speaker
+                .originate
+                .iter()
+                .map(|o| format!("{} ({})", o.prefix, source(o.source)))
+                .collect(),
+            peers: self
+                .speaker
+                .peers
+                .iter()
+                .map(|(name, p)| (name.to_string(), peer(p)))
+                .collect(),
+            multipath: format!(
+                "{}, at most {} paths",
+                if self.speaker.multipath.relaxed {
+                    "relaxed"
+                } else {
+                    "strict"
+                },
+                self.speaker.multipath.max_paths
+            ),
+            install: filter(&self.speaker.install),
+            fib: self.describe_fib(),
+            problems: self.problems.clone(),
+        }
+    }
+
+    fn describe_fib(&self) -> Vec<String> {
+        let fib = &self.fib;
+        let groups = if fib.nexthop_objects {
+            "nexthop groups where the kernel has them"
+        } else {
+            "multipath routes"
+        };
+        let mut lines = vec![
+            format!(
+                "table {} metric {} protocol {}",
+                fib.table, fib.metric, fib.protocol
+            ),
+            format!("at most {} paths, {groups}", fib.max_paths),
+        ];
+        lines.extend(fib.preferred_source_ipv4.map(|a| format!("source {a}")));
+        lines.extend(fib.preferred_source_ipv6.map(|a| format!("source {a}")));
+        lines.extend(fib.unreachable.iter().map(|p| format!("unreachable {p}")));
+        lines
+    }
+}
+
+fn peer(config: &PeerConfig) -> control::PeerConfig {
+    let mut address = format!("{} port {}", config.address, config.port);
+    if let Some(index) = config.interface {
+        let _ = write!(address, " interface {index}");
+    }
+    if let Some(source) = config.source_address {
+        let _ = write!(address, " from {source}");
+    }
+    let asn = match config.session.peer_asn {
+        PeerAsn::Exact(asn) => asn.to_string(),
+        PeerAsn::External => "External".to_owned(),
+        PeerAsn::Internal => "Internal".to_owned(),
+    };
+    control::PeerConfig {
+        address,
+        asns: format!("{} -> {asn}", config.session.local_asn),
+        session: session(config),
+        policy: policy(config),
+        state: match &config.admin_state {
+            AdminState::Up => "Up".to_owned(),
+            AdminState::Down(text) => format!("Down: {text}"),
+        },
+        import: filter(&config.import),
+        export: filter(&config.export),
+    }
+}
+
+fn session(config: &PeerConfig) -> String {
+    let s = &config.session;
+    let connect = match s.connect_mode {
+        ConnectMode::Active => "Active",
+        ConnectMode::Passive => "Passive",
+        ConnectMode::Both => "Both",
+    };
+    let keepalive = s
+        .keepalive_time
+        .map_or_else(|| "hold/3".to_owned(), |d| Duration(d).to_string());
+    let families: Vec<String> = s.families.iter().map(|f| f.to_string()).collect();
+    let (hold, retry) = (Duration(s.hold_time), Duration(s.connect_retry_time));
+    let (id, families) = (s.router_id, families.join(" "));
+    format!(
+        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}, retry {retry}, families {families}"
+    )
+}
+
+fn policy(config: &PeerConfig) -> String {
+    let ttl = match config.ttl {
+        Ttl::Direct => "ttl 1".to_owned(),
+        Ttl::Multihop(hops) => format!("multihop {hops}"),
+        Ttl::Security(hops) => format!("ttl security {hops}"),
+    };
+    let next_hop = match config.next_hop {
+        NextHopMode::Auto => "Auto",
+        NextHopMode::ItSelf => "Self",
+        NextHopMode::Unchanged => "Unchanged",
+    };
+    let action = match config.max_prefixes.action {
+        PrefixLimitAction::Warn => "Warn",
+        PrefixLimitAction::Drop => "Drop",
+        PrefixLimitAction::Restart => "Restart",
+    };
+    let (own, limit) = (config.allow_own_asn, config.max_prefixes.limit);
+    format!("{ttl}, next hop {next_hop}, own ASN {own} times, at most {limit} prefixes ({action})")
+}
+
+fn filter(filter: &Filter) -> Vec<String> {
+    let mut lines: Vec<String> = filter.rules.iter().map(rule).collect();
+    lines.push(match filter.default {
+        Verdict::Accept => "default: accept".to_owned(),
+        Verdict::Reject => "default: reject".to_owned(),
+    });
+    lines
+}
+
+fn rule(rule: &Rule) -> String {
+    let mut line = format!("{}: ", rule.name);
+    line.push_str(match rule.action {
+        Action::Accept => "accept",
+        Action::Reject => "reject",
+        Action::Next => "next",
+    });
+    let condition = &rule.condition;
+    list(&mut line, "prefixes", condition.prefixes.as_deref(), range);
+    list(&mut line, "communities", condition.communities.as_deref(), |c| {
+        Community(c.0)
+    });
+    list(&mut line, "as-path", condition.as_path.as_deref(), |a| a.0);
+    list(&mut line, "sources", condition.sources.as_deref(), |s| source(*s));
+    list(&mut line, "peers", condition.peers.as_deref(), |p| {
+        p.as_str().to_owned()
+    });
+    let set = &rule.set;
+    if let Some(med) = set.med {
+        let _ = write!(line, " set med {med}");
+    }
+    if let Some(pref) = set.local_pref {
+        let _ = write!(line, " set local-pref {pref}");
+    }
+    if !set.add_communities.is_empty() {
+        list(&mut line, "add communities", Some(&set.add_communities), |c| {
+            Community(c.0)
+        });
+    }
+    if set.prepend > 0 {
+        let _ = write!(line, " prepend {}", set.prepend);
+    }
+    line
+}
+
+fn list<T, D: Display>(line: &mut String, name: &str, items: Option<&[T]>, show: impl Fn(&T) -> D) {
+    if let Some(items) = items {
+        let shown: Vec<String> = items.iter().map(|i| show(i).to_string()).collect();
+        let _ = write!(line, " {name} [{}]", shown.join(" "));
+    }
+}
+
+fn range(range: &PrefixRange) -> String {
+    let len = range.prefix.prefix_len();
+    match (range.ge == len, range.le == len) {
+        (true, true) => range.prefix.to_string(),
+        (true, false) => format!("{} le {}", range.prefix, range.le),
+        (false, _) => format!("{} ge {} le {}", range.prefix, range.ge, range.le),
+    }
+}
+
+fn source(source: Source) -> &'static str {
+    match source {
+        Source::PodCidrs => "PodCIDRs",
+        Source::NodeAddresses => "NodeAddresses",
+        Source::Learned => "LearnedRoutes",
+    }
+}

@@ -1,0 +1,216 @@
+//! One BGPPeer that selects this node becomes one neighbour of the speaker. The defaults of the API are applied
+//! here, and what needs the other objects is decided here: the ASN, the filters by name, two objects that mean the
+//! same neighbour.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use flatroute_api::objects as api;
+use flatroute_api::values::PeerAsn as ApiAsn;
+use flatroute_api::{BGPPeerSpec, Kind, Problem};
+use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
+use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl};
+use flatroute_bgp::types::{Asn, Family, FamilySet};
+
+use crate::filters::{self, Context};
+use crate::selector;
+
+/// The hold time that is proposed unless configured.
+const HOLD_TIME: Duration = Duration::from_secs(90);
+/// The pause before another attempt to connect unless configured.
+const CONNECT_RETRY_TIME: Duration = Duration::from_secs(5);
+/// How many prefixes a family a neighbour may send unless configured.
+const MAX_PREFIXES: u32 = 10_000;
+/// How far an internal neighbour may be away unless configured: as far as IP goes.
+const INTERNAL_HOPS: u8 = 255;
+
+/// A neighbour, and the object that it comes from.
+pub(crate) struct Planned<'a> {
+    pub(crate) config: PeerConfig,
+    pub(crate) spec: &'a BGPPeerSpec,
+}
+
+impl Planned<'_> {
+    pub(crate) fn advertises(&self, what: api::Advertise) -> bool {
+        advertises(self.spec, what)
+    }
+}
+
+/// Whether a neighbour is told `what`; the default is the pod CIDRs.
+pub(crate) fn advertises(spec: &BGPPeerSpec, what: api::Advertise) -> bool {
+    spec.advertise
+        .as_ref()
+        .map_or(what == api::Advertise::PodCIDRs, |set| set.contains(&what))
+}
+
+/// All neighbours of the node, by name.
+pub(crate) fn plan<'a>(context: &Context<'a>, problems: &mut Vec<Problem>) -> BTreeMap<String, Planned<'a>> {
+    let mut planned = BTreeMap::new();
+    let mut addresses: BTreeMap<(IpAddr, Option<u32>), &str> = BTreeMap::new();
+    for (name, object) in &context.state.peers {
+        let spec = &object.spec;
+        if !selector::matches(spec.node_selector.as_ref(), &context.identity.labels) {
+            continue;
+        }
+        match peer(context, name, spec) {
+            Err(found) => problems.extend(found),
+            Ok(config) => {
+                let key = (config.address, config.interface);
+                if let Some(first) = addresses.get(&key) {
+                    problems.push(conflict(name, spec, first, context));
+                    continue;
+                }
+                addresses.insert(key, name);
+                planned.insert(name.clone(), Planned { config, spec });
+            }
+        }
+    }
+    planned
+}
+
+fn conflict(name: &str, spec: &BGPPeerSpec, first: &str, context: &Context<'_>) -> Problem {
+    let message = format!(
+        "on node {} BGPPeer/{first} has {} too, and is the one in use",
+        context.identity.name, spec.peer_address
+    );
+    let remedy = "remove one of the two, or make their nodeSelectors exclude each other";
+    Problem::new(Kind::BGPPeer.as_str(), name, "spec.peerAddress", message, remedy).because("ConflictingPeer")
+}
+
+fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerConfig, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut refuse = |field: &str, reason: &str, message: String, remedy: &str| {
+        problems.push(Problem::new(Kind::BGPPeer.as_str(), name, field, message, remedy).because(reason));
+    };
+    if context.identity.internal_ips.contains(&spec.peer_address) {
+        let message = format!(
+            "{} is the address of node {} itself",
+            spec.peer_address, context.identity.name
+        );
+        refuse(
+            "spec.peerAddress",
+            "OwnAddress",
+            message,
+            "exclude the node by nodeSelector",
+        );
+    }
+    let interface = spec
+        .interface
+        .as_ref()
+        .map(|i| (i, context.facts.interfaces.get(i).copied()));
+    if let Some((missing, None)) = interface {
+        let message = format!(
+            "node {} has no interface {missing} that is up",
+            context.identity.name
+        );
+        refuse(
+            "spec.interface",
+            "InterfaceNotFound",
+            message,
+            "correct it, or bring the interface up",
+        );
+    }
+    for (field, names) in [
+        ("importFilters", &spec.import_filters),
+        ("exportFilters", &spec.export_filters),
+    ] {
+        for (i, filter) in names
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| !context.state.filters.contains_key(*f))
+        {
+            let message = format!("there is no BGPFilter {filter}: the peer is left out");
+            refuse(
+                &format!("spec.{field}[{i}]"),
+                "FilterNotFound",
+                message,
+                "add the filter, or remove its name",
+            );
+        }
+    }
+    let local_asn = spec.local_asn.map_or(context.identity.asn, Asn);
+    let transit = advertises(spec, api::Advertise::LearnedRoutes);
+    let internal = match spec.peer_asn {
+        ApiAsn::Number(asn) => Asn(asn) == local_asn,
+        ApiAsn::External => false,
+        ApiAsn::Internal => true,
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(PeerConfig {
+        address: spec.peer_address,
+        interface: interface.and_then(|(_, index)| index),
+        port: spec.peer_port.unwrap_or(179),
+        source_address: spec.source_address,
+        session: session(context, spec, local_asn),
+        ttl: ttl(spec, internal),
+        next_hop: match spec.next_hop {
+            None | Some(api::NextHop::Auto) => NextHopMode::Auto,
+            Some(api::NextHop::ItSelf) => NextHopMode::ItSelf,
+            Some(api::NextHop::Unchanged) => NextHopMode::Unchanged,
+        },
+        // Nodes share an ASN and are told apart by their prefixes: a stub cannot close a loop, a transit router can.
+        allow_own_asn: spec.allow_own_asn.unwrap_or(u8::from(!internal && !transit)),
+        max_prefixes: max_prefixes(spec),
+        import: filters::import(context, spec),
+        export: filters::export(context, spec),
+        admin_state: match spec.state {
+            None | Some(api::State::Up) => AdminState::Up,
+            Some(api::State::Down) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
+        },
+    })
+}
+
+fn session(context: &Context<'_>, spec: &BGPPeerSpec, local_asn: Asn) -> Settings {
+    let timers = spec.timers.clone().unwrap_or_default();
+    Settings {
+        local_asn,
+        router_id: context.identity.router_id,
+        peer_asn: match spec.peer_asn {
+            ApiAsn::Number(asn) => PeerAsn::Exact(Asn(asn)),
+            ApiAsn::External => PeerAsn::External,
+            ApiAsn::Internal => PeerAsn::Internal,
+        },
+        connect_mode: match spec.connect_mode {
+            Some(api::ConnectMode::Active) => ConnectMode::Active,
+            Some(api::ConnectMode::Passive) => ConnectMode::Passive,
+            None | Some(api::ConnectMode::Both) => ConnectMode::Both,
+        },
+        hold_time: timers.hold_time.map_or(HOLD_TIME, |d| d.0),
+        keepalive_time: timers.keepalive_time.map(|d| d.0),
+        connect_retry_time: timers.connect_retry_time.map_or(CONNECT_RETRY_TIME, |d| d.0),
+        families: families(spec).unwrap_or_else(|| context.identity.families()),
+    }
+}
+
+fn families(spec: &BGPPeerSpec) -> Option<FamilySet> {
+    let set = spec.families.as_ref().filter(|set| !set.is_empty())?;
+    let family = |f: &api::Family| match f {
+        api::Family::IPv4 => Family::Ipv4,
+        api::Family::IPv6 => Family::Ipv6,
+    };
+    Some(set.iter().map(family).collect())
+}
+
+fn ttl(spec: &BGPPeerSpec, internal: bool) -> Ttl {
+    match (spec.ttl_security, spec.multihop) {
+        (Some(hops), _) => Ttl::Security(hops),
+        (None, Some(hops)) => Ttl::Multihop(hops),
+        (None, None) if internal => Ttl::Multihop(INTERNAL_HOPS),
+        (None, None) => Ttl::Direct,
+    }
+}
+
+fn max_prefixes(spec: &BGPPeerSpec) -> PrefixLimit {
+    let configured = spec.max_prefixes.as_ref();
+    PrefixLimit {
+        limit: configured.and_then(|m| m.limit).unwrap_or(MAX_PREFIXES),
+        action: match configured.and_then(|m| m.action) {
+            Some(api::MaxPrefixesAction::Warn) => PrefixLimitAction::Warn,
+            None | Some(api::MaxPrefixesAction::Drop) => PrefixLimitAction::Drop,
+            Some(api::MaxPrefixesAction::Restart) => PrefixLimitAction::Restart,
+        },
+    }
+}

@@ -1,0 +1,297 @@
+//! Snapshots of whole plans in words, from manifests to what the speaker and the kernel are told.
+
+use super::*;
+use flatroute_api::manifest;
+
+const NODE: &str = "
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {rack: r1}}
+spec: {podCIDRs: [10.244.1.0/24, 'fd00:244:1::/64']}
+status: {addresses: [{type: Hostname, address: n1}, {type: InternalIP, address: 10.0.1.11}, {type: InternalIP, address: 'fd00:1::11'}]}
+";
+
+const NODE_V4: &str = "
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.244.1.0/24}
+status: {addresses: [{type: InternalIP, address: 10.0.1.11}]}
+";
+
+fn object(kind: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: flatroute.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    )
+}
+
+fn synced(manifests: &str) -> Synced<ClusterState> {
+    let merged = manifest::merge([manifest::parse("m.yaml", manifests)]);
+    assert_eq!(merged.problems, []);
+    let mut listing = Listing::of(ClusterState::default(), ["manifests"]);
+    listing.listed("manifests", |state| *state = merged.state);
+    listing.synced().unwrap()
+}
+
+fn planned(manifests: &str, facts: &Facts) -> Plan {
+    plan("n1", &synced(manifests), facts)
+}
+
+fn words(plan: &Plan) -> String {
+    serde_json::to_string_pretty(&plan.describe()).unwrap()
+}
+
+#[test]
+fn four_lines_are_a_plan() {
+    let manifests =
+        NODE_V4.to_owned() + &object("BGPPeer", "tor-a", "{peerAddress: 10.0.1.1, peerASN: 65001}");
+    insta::assert_snapshot!(words(&planned(&manifests, &Facts::default())));
+}
+
+#[test]
+fn dual_stack_with_two_tors_and_cluster_cidrs() {
+    let manifests = NODE.to_owned()
+        + &object(
+            "BGPPeer",
+            "tor-a",
+            "{peerAddress: 10.0.1.1, peerASN: 65001, nodeSelector: {matchLabels: {rack: r1}}}",
+        )
+        + &object(
+            "BGPPeer",
+            "tor-b",
+            "{peerAddress: 'fd00:1::1', peerASN: External, ttlSecurity: 1}",
+        )
+        + &object(
+            "BGPPeer",
+            "other-rack",
+            "{peerAddress: 10.0.2.1, peerASN: 65003, nodeSelector: {matchLabels: {rack: r2}}}",
+        )
+        + &object(
+            "BGPConfiguration",
+            "default",
+            "{localASN: 64999, podNetwork: {clusterCIDRs: [10.244.0.0/16, 'fd00:244::/48']}, kernel: {maxPaths: 1, table: 100, nexthopObjects: Disabled}, bestPath: {multipath: Strict}, listenAddress: 10.0.1.11, listenPort: 1179}",
+        );
+    insta::assert_snapshot!(words(&planned(&manifests, &Facts::default())));
+}
+
+#[test]
+fn a_transit_router_passes_on_what_it_learns() {
+    let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1, annotations: {flatroute.io/asn: '65001', flatroute.io/router-id: 10.255.0.1}}\n";
+    let transit = "advertise: [LearnedRoutes], installRoutes: [All]";
+    let manifests = node.to_owned()
+        + &object(
+            "BGPPeer",
+            "node-1",
+            &format!("{{peerAddress: 10.0.1.11, peerASN: 64512, connectMode: Passive, {transit}}}"),
+        )
+        + &object(
+            "BGPPeer",
+            "spine-1",
+            &format!("{{peerAddress: fe80::1, interface: up1, peerASN: External, {transit}}}"),
+        );
+    let facts = Facts {
+        interfaces: [("up1".to_owned(), 7)].into(),
+        ..Facts::default()
+    };
+    insta::assert_snapshot!(words(&planned(&manifests, &facts)));
+}
+
+#[test]
+fn filters_stand_between_rails_and_built_ins() {
+    let manifests = NODE_V4.to_owned()
+        + &object(
+            "BGPFilter",
+            "edge",
+            "{rules: [{match: {prefixes: [{cidr: 192.0.2.0/24, le: 28}], communities: ['65000:1', no-export]}, action: Accept, set: {localPref: 200}}, {match: {asPath: [666]}, action: Reject}, {action: Next, set: {communities: ['65000:9']}}, {match: {peer: someone-else}, action: Accept}]}",
+        )
+        + &object(
+            "BGPFilter",
+            "out",
+            "{rules: [{match: {source: PodCIDRs, prefixes: [{cidr: 10.0.0.0/8, ge: 24}]}, action: Accept, set: {med: 10, prepend: 2}}]}",
+        )
+        + &object(
+            "BGPPeer",
+            "tor-a",
+            "{peerAddress: 10.0.1.1, peerASN: 65001, importFilters: [edge], exportFilters: [out], builtInFilters: Disabled, set: {communities: ['65000:2']}}",
+        )
+        + &object(
+            "BGPPeer",
+            "tor-b",
+            "{peerAddress: 10.0.1.2, peerASN: 65002, importFilters: [edge], installRoutes: [PodCIDRs, NodeAddresses, DefaultRoute, Filtered], advertise: [PodCIDRs, NodeAddresses], maxPrefixes: {limit: 5, action: Restart}, timers: {holdTime: 9s, keepaliveTime: 2s, connectRetryTime: 1s}, state: Down, stateMessage: new optics}",
+        )
+        + "---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\nstatus: {addresses: [{type: InternalIP, address: 10.0.1.12}]}\n";
+    let facts = Facts {
+        api_server: ["10.0.9.9".parse().unwrap()].into(),
+        ..Facts::default()
+    };
+    insta::assert_snapshot!(words(&planned(&manifests, &facts)));
+}
+
+#[test]
+fn what_cannot_be_planned_is_told_and_the_rest_goes_on() {
+    let manifests = NODE_V4.to_owned()
+        + &object("BGPPeer", "a-tor", "{peerAddress: 10.0.1.1, peerASN: 65001}")
+        + &object("BGPPeer", "b-same", "{peerAddress: 10.0.1.1, peerASN: 65002}")
+        + &object(
+            "BGPPeer",
+            "c-filter",
+            "{peerAddress: 10.0.1.3, peerASN: 65001, importFilters: [nowhere], exportFilters: [gone]}",
+        )
+        + &object("BGPPeer", "d-self", "{peerAddress: 10.0.1.11, peerASN: Internal}")
+        + &object(
+            "BGPPeer",
+            "e-interface",
+            "{peerAddress: fe80::1, interface: eth9, peerASN: External}",
+        )
+        + &object("BGPConfiguration", "default", "{localASNFrom: {nodeLabel: rack}}");
+    let plan = planned(
+        &manifests.replace("metadata: {name: n1}", "metadata: {name: n1, labels: {rack: r1}}"),
+        &Facts::default(),
+    );
+    let peers: Vec<_> = plan.speaker.peers.keys().map(PeerName::as_str).collect();
+    assert_eq!(peers, ["a-tor"]);
+    let said: Vec<String> = plan
+        .problems
+        .iter()
+        .map(|p| format!("[{}] {p}", p.reason))
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn two_objects_on_one_link_local_address_differ_by_interface() {
+    let manifests = NODE_V4.to_owned()
+        + &object(
+            "BGPPeer",
+            "a",
+            "{peerAddress: fe80::1, interface: up1, peerASN: External}",
+        )
+        + &object(
+            "BGPPeer",
+            "b",
+            "{peerAddress: fe80::1, interface: up2, peerASN: External}",
+        );
+    let facts = Facts {
+        interfaces: [("up1".to_owned(), 7), ("up2".to_owned(), 8)].into(),
+        ..Facts::default()
+    };
+    let plan = planned(&manifests, &facts);
+    assert_eq!((plan.speaker.peers.len(), plan.problems.len()), (2, 0));
+}
+
+#[test]
+fn a_node_that_is_not_there_is_a_router_without_pods() {
+    let manifests = object("BGPPeer", "tor-a", "{peerAddress: 10.0.1.1, peerASN: 65001}");
+    let plan = planned(&manifests, &Facts::default());
+    assert_eq!(plan.problems[0].reason, "NodeNotFound");
+    assert_eq!(plan.speaker.peers.len(), 1);
+    assert!(plan.speaker.originate.is_empty() && plan.fib.unreachable.is_empty());
+    assert_ne!(plan.router_id, RouterId(0));
+}
+
+#[test]
+fn the_asn_comes_from_the_most_particular_place() {
+    let node = |extra: &str| format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: n1, {extra}}}\n");
+    let conf = |spec: &str| object("BGPConfiguration", "default", spec);
+    for (manifests, want) in [
+        (node("labels: {}"), 64_512),
+        (node("labels: {}") + &conf("{localASN: 65100}"), 65_100),
+        (
+            node("labels: {asn: '65200'}") + &conf("{localASN: 65100, localASNFrom: {nodeLabel: asn}}"),
+            65_200,
+        ),
+        (
+            node("annotations: {asn: '65300'}") + &conf("{localASNFrom: {nodeAnnotation: asn}}"),
+            65_300,
+        ),
+        (
+            node("labels: {asn: x}") + &conf("{localASN: 65100, localASNFrom: {nodeLabel: asn}}"),
+            65_100,
+        ),
+        (
+            node("labels: {asn: '65200'}, annotations: {flatroute.io/asn: '65400'}")
+                + &conf("{localASNFrom: {nodeLabel: asn}}"),
+            65_400,
+        ),
+    ] {
+        assert_eq!(
+            planned(&manifests, &Facts::default()).local_asn,
+            Asn(want),
+            "{manifests}"
+        );
+    }
+}
+
+#[test]
+fn own_asn_and_ttl_follow_the_kind_of_neighbour() {
+    use flatroute_bgp::speaker::Ttl;
+    for (spec, own, ttl) in [
+        ("{peerAddress: 10.0.1.1, peerASN: 65001}", 1, Ttl::Direct),
+        ("{peerAddress: 10.0.1.1, peerASN: External}", 1, Ttl::Direct),
+        (
+            "{peerAddress: 10.0.1.1, peerASN: 65001, advertise: [PodCIDRs, LearnedRoutes]}",
+            0,
+            Ttl::Direct,
+        ),
+        ("{peerAddress: 10.0.1.1, peerASN: 64512}", 0, Ttl::Multihop(255)),
+        (
+            "{peerAddress: 10.0.1.1, peerASN: Internal}",
+            0,
+            Ttl::Multihop(255),
+        ),
+        (
+            "{peerAddress: 10.0.1.1, peerASN: 64512, localASN: 65000}",
+            1,
+            Ttl::Direct,
+        ),
+        (
+            "{peerAddress: 10.0.1.1, peerASN: 65001, multihop: 3, allowOwnASN: 2}",
+            2,
+            Ttl::Multihop(3),
+        ),
+        (
+            "{peerAddress: 10.0.1.1, peerASN: 64512, ttlSecurity: 1}",
+            0,
+            Ttl::Security(1),
+        ),
+    ] {
+        let plan = planned(
+            &(NODE_V4.to_owned() + &object("BGPPeer", "p", spec)),
+            &Facts::default(),
+        );
+        let peer = plan.speaker.peers.values().next().unwrap();
+        assert_eq!((peer.allow_own_asn, peer.ttl), (own, ttl), "{spec}");
+    }
+}
+
+#[test]
+fn equal_input_gives_an_equal_plan_and_a_change_changes_only_its_part() {
+    let tor = |n: u8, extra: &str| {
+        object(
+            "BGPPeer",
+            &format!("tor-{n}"),
+            &format!("{{peerAddress: 10.0.1.{n}, peerASN: 6500{n}{extra}}}"),
+        )
+    };
+    let before = NODE_V4.to_owned() + &tor(1, "") + &tor(2, "");
+    let after = NODE_V4.to_owned() + &tor(2, ", timers: {holdTime: 30s}") + &tor(1, "");
+    let (a, b) = (
+        planned(&before, &Facts::default()),
+        planned(&after, &Facts::default()),
+    );
+    assert_eq!(a, planned(&before, &Facts::default()));
+    let name = PeerName::from("tor-1");
+    assert_eq!(a.speaker.peers[&name], b.speaker.peers[&name]);
+    assert_ne!(a.speaker, b.speaker);
+    assert_eq!(a.fib, b.fib);
+}
+
+#[test]
+fn nothing_is_synced_before_all_of_it_is_listed() {
+    let mut listing = Listing::of(ClusterState::default(), ["nodes", "peers"]);
+    listing.listed("nodes", |_| {});
+    let listing = listing.synced().unwrap_err();
+    assert_eq!(listing.awaited().collect::<Vec<_>>(), ["peers"]);
+}
