@@ -1,0 +1,121 @@
+//! `flatroute-agent` as a router: its manifests, its start, its control socket.
+//!
+//! A node gets what a user would write: its Node object and, for each ToR, a BGPPeer of four lines. A ToR or a spine
+//! runs the same agent in transit role: it advertises what it learned and installs all of it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::{Session, Software, Speaker};
+use crate::control;
+use crate::fabric::Fabric;
+use crate::process::Daemon;
+use crate::topology::{Router, Tier, Topology};
+use crate::wait;
+
+pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
+    let manifests = speaker.dir.join("manifests");
+    fs::create_dir_all(&manifests).context("create the manifests' directory")?;
+    for (file, text) in self::manifests(fabric.topology(), router) {
+        fs::write(manifests.join(&file), text).with_context(|| format!("write {file}"))?;
+    }
+    launch(speaker, fabric)
+}
+
+/// Sets the sysctls, checks the manifests and starts the agent on those in the speaker's directory.
+fn launch(speaker: &mut Speaker, fabric: &Fabric) -> Result<()> {
+    let program = Software::Agent.find()?;
+    let namespace = fabric.namespace(&speaker.router)?;
+    let mut prepare = namespace.command(&program);
+    let output = prepare.arg("prepare").output().context("run flatroute-agent prepare")?;
+    if !output.status.success() {
+        bail!("flatroute-agent prepare: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let mut command = namespace.command(&program);
+    command.arg("run").arg("--standalone").arg(speaker.dir.join("manifests"));
+    command.arg("--node-name").arg(&speaker.router);
+    command.arg("--control-socket").arg(socket(speaker)).arg("--state-dir").arg(speaker.dir.join("state"));
+    let name = format!("flatroute-agent on {}", speaker.router);
+    let daemon = Daemon::start(&name, command, &speaker.dir.join("agent.log"))?;
+    speaker.daemons.push(daemon);
+    wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
+        speaker.expect_running()?;
+        Ok(control::fetch(&socket(speaker), "/v1/status").map_err(|error| format!("{error:#}")))
+    })
+    .with_context(|| speaker.last_words())?;
+    Ok(())
+}
+
+/// Where the agent of a router answers.
+#[must_use]
+pub fn socket(speaker: &Speaker) -> PathBuf {
+    speaker.dir.join("agent.sock")
+}
+
+pub(super) fn sessions(speaker: &Speaker) -> Result<Vec<Session>> {
+    parse_sessions(&control::fetch(&socket(speaker), "/v1/peers")?)
+}
+
+fn parse_sessions(answer: &Value) -> Result<Vec<Session>> {
+    let peers = answer.get("peers").unwrap_or(answer).as_array().context("/v1/peers: no list of peers")?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let session = |peer: &Value| {
+        let count = |family: &str| {
+            let prefixes = peer.get("prefixes")?.as_array()?;
+            let found = prefixes.iter().find(|prefix| text(prefix.get("family")) == family)?;
+            found.get("received")?.as_u64()
+        };
+        Session {
+            neighbour: text(peer.get("name")),
+            state: text(peer.get("state")),
+            received: [count("IPv4"), count("IPv6")],
+        }
+    };
+    Ok(peers.iter().map(session).collect())
+}
+
+/// The manifests of a router: file names and contents.
+#[must_use]
+pub fn manifests(topology: &Topology, router: &Router) -> Vec<(String, String)> {
+    let mut files = vec![("node.yaml".to_owned(), node(router))];
+    if router.tier != Tier::Node {
+        files.push(("configuration.yaml".to_owned(), configuration(router.asn)));
+    }
+    let mut peers = String::new();
+    for neighbour in topology.neighbours(router) {
+        let _ = write!(
+            peers,
+            "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {}}}\nspec:\n  peerAddress: {}\n  peerASN: {}\n",
+            neighbour.router.name, neighbour.remote.ipv4, neighbour.router.asn
+        );
+        if router.tier != Tier::Node {
+            peers.push_str("  advertise: [LearnedRoutes]\n  installRoutes: [All]\n");
+        }
+    }
+    files.push(("peers.yaml".to_owned(), peers));
+    files
+}
+
+fn node(router: &Router) -> String {
+    let Router { name, ipv4, ipv6, rack, .. } = router;
+    let mut text = format!(
+        "apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n  labels: {{topology.kubernetes.io/rack: r{rack}}}\n"
+    );
+    if let Some(cidrs) = router.pod_cidrs {
+        let _ = writeln!(text, "spec:\n  podCIDR: {0}\n  podCIDRs: [\"{0}\", \"{1}\"]", cidrs.ipv4, cidrs.ipv6);
+    }
+    let _ = write!(
+        text,
+        "status:\n  addresses:\n  - {{type: InternalIP, address: {ipv4}}}\n  - {{type: InternalIP, address: \"{ipv6}\"}}\n"
+    );
+    text
+}
+
+fn configuration(asn: u32) -> String {
+    format!("apiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec: {{localASN: {asn}}}\n")
+}
