@@ -51,7 +51,8 @@ impl Seen {
     #[must_use]
     pub fn is_tunnel(&self) -> bool {
         let port = |port| self.protocol == 17 && TUNNEL_PORTS.contains(&port);
-        TUNNEL_PROTOCOLS.contains(&self.protocol) || self.ports.is_some_and(|(from, to)| port(from) || port(to))
+        TUNNEL_PROTOCOLS.contains(&self.protocol)
+            || self.ports.is_some_and(|(from, to)| port(from) || port(to))
     }
 
     /// The protocol's name.
@@ -70,23 +71,65 @@ impl Seen {
 /// Reads an Ethernet frame; `None` for anything but IPv4 and IPv6.
 #[must_use]
 pub fn decode(frame: &[u8]) -> Option<Seen> {
-    let mac = (frame.get(..6)?.try_into().ok()?, frame.get(6..12)?.try_into().ok()?);
+    let mac = (
+        frame.get(..6)?.try_into().ok()?,
+        frame.get(6..12)?.try_into().ok()?,
+    );
     let packet = frame.get(14..)?;
-    let (source, destination, protocol, ttl, payload): (IpAddr, IpAddr, u8, u8, &[u8]) = match frame.get(12..14)? {
-        [0x08, 0x00] => {
-            let header = usize::from(packet.first()? & 0x0f) * 4;
-            let address = |at: usize| packet.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(IpAddr::from);
-            (address(12)?, address(16)?, *packet.get(9)?, *packet.get(8)?, packet.get(header..)?)
-        }
-        [0x86, 0xdd] => {
-            let address = |at: usize| packet.get(at..at + 16).and_then(|b| <[u8; 16]>::try_from(b).ok()).map(IpAddr::from);
-            (address(8)?, address(24)?, *packet.get(6)?, *packet.get(7)?, packet.get(40..)?)
-        }
-        _ => return None,
+    let (source, destination, protocol, ttl, payload): (IpAddr, IpAddr, u8, u8, &[u8]) =
+        match frame.get(12..14)? {
+            [0x08, 0x00] => {
+                let header = usize::from(packet.first()? & 0x0f) * 4;
+                let address = |at: usize| {
+                    packet
+                        .get(at..at + 4)
+                        .and_then(|b| <[u8; 4]>::try_from(b).ok())
+                        .map(IpAddr::from)
+                };
+                (
+                    address(12)?,
+                    address(16)?,
+                    *packet.get(9)?,
+                    *packet.get(8)?,
+                    packet.get(header..)?,
+                )
+            }
+            [0x86, 0xdd] => {
+                let address = |at: usize| {
+                    packet
+                        .get(at..at + 16)
+                        .and_then(|b| <[u8; 16]>::try_from(b).ok())
+                        .map(IpAddr::from)
+                };
+                (
+                    address(8)?,
+                    address(24)?,
+                    *packet.get(6)?,
+                    *packet.get(7)?,
+                    packet.get(40..)?,
+                )
+            }
+            _ => return None,
+        };
+    let port = |at: usize| {
+        payload
+            .get(at..at + 2)
+            .and_then(|b| <[u8; 2]>::try_from(b).ok())
+            .map(u16::from_be_bytes)
     };
-    let port = |at: usize| payload.get(at..at + 2).and_then(|b| <[u8; 2]>::try_from(b).ok()).map(u16::from_be_bytes);
-    let ports = if matches!(protocol, 6 | 17) { port(0).zip(port(2)) } else { None };
-    Some(Seen { mac, source, destination, protocol, ttl, ports })
+    let ports = if matches!(protocol, 6 | 17) {
+        port(0).zip(port(2))
+    } else {
+        None
+    };
+    Some(Seen {
+        mac,
+        source,
+        destination,
+        protocol,
+        ttl,
+        ports,
+    })
 }
 
 /// A running capture of all interfaces of a namespace.
@@ -104,15 +147,23 @@ impl Capture {
     pub fn start(namespace: &Namespace) -> Result<Self> {
         let socket = namespace.run(|| {
             let protocol = Some(rustix::net::Protocol::from_raw(ALL_PROTOCOLS));
-            let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
-                .context("open a packet socket")?;
+            let socket = socket_with(
+                AddressFamily::PACKET,
+                SocketType::RAW,
+                SocketFlags::CLOEXEC,
+                protocol,
+            )
+            .context("open a packet socket")?;
             sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(Duration::from_millis(20)))
                 .context("packet socket: timeout")?;
             Ok(socket)
         })?;
         let stop = Arc::new(AtomicBool::new(false));
         let seen_stop = Arc::clone(&stop);
-        Ok(Self { stop, reader: std::thread::spawn(move || read(&socket, &seen_stop)) })
+        Ok(Self {
+            stop,
+            reader: std::thread::spawn(move || read(&socket, &seen_stop)),
+        })
     }
 
     /// Ends; what was seen, each kind with its count.
@@ -121,7 +172,9 @@ impl Capture {
     /// The reading thread panicked.
     pub fn finish(self) -> Result<BTreeMap<Seen, u64>> {
         self.stop.store(true, Ordering::Release);
-        self.reader.join().map_err(|_| anyhow!("the capturing thread panicked"))
+        self.reader
+            .join()
+            .map_err(|_| anyhow!("the capturing thread panicked"))
     }
 }
 
@@ -156,14 +209,19 @@ mod tests {
     }
 
     fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
-        let header = [0x45, 0, 0, 0, 0, 0, 0, 0, 63, protocol, 0, 0, 10, 244, 1, 2, 10, 244, 3, 2];
+        let header = [
+            0x45, 0, 0, 0, 0, 0, 0, 0, 63, protocol, 0, 0, 10, 244, 1, 2, 10, 244, 3, 2,
+        ];
         frame([8, 0], &[&header[..], payload].concat())
     }
 
     #[test]
     fn reads_outer_headers() {
         let seen = decode(&ipv4(17, &[0x10, 0, 0x1b, 0x58, 0, 0])).expect("IPv4");
-        assert_eq!((seen.source.to_string(), seen.destination.to_string()), ("10.244.1.2".into(), "10.244.3.2".into()));
+        assert_eq!(
+            (seen.source.to_string(), seen.destination.to_string()),
+            ("10.244.1.2".into(), "10.244.3.2".into())
+        );
         assert_eq!((seen.ttl, seen.ports), (63, Some((4096, 7000))));
         assert!(!seen.is_tunnel());
         let mut packet = vec![0x60, 0, 0, 0, 0, 8, 58, 60];
@@ -174,7 +232,15 @@ mod tests {
 
     #[test]
     fn knows_tunnels_when_it_sees_them() {
-        for (protocol, port, tunnel) in [(4, 0, true), (41, 0, true), (47, 0, true), (17, 4789, true), (17, 6081, true), (6, 4789, false), (17, 7000, false)] {
+        for (protocol, port, tunnel) in [
+            (4, 0, true),
+            (41, 0, true),
+            (47, 0, true),
+            (17, 4789, true),
+            (17, 6081, true),
+            (6, 4789, false),
+            (17, 7000, false),
+        ] {
             let [high, low] = u16::to_be_bytes(port);
             let seen = decode(&ipv4(protocol, &[0x10, 0, high, low])).expect("IPv4");
             assert_eq!(seen.is_tunnel(), tunnel, "protocol {protocol} port {port}");

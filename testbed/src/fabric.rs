@@ -55,9 +55,16 @@ impl Fabric {
         let mut index = FIRST_INDEX;
         let mut here = flatroute_netlink::Socket::open()?;
         for link in &self.topology.links {
-            let (upper, lower) = (self.of(link.upper.router).file()?, self.of(link.lower.router).file()?);
-            let near =
-                VethEnd { name: &link.upper.interface, index: Some(index), netns: Some(upper.as_fd()), ..VethEnd::default() };
+            let (upper, lower) = (
+                self.of(link.upper.router).file()?,
+                self.of(link.lower.router).file()?,
+            );
+            let near = VethEnd {
+                name: &link.upper.interface,
+                index: Some(index),
+                netns: Some(upper.as_fd()),
+                ..VethEnd::default()
+            };
             let peer = VethEnd {
                 name: &link.lower.interface,
                 index: Some(index + 1),
@@ -121,11 +128,21 @@ impl Fabric {
     /// No such router, or the kernel refuses.
     pub fn cut(&self, router: &str) -> Result<(Instant, Duration)> {
         let mut netlink = self.namespace(router)?.netlink()?;
-        let indexes: Vec<u32> =
-            netlink.links()?.into_iter().filter(|link| link.name.starts_with("to-")).map(|link| link.index).collect();
+        let indexes: Vec<u32> = netlink
+            .links()?
+            .into_iter()
+            .filter(|link| link.name.starts_with("to-"))
+            .map(|link| link.index)
+            .collect();
         let start = Instant::now();
         for index in indexes {
-            netlink.change_link(index, &LinkChange { up: Some(false), ..LinkChange::default() })?;
+            netlink.change_link(
+                index,
+                &LinkChange {
+                    up: Some(false),
+                    ..LinkChange::default()
+                },
+            )?;
         }
         Ok((start, start.elapsed()))
     }
@@ -136,6 +153,9 @@ impl Fabric {
     /// No such router, or the kernel refuses.
     pub fn restore(&self, router: &str) -> Result<()> {
         let name = self.namespace(router)?.name();
-        self.topology.ends().filter(|end| self.router(end).name == name).try_for_each(|end| self.raise(end))
+        self.topology
+            .ends()
+            .filter(|end| self.router(end).name == name)
+            .try_for_each(|end| self.raise(end))
     }
 }

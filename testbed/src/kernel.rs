@@ -5,6 +5,11 @@
 //! nothing but the id, so the objects are read too (RTM_GETNEXTHOP) and resolved here. The netlink crate's types do not
 //! know those messages; the few lines that read them are at the end of this file.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums of the netlink crate, of which few values matter here"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -82,8 +87,11 @@ impl fmt::Display for KernelRoute {
 /// The namespace or the kernel refuses to be read.
 pub fn routes(namespace: &Namespace) -> Result<Vec<KernelRoute>> {
     let mut netlink = namespace.netlink()?;
-    let names: BTreeMap<u32, String> =
-        netlink.links()?.into_iter().map(|link| (link.index, link.name)).collect();
+    let names: BTreeMap<u32, String> = netlink
+        .links()?
+        .into_iter()
+        .map(|link| (link.index, link.name))
+        .collect();
     let objects = namespace.run(nexthops)?;
     let mut found = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -103,7 +111,11 @@ pub fn routes(namespace: &Namespace) -> Result<Vec<KernelRoute>> {
     Ok(found)
 }
 
-fn read(message: &RouteMessage, names: &BTreeMap<u32, String>, objects: &BTreeMap<u32, Object>) -> Option<KernelRoute> {
+fn read(
+    message: &RouteMessage,
+    names: &BTreeMap<u32, String>,
+    objects: &BTreeMap<u32, Object>,
+) -> Option<KernelRoute> {
     let header = &message.header;
     let action = match header.kind {
         RouteType::Unicast => Action::Forward,
@@ -125,7 +137,9 @@ fn read(message: &RouteMessage, names: &BTreeMap<u32, String>, objects: &BTreeMa
             RouteAttribute::Priority(value) => metric = *value,
             RouteAttribute::NhId(id) => nexthop_id = Some(*id),
             RouteAttribute::MultiPath(list) => legs = list.iter().map(Raw::of_leg).collect(),
-            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::Oif(_) => raw.take(attribute),
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::Oif(_) => {
+                raw.take(attribute)
+            }
             _ => {}
         }
     }
@@ -135,11 +149,24 @@ fn read(message: &RouteMessage, names: &BTreeMap<u32, String>, objects: &BTreeMa
         legs = vec![raw];
     }
     let name = |index| names.get(&index).cloned().unwrap_or_else(|| format!("if{index}"));
-    let mut hops: Vec<Hop> =
-        legs.into_iter().map(|leg| Hop { gateway: leg.gateway, interface: name(leg.index) }).collect();
+    let mut hops: Vec<Hop> = legs
+        .into_iter()
+        .map(|leg| Hop {
+            gateway: leg.gateway,
+            interface: name(leg.index),
+        })
+        .collect();
     hops.sort();
     let prefix = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
-    Some(KernelRoute { prefix, protocol: header.protocol.into(), metric, action, hops, source, nexthop_id })
+    Some(KernelRoute {
+        prefix,
+        protocol: header.protocol.into(),
+        metric,
+        action,
+        hops,
+        source,
+        nexthop_id,
+    })
 }
 
 /// A leg before interface names are looked up.
@@ -151,7 +178,10 @@ struct Raw {
 
 impl Raw {
     fn of_leg(leg: &RouteNextHop) -> Self {
-        let mut raw = Self { gateway: None, index: leg.interface_index };
+        let mut raw = Self {
+            gateway: None,
+            index: leg.interface_index,
+        };
         leg.attributes.iter().for_each(|attribute| raw.take(attribute));
         raw
     }
@@ -186,11 +216,18 @@ struct Object {
 }
 
 fn resolve(id: u32, objects: &BTreeMap<u32, Object>) -> Vec<Raw> {
-    let Some(object) = objects.get(&id) else { return Vec::new() };
+    let Some(object) = objects.get(&id) else {
+        return Vec::new();
+    };
     if object.members.is_empty() {
         return vec![object.leg];
     }
-    object.members.iter().filter_map(|member| objects.get(member)).map(|member| member.leg).collect()
+    object
+        .members
+        .iter()
+        .filter_map(|member| objects.get(member))
+        .map(|member| member.leg)
+        .collect()
 }
 
 const RTM_GETNEXTHOP: u16 = 106;
@@ -219,7 +256,8 @@ fn nexthops() -> Result<BTreeMap<u32, Object>> {
     let mut objects = BTreeMap::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let (length, _) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty()).context("read nexthop objects")?;
+        let (length, _) =
+            recv(&socket, buffer.as_mut_slice(), RecvFlags::empty()).context("read nexthop objects")?;
         let mut rest = buffer.get(..length).unwrap_or_default();
         while let Some((kind, body, next)) = split_message(rest) {
             match kind {
@@ -238,7 +276,11 @@ fn split_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::try_from(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?)).ok()?;
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
     let body = bytes.get(HEADER_BYTES..length)?;
-    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    Some((
+        kind,
+        body,
+        bytes.get(length.next_multiple_of(4)..).unwrap_or_default(),
+    ))
 }
 
 fn read_object(body: &[u8]) -> Option<(u32, Object)> {
@@ -252,7 +294,10 @@ fn read_object(body: &[u8]) -> Option<(u32, Object)> {
             NHA_OIF => object.leg.index = number(value)?,
             NHA_GATEWAY => object.leg.gateway = address(value),
             NHA_GROUP => {
-                object.members = value.chunks_exact(8).filter_map(|member| number(member.get(..4)?)).collect();
+                object.members = value
+                    .chunks_exact(8)
+                    .filter_map(|member| number(member.get(..4)?))
+                    .collect();
             }
             _ => {}
         }

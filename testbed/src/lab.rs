@@ -35,6 +35,9 @@ pub enum Wiring {
     Hand,
 }
 
+/// Every router's name and its sessions.
+pub type Sessions = Vec<(String, Vec<Session>)>;
+
 /// A fabric, its speakers and its pods.
 #[derive(Debug)]
 pub struct Lab {
@@ -63,7 +66,12 @@ impl Lab {
     /// # Errors
     /// The kernel refuses something.
     pub fn build(topology: Topology) -> Result<Self> {
-        Ok(Self { fabric: Fabric::build(topology)?, speakers: Vec::new(), pods: Vec::new(), runtimes: Vec::new() })
+        Ok(Self {
+            fabric: Fabric::build(topology)?,
+            speakers: Vec::new(),
+            pods: Vec::new(),
+            runtimes: Vec::new(),
+        })
     }
 
     /// Starts the software of every router.
@@ -72,11 +80,16 @@ impl Lab {
     /// A program is missing or does not start.
     pub fn start_speakers(&mut self, cast: Cast) -> Result<()> {
         for router in self.fabric.topology().routers.clone() {
-            let software = if router.tier == Tier::Node { cast.nodes } else { cast.fabric };
+            let software = if router.tier == Tier::Node {
+                cast.nodes
+            } else {
+                cast.fabric
+            };
             if software != Software::Agent {
                 self.prepare(&router)?;
             }
-            self.speakers.push(Speaker::start(software, &self.fabric, &router)?);
+            self.speakers
+                .push(Speaker::start(software, &self.fabric, &router)?);
         }
         Ok(())
     }
@@ -105,7 +118,10 @@ impl Lab {
     /// # Errors
     /// No such router, or nothing runs there.
     pub fn speaker(&mut self, router: &str) -> Result<&mut Speaker> {
-        let found = self.speakers.iter_mut().find(|speaker| speaker.router() == router);
+        let found = self
+            .speakers
+            .iter_mut()
+            .find(|speaker| speaker.router() == router);
         found.with_context(|| format!("nothing runs on {router}"))
     }
 
@@ -113,7 +129,7 @@ impl Lab {
     ///
     /// # Errors
     /// Not within `bound`: which session is in which state, and the log of its router.
-    pub fn await_sessions(&mut self, bound: Duration) -> Result<(Vec<(String, Vec<Session>)>, Duration)> {
+    pub fn await_sessions(&mut self, bound: Duration) -> Result<(Sessions, Duration)> {
         let mut worst = None;
         let waited = wait::until("all BGP sessions", bound, || {
             let mut all = Vec::new();
@@ -152,23 +168,37 @@ impl Lab {
             Ok(Ok(()))
         });
         let waited = waited.map(|((), took)| took);
-        waited.map_err(|error| match self.speakers.iter().find(|speaker| Some(speaker.router()) == worst.as_deref()) {
-            Some(speaker) => error.context(speaker.last_words()),
-            None => error,
+        waited.map_err(|error| {
+            match self
+                .speakers
+                .iter()
+                .find(|speaker| Some(speaker.router()) == worst.as_deref())
+            {
+                Some(speaker) => error.context(speaker.last_words()),
+                None => error,
+            }
         })
     }
 
     fn look_at_routes(&self, node: &Router, but: Option<&str>) -> Result<Look<()>> {
         let topology = self.fabric.topology();
-        let legs = topology.neighbours(node).iter().filter(|n| Some(n.router.name.as_str()) != but).count();
+        let legs = topology
+            .neighbours(node)
+            .iter()
+            .filter(|n| Some(n.router.name.as_str()) != but)
+            .count();
         let routes = self.routes_to_pods(&node.name)?;
         for other in topology.nodes().filter(|other| other.name != node.name) {
             for prefix in prefixes(other) {
-                let found = routes.iter().find(|route| route.prefix == prefix && route.action == Action::Forward);
+                let found = routes
+                    .iter()
+                    .find(|route| route.prefix == prefix && route.action == Action::Forward);
                 match found.map(|route| route.hops.len()) {
                     None => return Ok(Err(format!("no route to {prefix} of {}", other.name))),
                     Some(hops) if hops != legs => {
-                        return Ok(Err(format!("the route to {prefix} has {hops} next hops, not {legs}")));
+                        return Ok(Err(format!(
+                            "the route to {prefix} has {hops} next hops, not {legs}"
+                        )));
                     }
                     Some(_) => {}
                 }
@@ -184,7 +214,10 @@ impl Lab {
     pub fn routes_to_pods(&self, router: &str) -> Result<Vec<KernelRoute>> {
         let all = kernel::routes(self.fabric.namespace(router)?)?;
         let of_pods: Vec<IpNetwork> = self.fabric.topology().nodes().flat_map(prefixes).collect();
-        Ok(all.into_iter().filter(|route| of_pods.contains(&route.prefix)).collect())
+        Ok(all
+            .into_iter()
+            .filter(|route| of_pods.contains(&route.prefix))
+            .collect())
     }
 
     /// Creates pods on every node, with servers that answer probes.
@@ -195,8 +228,10 @@ impl Lab {
         let nodes: Vec<Router> = self.fabric.topology().nodes().cloned().collect();
         if wiring == Wiring::Plugin {
             let plugin = own_program("flatroute-cni")?;
-            self.runtimes =
-                nodes.iter().map(|node| Runtime::new(&self.fabric, node, &plugin)).collect::<Result<_>>()?;
+            self.runtimes = nodes
+                .iter()
+                .map(|node| Runtime::new(&self.fabric, node, &plugin))
+                .collect::<Result<_>>()?;
         }
         for (at, node) in nodes.iter().enumerate() {
             for number in 1..=each {
@@ -216,7 +251,10 @@ impl Lab {
     /// # Errors
     /// No such pod.
     pub fn pod(&self, name: &str) -> Result<&Pod> {
-        self.pods.iter().find(|pod| pod.name == name).with_context(|| format!("no pod {name}"))
+        self.pods
+            .iter()
+            .find(|pod| pod.name == name)
+            .with_context(|| format!("no pod {name}"))
     }
 
     /// Deletes the pods, through the plugin if it made them, and stops all software in order.
@@ -226,7 +264,11 @@ impl Lab {
     pub fn stop(mut self) -> Result<()> {
         let mut result = Ok(());
         for pod in std::mem::take(&mut self.pods) {
-            let node = self.fabric.topology().nodes().position(|node| node.name == pod.node);
+            let node = self
+                .fabric
+                .topology()
+                .nodes()
+                .position(|node| node.name == pod.node);
             result = result.and(match node.and_then(|at| self.runtimes.get(at)) {
                 Some(runtime) => runtime.delete(pod),
                 None => pod.namespace.delete(),
@@ -242,5 +284,6 @@ impl Lab {
 /// A node's pod CIDRs, IPv4 first.
 #[must_use]
 pub fn prefixes(node: &Router) -> Vec<IpNetwork> {
-    node.pod_cidrs.map_or_else(Vec::new, |cidrs| vec![cidrs.ipv4.into(), cidrs.ipv6.into()])
+    node.pod_cidrs
+        .map_or_else(Vec::new, |cidrs| vec![cidrs.ipv4.into(), cidrs.ipv6.into()])
 }

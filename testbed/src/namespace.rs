@@ -30,8 +30,12 @@ impl Namespace {
     /// The name is taken, or the kernel refuses.
     pub fn create(name: &str) -> Result<Self> {
         let path = sandbox::room().join("netns").join(name);
-        fs::File::create_new(&path).with_context(|| format!("network namespace {name}: create {}", path.display()))?;
-        let namespace = Self { name: name.to_owned(), path };
+        fs::File::create_new(&path)
+            .with_context(|| format!("network namespace {name}: create {}", path.display()))?;
+        let namespace = Self {
+            name: name.to_owned(),
+            path,
+        };
         let born = std::thread::scope(|scope| {
             let birth = || -> Result<()> {
                 crate::sys::unshare_network().context("unshare")?;
@@ -40,7 +44,10 @@ impl Namespace {
                 let loopback = socket.link_by_name("lo")?.context("a namespace without lo")?;
                 Ok(socket.set_up(loopback.index)?)
             };
-            scope.spawn(birth).join().map_err(|_| anyhow!("the creating thread panicked"))?
+            scope
+                .spawn(birth)
+                .join()
+                .map_err(|_| anyhow!("the creating thread panicked"))?
         });
         born.with_context(|| format!("create network namespace {name}"))?;
         Ok(namespace)
@@ -68,7 +75,10 @@ impl Namespace {
                 self.enter()?;
                 work()
             };
-            scope.spawn(inside).join().map_err(|_| anyhow!("work in network namespace {} panicked", self.name))?
+            scope
+                .spawn(inside)
+                .join()
+                .map_err(|_| anyhow!("work in network namespace {} panicked", self.name))?
         })
     }
 
@@ -113,7 +123,8 @@ impl Namespace {
     pub fn set(&self, name: &str, value: &str) -> Result<()> {
         self.run(|| {
             let path = Path::new("/proc/sys").join(name);
-            fs::write(&path, value).with_context(|| format!("{}: write {value} to {}", self.name, path.display()))
+            fs::write(&path, value)
+                .with_context(|| format!("{}: write {value} to {}", self.name, path.display()))
         })
     }
 
@@ -122,7 +133,8 @@ impl Namespace {
     /// # Errors
     /// The kernel refuses the unmount.
     pub fn delete(self) -> Result<()> {
-        unmount(&self.path, UnmountFlags::DETACH).with_context(|| format!("unmount namespace {}", self.name))?;
+        unmount(&self.path, UnmountFlags::DETACH)
+            .with_context(|| format!("unmount namespace {}", self.name))?;
         fs::remove_file(&self.path).with_context(|| format!("remove namespace {}", self.name))
     }
 }

@@ -8,11 +8,17 @@ use std::sync::OnceLock;
 
 fn is_colourful() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| std::io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
+    *ANSWER.get_or_init(|| {
+        std::io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    })
 }
 
 fn paint(code: &str, text: &str) -> String {
-    if is_colourful() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if is_colourful() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A heading.
@@ -44,11 +50,19 @@ pub fn dim(text: &str) -> String {
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         format!("  {}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
@@ -60,7 +74,10 @@ mod tests {
 
     #[test]
     fn columns_stand_under_one_another() {
-        let rows = [vec!["a".into(), "ä".into(), "x".into()], vec!["long".into(), "b".into()]];
+        let rows = [
+            vec!["a".into(), "ä".into(), "x".into()],
+            vec!["long".into(), "b".into()],
+        ];
         assert_eq!(table(&rows), "  a     ä  x\n  long  b\n");
     }
 }

@@ -76,12 +76,21 @@ impl Runtime {
         let dir = sandbox::room().join("lab").join(&node.name);
         let conf_dir = dir.join("net.d");
         fs::create_dir_all(&conf_dir).context("create net.d")?;
-        let cidrs = node.pod_cidrs.with_context(|| format!("{} has no pod CIDRs", node.name))?;
+        let cidrs = node
+            .pod_cidrs
+            .with_context(|| format!("{} has no pod CIDRs", node.name))?;
         let conflist = conf_dir.join("10-flatroute.conflist");
         let text = serde_json::to_vec_pretty(&configuration(&cidrs, &dir.join("cni"))).context("conflist")?;
         fs::write(&conflist, text).context("write the conflist")?;
-        let plugin_dir = plugin.parent().context("a plugin without a directory")?.to_owned();
-        Ok(Self { node: fabric.namespace(&node.name)?.clone(), plugin_dir, conflist })
+        let plugin_dir = plugin
+            .parent()
+            .context("a plugin without a directory")?
+            .to_owned();
+        Ok(Self {
+            node: fabric.namespace(&node.name)?.clone(),
+            plugin_dir,
+            conflist,
+        })
     }
 
     /// Makes a namespace and has the plugins wire it (CNI ADD).
@@ -110,7 +119,11 @@ impl Runtime {
             }
         }
         if pod.ipv4.is_unspecified() || pod.ipv6.is_unspecified() {
-            bail!("{}: CNI ADD gave not both an IPv4 and an IPv6 address: {:?}", pod.name, pod.result);
+            bail!(
+                "{}: CNI ADD gave not both an IPv4 and an IPv6 address: {:?}",
+                pod.name,
+                pod.result
+            );
         }
         Ok(pod)
     }
@@ -121,7 +134,9 @@ impl Runtime {
     /// A plugin's own words.
     pub fn check(&self, pod: &Pod) -> Result<()> {
         let list = self.read()?;
-        list.plugins.iter().try_for_each(|plugin| self.call("CHECK", &list, plugin, pod).map(drop))
+        list.plugins
+            .iter()
+            .try_for_each(|plugin| self.call("CHECK", &list, plugin, pod).map(drop))
     }
 
     /// Has the plugins undo a pod (CNI DEL), and lets its namespace go.
@@ -130,7 +145,10 @@ impl Runtime {
     /// A plugin's own words.
     pub fn delete(&self, pod: Pod) -> Result<()> {
         let list = self.read()?;
-        list.plugins.iter().rev().try_for_each(|plugin| self.call("DEL", &list, plugin, &pod).map(drop))?;
+        list.plugins
+            .iter()
+            .rev()
+            .try_for_each(|plugin| self.call("DEL", &list, plugin, &pod).map(drop))?;
         pod.namespace.delete()
     }
 
@@ -140,7 +158,10 @@ impl Runtime {
     }
 
     fn call(&self, verb: &str, list: &List, plugin: &Map<String, Value>, pod: &Pod) -> Result<Option<Value>> {
-        let kind = plugin.get("type").and_then(Value::as_str).context("a plugin without type")?;
+        let kind = plugin
+            .get("type")
+            .and_then(Value::as_str)
+            .context("a plugin without type")?;
         let request = list.request(plugin, pod.result.as_ref());
         let mut command = self.node.command(&self.plugin_dir.join(kind));
         let mut child = command
@@ -155,16 +176,26 @@ impl Runtime {
             .spawn()
             .with_context(|| format!("start CNI plugin {kind}"))?;
         let mut stdin = child.stdin.take().context("a plugin's standard input")?;
-        stdin.write_all(&serde_json::to_vec(&request).context("request")?).context("write a plugin's request")?;
+        stdin
+            .write_all(&serde_json::to_vec(&request).context("request")?)
+            .context("write a plugin's request")?;
         drop(stdin);
         let output = child.wait_with_output().context("wait for a plugin")?;
         let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
         if output.status.success() {
             return Ok(answer);
         }
-        let words = answer.as_ref().and_then(|answer| answer.get("msg")).and_then(Value::as_str).map(str::to_owned);
+        let words = answer
+            .as_ref()
+            .and_then(|answer| answer.get("msg"))
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         let words = words.unwrap_or_else(|| String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        bail!("{}: CNI {verb} by {kind} failed ({}): {words}", pod.name, output.status);
+        bail!(
+            "{}: CNI {verb} by {kind} failed ({}): {words}",
+            pod.name,
+            output.status
+        );
     }
 }
 
@@ -196,12 +227,24 @@ impl List {
     fn read(text: &[u8]) -> Result<Self> {
         let value: Value = serde_json::from_slice(text).context("not JSON")?;
         let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        let named: Vec<&str> =
-            value.get("cniVersions").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let named: Vec<&str> = value
+            .get("cniVersions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let own = text("cniVersion");
         let known = |version: &&&str| named.contains(*version) || own.as_deref() == Some(**version);
-        let version = VERSIONS.iter().rev().find(known).context("no version of CNI that both sides know")?;
-        let plugins = value.get("plugins").and_then(Value::as_array).context("no plugins")?;
+        let version = VERSIONS
+            .iter()
+            .rev()
+            .find(known)
+            .context("no version of CNI that both sides know")?;
+        let plugins = value
+            .get("plugins")
+            .and_then(Value::as_array)
+            .context("no plugins")?;
         Ok(Self {
             version: (*version).to_owned(),
             name: text("name").context("no name")?,
@@ -222,10 +265,18 @@ impl List {
 }
 
 fn addresses(result: Option<&Value>) -> Result<Vec<IpAddr>> {
-    let ips = result.and_then(|result| result.get("ips")).and_then(Value::as_array).context("a result without ips")?;
+    let ips = result
+        .and_then(|result| result.get("ips"))
+        .and_then(Value::as_array)
+        .context("a result without ips")?;
     let read = |ip: &Value| {
-        let text = ip.get("address").and_then(Value::as_str).context("an entry of ips without address")?;
-        let (address, _) = text.split_once('/').with_context(|| format!("address {text} has no prefix length"))?;
+        let text = ip
+            .get("address")
+            .and_then(Value::as_str)
+            .context("an entry of ips without address")?;
+        let (address, _) = text
+            .split_once('/')
+            .with_context(|| format!("address {text} has no prefix length"))?;
         address.parse().with_context(|| format!("address {text}"))
     };
     ips.iter().map(read).collect()
@@ -234,7 +285,10 @@ fn addresses(result: Option<&Value>) -> Result<Vec<IpAddr>> {
 // ---------------------------------------------------------------------------------------------------------- by hand
 
 /// The gateway that pods wired by hand have; nobody owns it, its neighbour entry is permanent.
-const GATEWAY: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(169, 254, 1, 1), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+const GATEWAY: (Ipv4Addr, Ipv6Addr) = (
+    Ipv4Addr::new(169, 254, 1, 1),
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+);
 /// Route protocol of what a hand makes (RTPROT_STATIC).
 const STATIC: u8 = 4;
 
@@ -243,7 +297,9 @@ const STATIC: u8 = 4;
 /// # Errors
 /// The kernel refuses something.
 pub fn wire_by_hand(fabric: &Fabric, node: &Router, number: u16) -> Result<Pod> {
-    let cidrs = node.pod_cidrs.with_context(|| format!("{} has no pod CIDRs", node.name))?;
+    let cidrs = node
+        .pod_cidrs
+        .with_context(|| format!("{} has no pod CIDRs", node.name))?;
     let name = format!("{}-pod{number}", node.name);
     let namespace = Namespace::create(&name)?;
     let ipv4 = Ipv4Addr::from(u32::from(cidrs.ipv4.network()) + 10 + u32::from(number));
@@ -254,7 +310,12 @@ pub fn wire_by_hand(fabric: &Fabric, node: &Router, number: u16) -> Result<Pod> 
     let host_name = format!("pod{number}");
     let (host_index, pod_index) = (50 + u32::from(number), 10 + u32::from(number));
     let (file, mut outer, mut inner) = (namespace.file()?, host.netlink()?, namespace.netlink()?);
-    let near = VethEnd { name: &host_name, index: Some(host_index), mac: Some(host_mac), ..VethEnd::default() };
+    let near = VethEnd {
+        name: &host_name,
+        index: Some(host_index),
+        mac: Some(host_mac),
+        ..VethEnd::default()
+    };
     let peer = VethEnd {
         name: POD_INTERFACE,
         index: Some(pod_index),
@@ -265,19 +326,48 @@ pub fn wire_by_hand(fabric: &Fabric, node: &Router, number: u16) -> Result<Pod> 
     outer.add_veth(&Veth { near, peer })?;
     outer.set_up(host_index)?;
     inner.set_up(pod_index)?;
-    let pairs: BTreeMap<IpAddr, (IpAddr, u8)> =
-        BTreeMap::from([(ipv4.into(), (GATEWAY.0.into(), 32)), (ipv6.into(), (GATEWAY.1.into(), 128))]);
+    let pairs: BTreeMap<IpAddr, (IpAddr, u8)> = BTreeMap::from([
+        (ipv4.into(), (GATEWAY.0.into(), 32)),
+        (ipv6.into(), (GATEWAY.1.into(), 128)),
+    ]);
     for (address, (gateway, length)) in pairs {
         inner.add_address(pod_index, address, length)?;
         inner.add_permanent_neighbour(pod_index, gateway, host_mac)?;
         outer.add_permanent_neighbour(host_index, address, pod_mac)?;
         let next_hop = NextHop::Link { index: host_index };
-        outer.add_route(&Route { destination: address, prefix_len: length, next_hop, source: None, protocol: STATIC })?;
-        let any = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let next_hop = NextHop::Gateway { via: gateway, index: Some(pod_index), onlink: true };
-        inner.add_route(&Route { destination: any, prefix_len: 0, next_hop, source: None, protocol: STATIC })?;
+        outer.add_route(&Route {
+            destination: address,
+            prefix_len: length,
+            next_hop,
+            source: None,
+            protocol: STATIC,
+        })?;
+        let any = if address.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        let next_hop = NextHop::Gateway {
+            via: gateway,
+            index: Some(pod_index),
+            onlink: true,
+        };
+        inner.add_route(&Route {
+            destination: any,
+            prefix_len: 0,
+            next_hop,
+            source: None,
+            protocol: STATIC,
+        })?;
     }
-    Ok(Pod { name, node: node.name.clone(), namespace, ipv4, ipv6, result: None })
+    Ok(Pod {
+        name,
+        node: node.name.clone(),
+        namespace,
+        ipv4,
+        ipv6,
+        result: None,
+    })
 }
 
 #[cfg(test)]
@@ -291,13 +381,22 @@ mod tests {
         let list = List::read(text).expect("a good list");
         assert_eq!(list.version, "1.1.0");
         let request = list.request(&list.plugins[0], None);
-        assert_eq!(request, serde_json::json!({"cniVersion": "1.1.0", "name": "n", "type": "t", "mtu": 0}));
+        assert_eq!(
+            request,
+            serde_json::json!({"cniVersion": "1.1.0", "name": "n", "type": "t", "mtu": 0})
+        );
     }
 
     #[test]
     fn a_result_gives_its_addresses_in_order() {
         let result = serde_json::json!({"ips": [{"address": "10.0.0.1/32"}, {"address": "fd00::1/128"}]});
         let found = addresses(Some(&result)).expect("addresses");
-        assert_eq!(found, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap(), "fd00::1".parse().unwrap()]);
+        assert_eq!(
+            found,
+            [
+                "10.0.0.1".parse::<std::net::IpAddr>().unwrap(),
+                "fd00::1".parse().unwrap()
+            ]
+        );
     }
 }

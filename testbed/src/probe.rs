@@ -26,8 +26,10 @@ pub fn serve(pod: &Pod) -> Result<()> {
     for ipv6 in [false, true] {
         let address = SocketAddr::new(pod.address(ipv6), PORT);
         let open = || Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?));
-        let (datagrams, connections) =
-            pod.namespace.run(open).with_context(|| format!("{}: listen on {address}", pod.name))?;
+        let (datagrams, connections) = pod
+            .namespace
+            .run(open)
+            .with_context(|| format!("{}: listen on {address}", pod.name))?;
         std::thread::spawn(move || answer_datagrams(&datagrams));
         std::thread::spawn(move || answer_connections(&connections));
     }
@@ -72,19 +74,28 @@ impl Matrix {
     /// A pod's namespace cannot be entered.
     pub fn probe(pods: &[Pod]) -> Result<Self> {
         let cells = std::thread::scope(|scope| {
-            let rows: Vec<_> = pods.iter().map(|from| scope.spawn(move || probe_row(from, pods))).collect();
+            let rows: Vec<_> = pods
+                .iter()
+                .map(|from| scope.spawn(move || probe_row(from, pods)))
+                .collect();
             rows.into_iter()
                 .map(|row| row.join().map_err(|_| anyhow!("a probing thread panicked"))?)
                 .collect::<Result<Vec<_>>>()
         })?;
-        Ok(Self { names: pods.iter().map(|pod| pod.name.clone()).collect(), cells })
+        Ok(Self {
+            names: pods.iter().map(|pod| pod.name.clone()).collect(),
+            cells,
+        })
     }
 
     /// Ordered pairs that reached each other in both families, and all ordered pairs.
     #[must_use]
     pub fn reached(&self) -> (usize, usize) {
         let all: Vec<_> = self.cells.iter().flatten().flatten().collect();
-        (all.iter().filter(|cell| cell.iter().all(Result::is_ok)).count(), all.len())
+        (
+            all.iter().filter(|cell| cell.iter().all(Result::is_ok)).count(),
+            all.len(),
+        )
     }
 
     /// The line that ends the matrix.
@@ -121,7 +132,9 @@ impl Matrix {
             let _ = write!(text, "{name:width$} ");
             for cell in row {
                 let mark = |reach: &Reach, mark| if reach.is_ok() { mark } else { "·" };
-                let shown = cell.as_ref().map_or(" -".to_owned(), |[v4, v6]| format!("{}{}", mark(v4, "4"), mark(v6, "6")));
+                let shown = cell.as_ref().map_or(" -".to_owned(), |[v4, v6]| {
+                    format!("{}{}", mark(v4, "4"), mark(v6, "6"))
+                });
                 let _ = write!(text, " {shown}");
             }
             let _ = writeln!(text, "   {}", number + 1);
@@ -132,7 +145,10 @@ impl Matrix {
 
 fn probe_row(from: &Pod, pods: &[Pod]) -> Result<Vec<Option<[Reach; 2]>>> {
     from.namespace.enter()?;
-    Ok(pods.iter().map(|to| (from.name != to.name).then(|| [false, true].map(|v6| probe_pair(from, to, v6)))).collect())
+    Ok(pods
+        .iter()
+        .map(|to| (from.name != to.name).then(|| [false, true].map(|v6| probe_pair(from, to, v6))))
+        .collect())
 }
 
 fn probe_pair(from: &Pod, to: &Pod, ipv6: bool) -> Reach {
@@ -141,7 +157,9 @@ fn probe_pair(from: &Pod, to: &Pod, ipv6: bool) -> Reach {
     let tcp = ask_by_tcp(target).map_err(|error| format!("TCP to {target}: {error}"))?;
     for (protocol, seen) in [("UDP", udp), ("TCP", tcp)] {
         if seen != own.to_string() {
-            return Err(format!("{protocol} to {target}: the receiver saw {seen} instead of {own}"));
+            return Err(format!(
+                "{protocol} to {target}: the receiver saw {seen} instead of {own}"
+            ));
         }
     }
     Ok(())
@@ -152,7 +170,11 @@ fn probe_pair(from: &Pod, to: &Pod, ipv6: bool) -> Reach {
 /// # Errors
 /// No answer in time, or an ICMP error.
 pub fn ask_by_udp(own: IpAddr, target: SocketAddr) -> std::io::Result<String> {
-    let any: IpAddr = if own.is_ipv6() { std::net::Ipv6Addr::UNSPECIFIED.into() } else { std::net::Ipv4Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if own.is_ipv6() {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(target)?;
     socket.set_read_timeout(Some(PATIENCE))?;

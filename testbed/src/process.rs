@@ -39,7 +39,11 @@ impl Daemon {
             .stderr(err)
             .spawn()
             .with_context(|| format!("{name}: start"))?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Its process id, inside the sandbox.
@@ -53,7 +57,11 @@ impl Daemon {
     /// # Errors
     /// It has ended.
     pub fn expect_running(&mut self) -> Result<()> {
-        match self.child.try_wait().with_context(|| format!("{}: wait", self.name))? {
+        match self
+            .child
+            .try_wait()
+            .with_context(|| format!("{}: wait", self.name))?
+        {
             None => Ok(()),
             Some(status) => bail!("{} ended ({status}).\n{}", self.name, self.last_words()),
         }
@@ -81,7 +89,10 @@ impl Daemon {
     /// # Errors
     /// It has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("a process id")?;
         kill_process(pid, signal).with_context(|| format!("{}: signal", self.name))
     }
 
@@ -93,7 +104,10 @@ impl Daemon {
         drop(self.signal(Signal::TERM));
         let what = format!("{} to end", self.name);
         let waited = wait::until(&what, bound, || {
-            Ok(self.child.try_wait()?.ok_or_else(|| "still running after SIGTERM".to_owned()))
+            Ok(self
+                .child
+                .try_wait()?
+                .ok_or_else(|| "still running after SIGTERM".to_owned()))
         });
         waited.map(|(status, _)| status)
     }
@@ -111,7 +125,10 @@ impl Drop for Daemon {
 pub fn locate(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let also = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(also).map(|dir| dir.join(program)).find(|file| is_program(file))
+    std::env::split_paths(&path)
+        .chain(also)
+        .map(|dir| dir.join(program))
+        .find(|file| is_program(file))
 }
 
 fn is_program(file: &Path) -> bool {

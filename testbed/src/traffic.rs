@@ -56,13 +56,22 @@ impl Outcome {
     /// What was lost of the packets sent between two moments.
     #[must_use]
     pub fn loss(&self, from: Instant, to: Instant) -> Loss {
-        let within = || self.sent.iter().zip(&self.arrived).filter(|(at, _)| (from..to).contains(*at));
+        let within = || {
+            self.sent
+                .iter()
+                .zip(&self.arrived)
+                .filter(|(at, _)| (from..to).contains(*at))
+        };
         let lost = || within().filter(|(_, arrived)| !**arrived).map(|(at, _)| *at);
-        let hurt = match (lost().next(), lost().last()) {
+        let hurt = match (lost().next(), lost().next_back()) {
             (Some(first), Some(last)) => last.duration_since(first),
             _ => Duration::ZERO,
         };
-        Loss { sent: within().count(), lost: lost().count(), hurt }
+        Loss {
+            sent: within().count(),
+            lost: lost().count(),
+            hurt,
+        }
     }
 
     /// When the last packet was sent.
@@ -80,16 +89,29 @@ impl Stream {
     pub fn start(from: &Pod, to: &Pod, ipv6: bool, rate: u32, flows: u16) -> Result<Self> {
         let target = SocketAddr::new(to.address(ipv6), PORT);
         let own = from.address(ipv6);
-        let inbox = to.namespace.run(|| open_inbox(target)).with_context(|| format!("{}: {target}", to.name))?;
+        let inbox = to
+            .namespace
+            .run(|| open_inbox(target))
+            .with_context(|| format!("{}: {target}", to.name))?;
         let outboxes = from
             .namespace
-            .run(|| (0..flows).map(|_| open_outbox(own, target)).collect::<Result<Vec<_>>>())
+            .run(|| {
+                (0..flows)
+                    .map(|_| open_outbox(own, target))
+                    .collect::<Result<Vec<_>>>()
+            })
             .with_context(|| format!("{}: sockets to {target}", from.name))?;
-        let (stop_sending, stop_receiving) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stop_sending, stop_receiving) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (no_more, enough) = (Arc::clone(&stop_sending), Arc::clone(&stop_receiving));
         let pause = Duration::from_secs(1) / rate.max(1);
         Ok(Self {
-            label: format!("{} to {}, {}", from.name, to.name, if ipv6 { "IPv6" } else { "IPv4" }),
+            label: format!(
+                "{} to {}, {}",
+                from.name,
+                to.name,
+                if ipv6 { "IPv6" } else { "IPv4" }
+            ),
             stop_sending,
             stop_receiving,
             sender: std::thread::spawn(move || send(&outboxes, pause, &no_more)),
@@ -102,22 +124,36 @@ impl Stream {
     /// # Errors
     /// A thread panicked.
     pub fn finish(streams: Vec<Self>) -> Result<Vec<Outcome>> {
-        streams.iter().for_each(|stream| stream.stop_sending.store(true, Ordering::Release));
+        streams
+            .iter()
+            .for_each(|stream| stream.stop_sending.store(true, Ordering::Release));
         std::thread::sleep(DRAIN);
-        streams.iter().for_each(|stream| stream.stop_receiving.store(true, Ordering::Release));
+        streams
+            .iter()
+            .for_each(|stream| stream.stop_receiving.store(true, Ordering::Release));
         streams.into_iter().map(Self::conclude).collect()
     }
 
     fn conclude(self) -> Result<Outcome> {
-        let sent = self.sender.join().map_err(|_| anyhow!("a sending thread panicked"))?;
-        let numbers = self.receiver.join().map_err(|_| anyhow!("a receiving thread panicked"))?;
+        let sent = self
+            .sender
+            .join()
+            .map_err(|_| anyhow!("a sending thread panicked"))?;
+        let numbers = self
+            .receiver
+            .join()
+            .map_err(|_| anyhow!("a receiving thread panicked"))?;
         let mut arrived = vec![false; sent.len()];
         for number in numbers {
             if let Some(slot) = usize::try_from(number).ok().and_then(|at| arrived.get_mut(at)) {
                 *slot = true;
             }
         }
-        Ok(Outcome { label: self.label, sent, arrived })
+        Ok(Outcome {
+            label: self.label,
+            sent,
+            arrived,
+        })
     }
 }
 
@@ -175,9 +211,33 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let sent = (0..10).map(at).collect();
         let arrived = (0..10).map(|n| ![2, 4, 8].contains(&n)).collect();
-        let outcome = Outcome { label: String::new(), sent, arrived };
-        assert_eq!(outcome.loss(at(0), at(6)), Loss { sent: 6, lost: 2, hurt: Duration::from_millis(2) });
-        assert_eq!(outcome.loss(at(6), at(10)), Loss { sent: 4, lost: 1, hurt: Duration::ZERO });
-        assert_eq!(outcome.loss(at(9), at(10)), Loss { sent: 1, ..Loss::default() });
+        let outcome = Outcome {
+            label: String::new(),
+            sent,
+            arrived,
+        };
+        assert_eq!(
+            outcome.loss(at(0), at(6)),
+            Loss {
+                sent: 6,
+                lost: 2,
+                hurt: Duration::from_millis(2)
+            }
+        );
+        assert_eq!(
+            outcome.loss(at(6), at(10)),
+            Loss {
+                sent: 4,
+                lost: 1,
+                hurt: Duration::ZERO
+            }
+        );
+        assert_eq!(
+            outcome.loss(at(9), at(10)),
+            Loss {
+                sent: 1,
+                ..Loss::default()
+            }
+        );
     }
 }

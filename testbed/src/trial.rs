@@ -39,7 +39,9 @@ impl Need {
             Self::Agent => Software::Agent.find(),
             Self::Plugin => own_program("flatroute-cni"),
         };
-        found.err().map(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+        found
+            .err()
+            .map(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
     }
 }
 
@@ -62,7 +64,10 @@ pub fn main(trials: &[Trial]) -> ExitCode {
     sandbox::answer_call();
     let arguments: Vec<String> = env::args().skip(1).collect();
     if sandbox::is_inside() {
-        let body = || match trials.iter().find(|trial| Some(trial.name) == arguments.first().map(String::as_str)) {
+        let body = || match trials
+            .iter()
+            .find(|trial| Some(trial.name) == arguments.first().map(String::as_str))
+        {
             Some(trial) => (trial.body)().map(|()| 0),
             None => Ok(0),
         };
@@ -73,9 +78,18 @@ pub fn main(trials: &[Trial]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let exact = arguments.iter().any(|argument| argument == "--exact");
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let wanted = |trial: &&Trial| {
-        let fits = |filter: &&String| if exact { trial.name == *filter } else { trial.name.contains(filter.as_str()) };
+        let fits = |filter: &&String| {
+            if exact {
+                trial.name == *filter
+            } else {
+                trial.name.contains(filter.as_str())
+            }
+        };
         filters.is_empty() || filters.iter().any(fits)
     };
     run_all(&trials.iter().filter(wanted).collect::<Vec<_>>(), trials.len())
@@ -87,10 +101,16 @@ fn run_all(trials: &[&Trial], of: usize) -> ExitCode {
     let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
     println!("\nrunning {} tests, each in namespaces of its own", trials.len());
     for trial in trials {
-        let missing = forbidden.clone().or_else(|| trial.needs.iter().find_map(|need| need.missing()));
+        let missing = forbidden
+            .clone()
+            .or_else(|| trial.needs.iter().find_map(|need| need.missing()));
         if let Some(reason) = missing {
             let first = reason.lines().next().unwrap_or_default();
-            println!("test {} ... {}", trial.name, paint::bold(&format!("SKIPPED: {first}")));
+            println!(
+                "test {} ... {}",
+                trial.name,
+                paint::bold(&format!("SKIPPED: {first}"))
+            );
             note_skip(trial.name, first);
             skipped.push(trial.name);
             continue;
@@ -109,7 +129,11 @@ fn run_all(trials: &[&Trial], of: usize) -> ExitCode {
             Ok(Ending::Done(_) | Ending::Kept(_)) => "failed, see above".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        println!("test {} ... {}: {verdict} ({took:.1} s)", trial.name, paint::bad("FAILED"));
+        println!(
+            "test {} ... {}: {verdict} ({took:.1} s)",
+            trial.name,
+            paint::bad("FAILED")
+        );
         failed.push(trial.name);
     }
     if let Some(why) = forbidden {
@@ -126,12 +150,18 @@ fn run_all(trials: &[&Trial], of: usize) -> ExitCode {
         of.saturating_sub(trials.len()),
         start.elapsed().as_secs_f64()
     );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
-/// Appends a line to the list of skips that a run over several test programs keeps.
-fn note_skip(name: &str, reason: &str) {
-    let Some(path) = env::var_os("FLATROUTE_SKIPPED") else { return };
+/// Appends a line to the list of skips that a run over several test programs keeps (the file `FLATROUTE_SKIPPED`).
+pub fn note_skip(name: &str, reason: &str) {
+    let Some(path) = env::var_os("FLATROUTE_SKIPPED") else {
+        return;
+    };
     if let Ok(mut file) = fs::OpenOptions::new().create(true).append(true).open(path) {
         drop(writeln!(file, "{name}: {reason}"));
     }

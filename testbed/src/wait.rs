@@ -17,13 +17,20 @@ pub type Look<T> = std::result::Result<T, String>;
 ///
 /// # Errors
 /// An error of `look` at once; the last reason when `bound` has passed.
-pub fn until<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Result<Look<T>>) -> Result<(T, Duration)> {
+pub fn until<T>(
+    what: &str,
+    bound: Duration,
+    mut look: impl FnMut() -> Result<Look<T>>,
+) -> Result<(T, Duration)> {
     let start = Instant::now();
     loop {
         match look()? {
             Ok(found) => return Ok((found, start.elapsed())),
             Err(reason) if start.elapsed() >= bound => {
-                bail!("waited {:.1} s for {what}, in vain: {reason}", bound.as_secs_f64());
+                bail!(
+                    "waited {:.1} s for {what}, in vain: {reason}",
+                    bound.as_secs_f64()
+                );
             }
             Err(_) => std::thread::sleep(PAUSE),
         }

@@ -135,7 +135,11 @@ fn outside(limit: Duration, arguments: Vec<OsString>, stderr: Stdio) -> Result<(
     let (tell, hear) = mpsc::channel();
     watch_signals(tell.clone())?;
     let mut door = Command::new("/proc/self/exe")
-        .arg0(env::args_os().next().unwrap_or_else(|| "flatroute-testbed".into()))
+        .arg0(
+            env::args_os()
+                .next()
+                .unwrap_or_else(|| "flatroute-testbed".into()),
+        )
         .args(arguments)
         .env(ROLE, "door")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -162,7 +166,10 @@ fn attend(door: &mut Child, hear: &mpsc::Receiver<Word>, limit: Duration) -> Res
             Ok(Word::Kept) => return Ok(Ending::Kept(init.unwrap_or_default())),
             Ok(Word::Closed) => {
                 let status = door.wait().context("wait for the sandbox")?;
-                let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+                let code = status
+                    .code()
+                    .and_then(|code| u8::try_from(code).ok())
+                    .unwrap_or(1);
                 return Ok(Ending::Done(code));
             }
             Ok(Word::Signal) => {
@@ -179,7 +186,10 @@ fn attend(door: &mut Child, hear: &mpsc::Receiver<Word>, limit: Duration) -> Res
 
 /// Kills the first process inside (and so all) and waits until it is gone; the door follows by itself.
 fn take_down(door: &mut Child, init: Option<u32>) {
-    match init.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+    match init
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw)
+    {
         // The door has not waited for it yet, so the id cannot have been given to another process.
         Some(pid) => kill_process(pid, Signal::KILL).unwrap_or_default(),
         None => drop(door.kill()),
@@ -204,11 +214,20 @@ fn listen(socket: &UnixStream, tell: &mpsc::Sender<Word>) {
 
 fn watch_signals(tell: mpsc::Sender<Word>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("signal runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("signal runtime")?;
     std::thread::spawn(move || {
         runtime.block_on(async {
-            let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-            let [Ok(mut a), Ok(mut b), Ok(mut c)] = kinds.map(signal) else { return };
+            let kinds = [
+                SignalKind::interrupt(),
+                SignalKind::terminate(),
+                SignalKind::hangup(),
+            ];
+            let [Ok(mut a), Ok(mut b), Ok(mut c)] = kinds.map(signal) else {
+                return;
+            };
             tokio::select! { _ = a.recv() => (), _ = b.recv() => (), _ = c.recv() => () };
             drop(tell.send(Word::Signal));
         });
@@ -224,7 +243,10 @@ fn door() -> Result<u8> {
     let as_root = uid.is_root() && crate::sys::unshare_world(false).is_ok();
     if !as_root {
         if let Err(errno) = crate::sys::unshare_world(true) {
-            bail!(refusal::explain("new user, mount, network and process namespaces", errno));
+            bail!(refusal::explain(
+                "new user, mount, network and process namespaces",
+                errno
+            ));
         }
         let map = || -> std::io::Result<()> {
             fs::write("/proc/self/setgroups", "deny")?;
@@ -233,18 +255,28 @@ fn door() -> Result<u8> {
         };
         if let Err(error) = map() {
             let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::PERM);
-            bail!(refusal::explain("mapping the user's id into the namespace", errno));
+            bail!(refusal::explain(
+                "mapping the user's id into the namespace",
+                errno
+            ));
         }
     }
     let mut init = Command::new("/proc/self/exe")
-        .arg0(env::args_os().next().unwrap_or_else(|| "flatroute-testbed".into()))
+        .arg0(
+            env::args_os()
+                .next()
+                .unwrap_or_else(|| "flatroute-testbed".into()),
+        )
         .args(env::args_os().skip(1))
         .env(ROLE, "init")
         .spawn()
         .context("start the first process of the sandbox")?;
     say(&format!("init {}", init.id()));
     let status = init.wait().context("wait for the first process of the sandbox")?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1))
 }
 
 /// A line to `outside`, over the socket that is our standard input.
@@ -261,18 +293,30 @@ fn enter() -> Result<()> {
     let step = |what: &str, result: rustix::io::Result<()>| {
         result.map_err(|errno| anyhow::anyhow!(refusal::explain(what, errno)))
     };
-    step("private mounts", mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
+    step(
+        "private mounts",
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE),
+    )?;
     // Containers cover parts of /proc, and then the kernel refuses a fresh one: the old one does, process ids aside.
     let proc_flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let _ = mount("proc", "/proc", "proc", proc_flags, None);
     let room = choose_room()?;
     step(
         "a tmpfs of our own",
-        mount("flatroute", &room, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755")),
+        mount(
+            "flatroute",
+            &room,
+            "tmpfs",
+            MountFlags::NOSUID | MountFlags::NODEV,
+            Some(c"mode=0755"),
+        ),
     )?;
     fs::create_dir_all(room.join("netns")).context("create the directory of network namespaces")?;
     fs::create_dir_all(room.join("lab")).context("create the lab's directory")?;
-    ROOM_PATH.set(room).ok().context("the sandbox was entered twice")?;
+    ROOM_PATH
+        .set(room)
+        .ok()
+        .context("the sandbox's room was asked for before it was made")?;
     Ok(())
 }
 
@@ -281,7 +325,8 @@ static ROOM_PATH: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
 /// The directory (a tmpfs, gone with the sandbox) where the lab keeps everything: `netns/`, `lab/`.
 #[must_use]
 pub fn room() -> &'static Path {
-    ROOM_PATH.get().map_or(Path::new("/run"), PathBuf::as_path)
+    // Outside, the answer is where it would be: the choice depends on nothing that changes between outside and inside.
+    ROOM_PATH.get_or_init(|| choose_room().unwrap_or_else(|_| "/run".into()))
 }
 
 /// `/run`, unless the programs that we must start lie below it (removable media are mounted there).
@@ -302,7 +347,11 @@ fn choose_room() -> Result<PathBuf> {
 /// The kernel refuses one of the steps.
 pub fn keep() -> Result<std::convert::Infallible> {
     set_parent_process_death_signal(None).context("parent death signal")?;
-    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
+    let null = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .context("/dev/null")?;
     std::io::stdout().flush().ok();
     rustix::stdio::dup2_stdout(&null).context("let go of standard output")?;
     rustix::stdio::dup2_stderr(&null).context("let go of standard error")?;
@@ -322,7 +371,11 @@ fn exec_in_namespace() -> Result<u8> {
         .with_context(|| format!("enter network namespace {}", path.display()))?;
     let mut arguments = env::args_os().skip(1);
     let program = arguments.next().context("no program named")?;
-    let error = Command::new(&program).args(arguments).env_remove(ROLE).env_remove(NETNS).exec();
+    let error = Command::new(&program)
+        .args(arguments)
+        .env_remove(ROLE)
+        .env_remove(NETNS)
+        .exec();
     bail!("cannot start {}: {error}", program.display());
 }
 

@@ -20,7 +20,11 @@ pub(crate) struct Switches {
 
 impl Switches {
     fn observe() -> Self {
-        let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        let number = |path: &str| {
+            fs::read_to_string(path)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+        };
         Self {
             unprivileged_clone: number("/proc/sys/kernel/unprivileged_userns_clone"),
             apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
@@ -52,7 +56,10 @@ pub(crate) fn advise(step: &str, errno: Errno, switches: &Switches) -> String {
         );
     }
     if switches.max_user == Some(0) {
-        remedy("no user namespaces at all (user.max_user_namespaces is 0):", "sudo sysctl -w user.max_user_namespaces=10000");
+        remedy(
+            "no user namespaces at all (user.max_user_namespaces is 0):",
+            "sudo sysctl -w user.max_user_namespaces=10000",
+        );
     }
     if switches.max_net == Some(0) || errno == Errno::NOSPC {
         remedy(
@@ -67,9 +74,15 @@ pub(crate) fn advise(step: &str, errno: Errno, switches: &Switches) -> String {
         );
     }
     if errno == Errno::INVAL {
-        remedy("the kernel was built without one of these namespaces:", "CONFIG_USER_NS, CONFIG_NET_NS, CONFIG_PID_NS must be set");
+        remedy(
+            "the kernel was built without one of these namespaces:",
+            "CONFIG_USER_NS, CONFIG_NET_NS, CONFIG_PID_NS must be set",
+        );
     }
-    remedy("or run it as root, where no user namespace is needed:", "sudo make demo");
+    remedy(
+        "or run it as root, where no user namespace is needed:",
+        "sudo make demo",
+    );
     text.pop();
     text
 }

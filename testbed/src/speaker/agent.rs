@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use flatroute_api::control::{Peer, Peers, Status};
 
 use super::{Session, Software, Speaker};
 use crate::control;
@@ -19,33 +19,43 @@ use crate::topology::{Router, Tier, Topology};
 use crate::wait;
 
 pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
-    let manifests = speaker.dir.join("manifests");
-    fs::create_dir_all(&manifests).context("create the manifests' directory")?;
-    for (file, text) in self::manifests(fabric.topology(), router) {
-        fs::write(manifests.join(&file), text).with_context(|| format!("write {file}"))?;
-    }
-    launch(speaker, fabric)
+    launch(speaker, fabric, &manifests(fabric.topology(), router))
 }
 
-/// Sets the sysctls, checks the manifests and starts the agent on those in the speaker's directory.
-fn launch(speaker: &mut Speaker, fabric: &Fabric) -> Result<()> {
+/// Writes the manifests, sets the sysctls and starts the agent.
+pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, manifests: &[(String, String)]) -> Result<()> {
+    let dir = speaker.dir.join("manifests");
+    fs::create_dir_all(&dir).context("create the manifests' directory")?;
+    for (file, text) in manifests {
+        fs::write(dir.join(file), text).with_context(|| format!("write {file}"))?;
+    }
     let program = Software::Agent.find()?;
     let namespace = fabric.namespace(&speaker.router)?;
     let mut prepare = namespace.command(&program);
-    let output = prepare.arg("prepare").output().context("run flatroute-agent prepare")?;
+    let output = prepare
+        .arg("prepare")
+        .output()
+        .context("run flatroute-agent prepare")?;
     if !output.status.success() {
-        bail!("flatroute-agent prepare: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "flatroute-agent prepare: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let mut command = namespace.command(&program);
-    command.arg("run").arg("--standalone").arg(speaker.dir.join("manifests"));
+    command.arg("run").arg("--standalone").arg(dir);
     command.arg("--node-name").arg(&speaker.router);
-    command.arg("--control-socket").arg(socket(speaker)).arg("--state-dir").arg(speaker.dir.join("state"));
+    command
+        .arg("--control-socket")
+        .arg(socket(speaker))
+        .arg("--state-dir")
+        .arg(speaker.dir.join("state"));
     let name = format!("flatroute-agent on {}", speaker.router);
     let daemon = Daemon::start(&name, command, &speaker.dir.join("agent.log"))?;
     speaker.daemons.push(daemon);
     wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
         speaker.expect_running()?;
-        Ok(control::fetch(&socket(speaker), "/v1/status").map_err(|error| format!("{error:#}")))
+        Ok(control::fetch::<Status>(&socket(speaker), "/v1/status").map_err(|error| format!("{error:#}")))
     })
     .with_context(|| speaker.last_words())?;
     Ok(())
@@ -58,25 +68,28 @@ pub fn socket(speaker: &Speaker) -> PathBuf {
 }
 
 pub(super) fn sessions(speaker: &Speaker) -> Result<Vec<Session>> {
-    parse_sessions(&control::fetch(&socket(speaker), "/v1/peers")?)
+    Ok(read_sessions(control::fetch(&socket(speaker), "/v1/peers")?))
 }
 
-fn parse_sessions(answer: &Value) -> Result<Vec<Session>> {
-    let peers = answer.get("peers").unwrap_or(answer).as_array().context("/v1/peers: no list of peers")?;
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let session = |peer: &Value| {
-        let count = |family: &str| {
-            let prefixes = peer.get("prefixes")?.as_array()?;
-            let found = prefixes.iter().find(|prefix| text(prefix.get("family")) == family)?;
-            found.get("received")?.as_u64()
+fn read_sessions(answer: Peers) -> Vec<Session> {
+    let session = |peer: Peer| {
+        let up = |family: &str| {
+            peer.negotiated
+                .as_ref()
+                .is_some_and(|agreed| agreed.families.iter().any(|f| f == family))
         };
+        let count = |family: &str| {
+            let found = peer.prefixes.iter().find(|prefixes| prefixes.family == family);
+            up(family).then(|| found.map_or(0, |prefixes| prefixes.received))
+        };
+        let received = [count("IPv4"), count("IPv6")];
         Session {
-            neighbour: text(peer.get("name")),
-            state: text(peer.get("state")),
-            received: [count("IPv4"), count("IPv6")],
+            neighbour: peer.name,
+            state: peer.state,
+            received,
         }
     };
-    Ok(peers.iter().map(session).collect())
+    answer.peers.into_iter().map(session).collect()
 }
 
 /// The manifests of a router: file names and contents.
@@ -102,12 +115,22 @@ pub fn manifests(topology: &Topology, router: &Router) -> Vec<(String, String)> 
 }
 
 fn node(router: &Router) -> String {
-    let Router { name, ipv4, ipv6, rack, .. } = router;
+    let Router {
+        name,
+        ipv4,
+        ipv6,
+        rack,
+        ..
+    } = router;
     let mut text = format!(
         "apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n  labels: {{topology.kubernetes.io/rack: r{rack}}}\n"
     );
     if let Some(cidrs) = router.pod_cidrs {
-        let _ = writeln!(text, "spec:\n  podCIDR: {0}\n  podCIDRs: [\"{0}\", \"{1}\"]", cidrs.ipv4, cidrs.ipv6);
+        let _ = writeln!(
+            text,
+            "spec:\n  podCIDR: {0}\n  podCIDRs: [\"{0}\", \"{1}\"]",
+            cidrs.ipv4, cidrs.ipv6
+        );
     }
     let _ = write!(
         text,
@@ -117,5 +140,38 @@ fn node(router: &Router) -> String {
 }
 
 fn configuration(asn: u32) -> String {
-    format!("apiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec: {{localASN: {asn}}}\n")
+    format!(
+        "apiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec: {{localASN: {asn}}}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::manifests;
+    use crate::topology::Topology;
+
+    #[test]
+    fn a_node_gets_what_a_user_would_write() {
+        let topology = Topology::two_racks();
+        let files = manifests(&topology, topology.find("node1").expect("exists"));
+        assert_eq!(
+            files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["node.yaml", "peers.yaml"]
+        );
+        let (_, peers) = &files[1];
+        let first = "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor1a}\nspec:\n  peerAddress: 172.31.0.16\n  peerASN: 65001\n";
+        assert!(peers.starts_with(first), "{peers}");
+        assert_eq!(peers.matches("kind: BGPPeer").count(), 2);
+    }
+
+    #[test]
+    fn every_manifest_is_without_problems() {
+        let topology = Topology::two_racks();
+        for router in &topology.routers {
+            for (name, text) in manifests(&topology, router) {
+                let problems = flatroute_api::manifest::parse(&name, &text).problems;
+                assert!(problems.is_empty(), "{} {name}: {problems:?}", router.name);
+            }
+        }
+    }
 }

@@ -24,8 +24,15 @@ pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> 
 pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, configuration: &str) -> Result<()> {
     let file = speaker.dir.join("bird.conf");
     fs::write(&file, configuration).context("write bird.conf")?;
-    let mut command = fabric.namespace(&speaker.router)?.command(&Software::Bird.find()?);
-    command.arg("-f").arg("-c").arg(&file).arg("-s").arg(speaker.dir.join("bird.ctl"));
+    let mut command = fabric
+        .namespace(&speaker.router)?
+        .command(&Software::Bird.find()?);
+    command
+        .arg("-f")
+        .arg("-c")
+        .arg(&file)
+        .arg("-s")
+        .arg(speaker.dir.join("bird.ctl"));
     command.arg("-P").arg(speaker.dir.join("bird.pid"));
     let name = format!("bird on {}", speaker.router);
     let daemon = Daemon::start(&name, command, &speaker.dir.join("bird.log"))?;
@@ -43,11 +50,19 @@ pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, configuration: &str
 /// BIRD does not answer.
 pub fn ask(speaker: &Speaker, question: &str) -> Result<String> {
     let birdc = locate("birdc").context("birdc is not installed: sudo apt-get install bird2")?;
-    let output = Command::new(birdc).arg("-s").arg(speaker.dir.join("bird.ctl")).args(question.split(' ')).output();
+    let output = Command::new(birdc)
+        .arg("-s")
+        .arg(speaker.dir.join("bird.ctl"))
+        .args(question.split(' '))
+        .output();
     let output = output.context("run birdc")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!("birdc on {}: {question}: {text}{}", speaker.router, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "birdc on {}: {question}: {text}{}",
+            speaker.router,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(text)
 }
@@ -57,7 +72,10 @@ pub fn ask(speaker: &Speaker, question: &str) -> Result<String> {
 /// # Errors
 /// It is not installed.
 pub fn version() -> Result<String> {
-    let output = Command::new(Software::Bird.find()?).arg("--version").output().context("run bird --version")?;
+    let output = Command::new(Software::Bird.find()?)
+        .arg("--version")
+        .output()
+        .context("run bird --version")?;
     let text = [output.stdout, output.stderr].concat();
     Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
@@ -80,11 +98,17 @@ pub(super) fn parse_sessions(text: &str) -> Vec<Session> {
             if let (true, Some(name)) = (in_bgp, words.first()) {
                 let state = words.get(5).or(words.get(3)).copied().unwrap_or_default();
                 let neighbour = name.strip_prefix("to_").unwrap_or(name).to_owned();
-                found.push(Session { neighbour, state: state.to_owned(), received: [None, None] });
+                found.push(Session {
+                    neighbour,
+                    state: state.to_owned(),
+                    received: [None, None],
+                });
             }
             continue;
         }
-        let Some(session) = found.last_mut().filter(|_| in_bgp) else { continue };
+        let Some(session) = found.last_mut().filter(|_| in_bgp) else {
+            continue;
+        };
         match words.as_slice() {
             ["Channel", "ipv4"] => family = Some(0),
             ["Channel", "ipv6"] => family = Some(1),

@@ -23,13 +23,24 @@ pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> 
     allow_root()?;
     let dir = speaker.dir.clone();
     let namespace = fabric.namespace(&router.name)?;
-    for (program, text) in [("zebra", zebra(router)), ("bgpd", bgpd(fabric.topology(), router))] {
+    for (program, text) in [
+        ("zebra", zebra(router)),
+        ("bgpd", bgpd(fabric.topology(), router)),
+    ] {
         let file = dir.join(format!("{program}.conf"));
         fs::write(&file, text).with_context(|| format!("write {program}.conf"))?;
-        let path = locate(program).with_context(|| format!("{program} is not installed: sudo apt-get install frr"))?;
+        let path = locate(program)
+            .with_context(|| format!("{program} is not installed: sudo apt-get install frr"))?;
         let mut command = namespace.command(&path);
-        command.arg("-f").arg(&file).args(["-u", "root", "-g", "root", "-A", "127.0.0.1", "--log", "stdout"]);
-        command.arg("-z").arg(dir.join("zserv.api")).arg("-i").arg(dir.join(format!("{program}.pid")));
+        command
+            .arg("-f")
+            .arg(&file)
+            .args(["-u", "root", "-g", "root", "-A", "127.0.0.1", "--log", "stdout"]);
+        command
+            .arg("-z")
+            .arg(dir.join("zserv.api"))
+            .arg("-i")
+            .arg(dir.join(format!("{program}.pid")));
         command.arg("--vty_socket").arg(&dir);
         let name = format!("{program} on {}", router.name);
         let daemon = Daemon::start(&name, command, &dir.join(format!("{program}.log")))?;
@@ -48,7 +59,11 @@ fn allow_root() -> Result<()> {
     if text.lines().any(|line| line == "frrvty:x:0:root") {
         return Ok(());
     }
-    let mut group: String = text.lines().filter(|line| !line.starts_with("frrvty:")).map(|line| format!("{line}\n")).collect();
+    let mut group: String = text
+        .lines()
+        .filter(|line| !line.starts_with("frrvty:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     group.push_str("frrvty:x:0:root\n");
     let file = sandbox::room().join("lab/group");
     fs::write(&file, group).context("write a group file")?;
@@ -62,11 +77,19 @@ fn allow_root() -> Result<()> {
 pub fn ask(speaker: &Speaker, daemon: &str, question: &str) -> Result<String> {
     let vtysh = locate("vtysh").context("vtysh is not installed: sudo apt-get install frr")?;
     let mut command = Command::new(vtysh);
-    let output =
-        command.arg("--vty_socket").arg(&speaker.dir).args(["-d", daemon, "-c", question]).output().context("run vtysh")?;
+    let output = command
+        .arg("--vty_socket")
+        .arg(&speaker.dir)
+        .args(["-d", daemon, "-c", question])
+        .output()
+        .context("run vtysh")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!("vtysh on {}: {question}: {text}{}", speaker.router, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "vtysh on {}: {question}: {text}{}",
+            speaker.router,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(text)
 }
@@ -79,16 +102,37 @@ fn parse_sessions(text: &str) -> Result<Vec<Session>> {
     let answer: Value = serde_json::from_str(text).context("show bgp summary json")?;
     let mut found: Vec<Session> = Vec::new();
     for (family, key) in ["ipv4Unicast", "ipv6Unicast"].into_iter().enumerate() {
-        let peers = answer.get(key).and_then(|family| family.get("peers")).and_then(Value::as_object);
+        let peers = answer
+            .get(key)
+            .and_then(|family| family.get("peers"))
+            .and_then(Value::as_object);
         for (address, peer) in peers.into_iter().flatten() {
-            let name = peer.get("desc").and_then(Value::as_str).unwrap_or(address).to_owned();
-            let state = peer.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let name = peer
+                .get("desc")
+                .and_then(Value::as_str)
+                .unwrap_or(address)
+                .to_owned();
+            let state = peer
+                .get("state")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
             let count = peer.get("pfxRcd").and_then(Value::as_u64);
-            let at = found.iter().position(|session| session.neighbour == name).unwrap_or_else(|| {
-                found.push(Session { neighbour: name.clone(), state, received: [None, None] });
-                found.len() - 1
-            });
-            if let Some(slot) = found.get_mut(at).and_then(|session| session.received.get_mut(family)) {
+            let at = found
+                .iter()
+                .position(|session| session.neighbour == name)
+                .unwrap_or_else(|| {
+                    found.push(Session {
+                        neighbour: name.clone(),
+                        state,
+                        received: [None, None],
+                    });
+                    found.len() - 1
+                });
+            if let Some(slot) = found
+                .get_mut(at)
+                .and_then(|session| session.received.get_mut(family))
+            {
                 *slot = count;
             }
         }
@@ -115,8 +159,11 @@ ipv6 protocol bgp route-map source6
 #[must_use]
 pub fn bgpd(topology: &Topology, router: &Router) -> String {
     let Router { name, asn, ipv4, .. } = router;
-    let mut text = format!("hostname {name}\nlog stdout informational\nrouter bgp {asn}\n bgp router-id {ipv4}\n");
-    text.push_str(" no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp bestpath as-path multipath-relax\n");
+    let mut text =
+        format!("hostname {name}\nlog stdout informational\nrouter bgp {asn}\n bgp router-id {ipv4}\n");
+    text.push_str(
+        " no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp bestpath as-path multipath-relax\n",
+    );
     text.push_str(" no bgp network import-check\n timers bgp 10 30\n");
     let neighbours = topology.neighbours(router);
     for neighbour in &neighbours {
@@ -142,7 +189,11 @@ pub fn bgpd(topology: &Topology, router: &Router) -> String {
                 let _ = writeln!(text, "  neighbor {address} allowas-in 1");
             }
             if family == "ipv6" {
-                let _ = writeln!(text, "  neighbor {address} route-map next-hop-{} out", neighbour.router.name);
+                let _ = writeln!(
+                    text,
+                    "  neighbor {address} route-map next-hop-{} out",
+                    neighbour.router.name
+                );
             }
         }
         text.push_str(" exit-address-family\n");

@@ -40,7 +40,9 @@ impl FromStr for Software {
             "agent" | "flatroute" | "" => Ok(Self::Agent),
             "bird" => Ok(Self::Bird),
             "frr" => Ok(Self::Frr),
-            _ => bail!("TOR={text}: there is no such choice; it may be bird or frr, and without it the ToRs run flatroute"),
+            _ => bail!(
+                "TOR={text}: there is no such choice; it may be bird or frr, and without it the ToRs run flatroute"
+            ),
         }
     }
 }
@@ -79,8 +81,18 @@ impl Software {
 /// It has not been built.
 pub fn own_program(name: &str) -> Result<PathBuf> {
     let exe = std::env::current_exe().context("path of this program")?;
-    let found = exe.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("{name} is not built (looked beside {}); to build it: cargo build --workspace", exe.display()))
+    let found = exe
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
+    found.with_context(|| {
+        format!(
+            "{name} is not built (looked beside {}); to build it: cargo build --workspace",
+            exe.display()
+        )
+    })
 }
 
 /// What a router's software says of one session.
@@ -119,9 +131,7 @@ impl Speaker {
     /// # Errors
     /// A program is missing or does not start.
     pub fn start(software: Software, fabric: &Fabric, router: &Router) -> Result<Self> {
-        let dir = sandbox::room().join("lab").join(&router.name);
-        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let mut speaker = Self { router: router.name.clone(), software, dir, daemons: Vec::new() };
+        let mut speaker = Self::new(software, router)?;
         let start = match software {
             Software::Agent => agent::start(&mut speaker, fabric, router),
             Software::Bird => bird::start(&mut speaker, fabric, router),
@@ -136,11 +146,30 @@ impl Speaker {
     /// # Errors
     /// BIRD is missing or does not start.
     pub fn start_bird(fabric: &Fabric, router: &Router, configuration: &str) -> Result<Self> {
-        let dir = sandbox::room().join("lab").join(&router.name);
-        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let mut speaker = Self { router: router.name.clone(), software: Software::Bird, dir, daemons: Vec::new() };
+        let mut speaker = Self::new(Software::Bird, router)?;
         bird::launch(&mut speaker, fabric, configuration)?;
         Ok(speaker)
+    }
+
+    /// Starts our agent with manifests of the caller's (file names and contents).
+    ///
+    /// # Errors
+    /// The agent is missing or does not start.
+    pub fn start_agent(fabric: &Fabric, router: &Router, manifests: &[(String, String)]) -> Result<Self> {
+        let mut speaker = Self::new(Software::Agent, router)?;
+        agent::launch(&mut speaker, fabric, manifests)?;
+        Ok(speaker)
+    }
+
+    fn new(software: Software, router: &Router) -> Result<Self> {
+        let dir = sandbox::room().join("lab").join(&router.name);
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        Ok(Self {
+            router: router.name.clone(),
+            software,
+            dir,
+            daemons: Vec::new(),
+        })
     }
 
     /// The router's name.

@@ -13,9 +13,15 @@ impl Topology {
     #[must_use]
     pub fn drawing(&self) -> String {
         let racks = self.routers.iter().map(|router| router.rack).max().unwrap_or(0);
-        let columns = |rack: u16, tier| self.tier(tier).filter(|router| router.rack == rack).collect::<Vec<_>>();
+        let columns = |rack: u16, tier| {
+            self.tier(tier)
+                .filter(|router| router.rack == rack)
+                .collect::<Vec<_>>()
+        };
         let rack_width = |rack| {
-            let most = columns(rack, Tier::Tor).len().max(columns(rack, Tier::Node).len());
+            let most = columns(rack, Tier::Tor)
+                .len()
+                .max(columns(rack, Tier::Node).len());
             (most * (BOX + 1)).saturating_sub(1)
         };
         let widths: Vec<usize> = (1..=racks).map(rack_width).collect();
@@ -28,33 +34,77 @@ impl Topology {
         }
         let beside = |parts: Vec<Vec<String>>| {
             let height = parts.iter().map(Vec::len).max().unwrap_or(0);
-            (0..height).map(|row| {
-                let cells = parts.iter().zip(&widths).map(|(part, width)| {
-                    centre(part.get(row).map_or("", String::as_str), *width)
-                });
-                cells.collect::<Vec<_>>().join("   ")
-            }).collect::<Vec<_>>()
+            (0..height)
+                .map(|row| {
+                    let cells = parts
+                        .iter()
+                        .zip(&widths)
+                        .map(|(part, width)| centre(part.get(row).map_or("", String::as_str), *width));
+                    cells.collect::<Vec<_>>().join("   ")
+                })
+                .collect::<Vec<_>>()
         };
-        lines.extend(beside((1..=racks).map(|rack| boxes(&columns(rack, Tier::Tor))).collect()));
-        let rails = (1..=racks).zip(&widths).map(|(rack, width)| vec![rail(&format!("rack {rack}: every node to every ToR"), *width)]);
+        lines.extend(beside(
+            (1..=racks).map(|rack| boxes(&columns(rack, Tier::Tor))).collect(),
+        ));
+        let rails = (1..=racks)
+            .zip(&widths)
+            .map(|(rack, width)| vec![rail(&format!("rack {rack}: every node to every ToR"), *width)]);
         lines.extend(beside(rails.collect()));
-        lines.extend(beside((1..=racks).map(|rack| boxes(&columns(rack, Tier::Node))).collect()));
-        lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+        lines.extend(beside(
+            (1..=racks)
+                .map(|rack| boxes(&columns(rack, Tier::Node)))
+                .collect(),
+        ));
+        lines
+            .iter()
+            .map(|line| format!("{}\n", line.trim_end()))
+            .collect()
     }
 }
 
 fn boxes(routers: &[&Router]) -> Vec<String> {
     let inner = BOX - 2;
-    let mut rows = vec![routers.iter().map(|_| format!("┌{}┐", "─".repeat(inner))).collect::<Vec<_>>()];
-    rows.push(routers.iter().map(|r| format!("│{}│", centre(&format!("{} AS{}", r.name, r.asn), inner))).collect());
-    rows.push(routers.iter().map(|r| format!("│{}│", centre(&r.ipv4.to_string(), inner))).collect());
+    let mut rows = vec![
+        routers
+            .iter()
+            .map(|_| format!("┌{}┐", "─".repeat(inner)))
+            .collect::<Vec<_>>(),
+    ];
+    rows.push(
+        routers
+            .iter()
+            .map(|r| format!("│{}│", centre(&format!("{} AS{}", r.name, r.asn), inner)))
+            .collect(),
+    );
+    rows.push(
+        routers
+            .iter()
+            .map(|r| format!("│{}│", centre(&r.ipv4.to_string(), inner)))
+            .collect(),
+    );
     if routers.iter().any(|router| router.pod_cidrs.is_some()) {
         let text = |r: &Router| r.pod_cidrs.map_or(String::new(), |cidrs| cidrs.ipv4.to_string());
-        rows.push(routers.iter().map(|r| format!("│{}│", centre(&text(r), inner))).collect());
+        rows.push(
+            routers
+                .iter()
+                .map(|r| format!("│{}│", centre(&text(r), inner)))
+                .collect(),
+        );
         let text = |r: &Router| r.pod_cidrs.map_or(String::new(), |cidrs| cidrs.ipv6.to_string());
-        rows.push(routers.iter().map(|r| format!("│{}│", centre(&text(r), inner))).collect());
+        rows.push(
+            routers
+                .iter()
+                .map(|r| format!("│{}│", centre(&text(r), inner)))
+                .collect(),
+        );
     }
-    rows.push(routers.iter().map(|_| format!("└{}┘", "─".repeat(inner))).collect());
+    rows.push(
+        routers
+            .iter()
+            .map(|_| format!("└{}┘", "─".repeat(inner)))
+            .collect(),
+    );
     rows.into_iter().map(|row| row.join(" ")).collect()
 }
 

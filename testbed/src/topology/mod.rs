@@ -133,13 +133,23 @@ impl Topology {
     /// The fabric of the demo: two racks of two ToRs and two nodes, two spines.
     #[must_use]
     pub fn two_racks() -> Self {
-        Self::leaf_spine(Size { racks: 2, tors: 2, nodes: 2, spines: 2 })
+        Self::leaf_spine(Size {
+            racks: 2,
+            tors: 2,
+            nodes: 2,
+            spines: 2,
+        })
     }
 
     /// The smallest fabric with a choice of paths: one rack of two ToRs and two nodes, no spine.
     #[must_use]
     pub fn one_rack() -> Self {
-        Self::leaf_spine(Size { racks: 1, tors: 2, nodes: 2, spines: 0 })
+        Self::leaf_spine(Size {
+            racks: 1,
+            tors: 2,
+            nodes: 2,
+            spines: 0,
+        })
     }
 
     /// A fabric in which every node is wired to every ToR of its rack, and every ToR to every spine.
@@ -166,7 +176,10 @@ impl Topology {
                 routers.push(node);
             }
         }
-        let mut topology = Self { routers, links: Vec::new() };
+        let mut topology = Self {
+            routers,
+            links: Vec::new(),
+        };
         topology.wire();
         topology
     }
@@ -175,7 +188,9 @@ impl Topology {
         let joined = |upper: &Router, lower: &Router| match (upper.tier, lower.tier) {
             (Tier::Spine, Tier::Tor) => true,
             (Tier::Tor, Tier::Node) => upper.rack == lower.rack,
-            (Tier::Spine, Tier::Spine | Tier::Node) | (Tier::Tor, Tier::Spine | Tier::Tor) | (Tier::Node, _) => false,
+            (Tier::Spine, Tier::Spine | Tier::Node)
+            | (Tier::Tor, Tier::Spine | Tier::Tor)
+            | (Tier::Node, _) => false,
         };
         for (u, upper) in self.routers.iter().enumerate() {
             for (l, lower) in self.routers.iter().enumerate() {
@@ -184,10 +199,15 @@ impl Topology {
                     let end = |router, neighbour: &Router, side: u16| LinkEnd {
                         router: RouterId(router),
                         interface: format!("to-{}", neighbour.name),
-                        ipv4: Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 31, 0, 0)) + u32::from(number * 2 + side)),
+                        ipv4: Ipv4Addr::from(
+                            u32::from(Ipv4Addr::new(172, 31, 0, 0)) + u32::from(number * 2 + side),
+                        ),
                         ipv6: Ipv6Addr::new(0xfd00, 0x172, 0x31, number, 0, 0, 0, side),
                     };
-                    self.links.push(Link { upper: end(u, lower, 0), lower: end(l, upper, 1) });
+                    self.links.push(Link {
+                        upper: end(u, lower, 0),
+                        lower: end(l, upper, 1),
+                    });
                 }
             }
         }
@@ -230,7 +250,11 @@ impl Topology {
         for link in &self.links {
             for (local, remote) in [(&link.upper, &link.lower), (&link.lower, &link.upper)] {
                 if self.router(local.router).name == of.name {
-                    found.push(Neighbour { local, remote, router: self.router(remote.router) });
+                    found.push(Neighbour {
+                        local,
+                        remote,
+                        router: self.router(remote.router),
+                    });
                 }
             }
         }
@@ -254,7 +278,15 @@ impl Router {
         let [_, octet] = number.to_be_bytes();
         let ipv4 = Ipv4Addr::new(10, rack_octet, 0, octet);
         let ipv6 = Ipv6Addr::new(0xfd00, 0x10, rack, 0, 0, 0, 0, number);
-        Self { name, tier, rack, asn, ipv4, ipv6, pod_cidrs: None }
+        Self {
+            name,
+            tier,
+            rack,
+            asn,
+            ipv4,
+            ipv6,
+            pod_cidrs: None,
+        }
     }
 }
 
@@ -262,7 +294,8 @@ impl PodCidrs {
     fn of(node: u16) -> Self {
         let [_, octet] = node.to_be_bytes();
         Self {
-            ipv4: Ipv4Network::new_checked(Ipv4Addr::new(10, 244, octet, 0), 24).expect("24 is a prefix length"),
+            ipv4: Ipv4Network::new_checked(Ipv4Addr::new(10, 244, octet, 0), 24)
+                .expect("24 is a prefix length"),
             ipv6: Ipv6Network::new_checked(Ipv6Addr::new(0xfd00, 0x244, node, 0, 0, 0, 0, 0), 64)
                 .expect("64 is a prefix length"),
         }

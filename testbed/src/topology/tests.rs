@@ -5,11 +5,20 @@ use super::{NODE_ASN, SPINE_ASN, Size, Tier, Topology};
 #[test]
 fn two_racks_has_the_shape_of_the_issue() {
     let topology = Topology::two_racks();
-    let names = |tier| topology.tier(tier).map(|router| router.name.clone()).collect::<Vec<_>>();
+    let names = |tier| {
+        topology
+            .tier(tier)
+            .map(|router| router.name.clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(Tier::Spine), ["spine1", "spine2"]);
     assert_eq!(names(Tier::Tor), ["tor1a", "tor1b", "tor2a", "tor2b"]);
     assert_eq!(names(Tier::Node), ["node1", "node2", "node3", "node4"]);
-    assert_eq!(topology.links.len(), 8 + 8, "four ToRs to two spines, four nodes to two ToRs");
+    assert_eq!(
+        topology.links.len(),
+        8 + 8,
+        "four ToRs to two spines, four nodes to two ToRs"
+    );
     for router in &topology.routers {
         let neighbours = topology.neighbours(router).len();
         let expected = match router.tier {
@@ -32,11 +41,17 @@ fn asns_follow_the_issue() {
 #[test]
 fn addresses_and_interfaces_are_unique() {
     for topology in [Topology::two_racks(), Topology::one_rack(), large()] {
-        let v4: Vec<_> =
-            topology.ends().map(|end| end.ipv4).chain(topology.routers.iter().map(|router| router.ipv4)).collect();
+        let v4: Vec<_> = topology
+            .ends()
+            .map(|end| end.ipv4)
+            .chain(topology.routers.iter().map(|router| router.ipv4))
+            .collect();
         assert_eq!(v4.iter().collect::<BTreeSet<_>>().len(), v4.len());
-        let v6: Vec<_> =
-            topology.ends().map(|end| end.ipv6).chain(topology.routers.iter().map(|router| router.ipv6)).collect();
+        let v6: Vec<_> = topology
+            .ends()
+            .map(|end| end.ipv6)
+            .chain(topology.routers.iter().map(|router| router.ipv6))
+            .collect();
         assert_eq!(v6.iter().collect::<BTreeSet<_>>().len(), v6.len());
         for end in topology.ends() {
             assert!(end.interface.len() <= 15, "{}", end.interface);
@@ -49,8 +64,17 @@ fn nothing_but_pod_cidrs_covers_pods() {
     let topology = large();
     for node in topology.nodes() {
         let cidrs = node.pod_cidrs.expect("a node has pod CIDRs");
-        assert!(topology.ends().all(|end| !cidrs.ipv4.contains(end.ipv4) && !cidrs.ipv6.contains(end.ipv6)));
-        assert!(topology.routers.iter().all(|r| !cidrs.ipv4.contains(r.ipv4) && !cidrs.ipv6.contains(r.ipv6)));
+        assert!(
+            topology
+                .ends()
+                .all(|end| !cidrs.ipv4.contains(end.ipv4) && !cidrs.ipv6.contains(end.ipv6))
+        );
+        assert!(
+            topology
+                .routers
+                .iter()
+                .all(|r| !cidrs.ipv4.contains(r.ipv4) && !cidrs.ipv6.contains(r.ipv6))
+        );
     }
 }
 
@@ -58,8 +82,16 @@ fn nothing_but_pod_cidrs_covers_pods() {
 fn each_link_has_a_subnet_of_its_own() {
     for (number, link) in large().links.iter().enumerate() {
         assert_eq!(u32::from(link.upper.ipv4) % 2, 0, "link {number}");
-        assert_eq!(u32::from(link.upper.ipv4) + 1, u32::from(link.lower.ipv4), "link {number}");
-        assert_eq!(u128::from(link.upper.ipv6) + 1, u128::from(link.lower.ipv6), "link {number}");
+        assert_eq!(
+            u32::from(link.upper.ipv4) + 1,
+            u32::from(link.lower.ipv4),
+            "link {number}"
+        );
+        assert_eq!(
+            u128::from(link.upper.ipv6) + 1,
+            u128::from(link.lower.ipv6),
+            "link {number}"
+        );
     }
 }
 
@@ -77,11 +109,22 @@ fn the_drawing_names_everybody_and_fits_a_terminal() {
     let topology = Topology::two_racks();
     let drawing = topology.drawing();
     for router in &topology.routers {
-        assert!(drawing.contains(&format!("{} AS{}", router.name, router.asn)), "{drawing}");
+        assert!(
+            drawing.contains(&format!("{} AS{}", router.name, router.asn)),
+            "{drawing}"
+        );
     }
-    assert!(drawing.lines().all(|line| line.chars().count() <= 80), "{drawing}");
+    assert!(
+        drawing.lines().all(|line| line.chars().count() <= 80),
+        "{drawing}"
+    );
 }
 
 fn large() -> Topology {
-    Topology::leaf_spine(Size { racks: 9, tors: 2, nodes: 12, spines: 4 })
+    Topology::leaf_spine(Size {
+        racks: 9,
+        tors: 2,
+        nodes: 12,
+        spines: 4,
+    })
 }
