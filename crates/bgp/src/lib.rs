@@ -13,7 +13,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod peer;
 pub mod policy;
+pub mod rib;
 pub mod session;
 pub mod speaker;
 pub mod types;

@@ -9,7 +9,8 @@
 //! The order of the steps matters in two places. The host end comes up before the pod's, so that the pod's end finds its
 //! carrier at once and the kernel gives it a usable link-local address in the same call. And the host end's carrier, which
 //! the kernel reports through a work queue, is waited for before routes are laid over it: until then its queue drops
-//! packets, and `ignore_routes_with_linkdown` would hide the routes.
+//! packets, and `ignore_routes_with_linkdown` would hide the routes. In the same way the end of ADD waits until the pod's
+//! IPv6 addresses have reached the local table.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,8 +35,9 @@ const LOOPBACK_INDEX: u32 = 1;
 const TX_QUEUE_LEN: u32 = 1000;
 /// How often other interface indexes are tried when ours are taken.
 const INDEX_ATTEMPTS: u8 = 8;
-/// How long the host end may take to report its carrier. It takes well under a millisecond.
-const CARRIER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the kernel's work queues may take. Mostly it is well under a millisecond, but they need the lock that every
+/// change of a link on the machine needs, and a hundred ADDs at once keep that one busy.
+const KERNEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What ADD is going to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +171,7 @@ impl PodLink {
         )?;
         let routes = self.wire_pod(&mut pod, pod_index)?;
         self.wire_host(host, host_index)?;
+        self.await_addresses(&mut pod)?;
         let link = pod.link_by_index(pod_index)?;
         let mtu = link.map_or(0, |link| link.mtu);
         Ok(Wired { mtu, routes })
@@ -299,22 +302,47 @@ impl PodLink {
 
     /// Asking for a link makes newer kernels finish its pending state first; older ones need to be asked again.
     fn await_carrier(&self, host: &mut Socket, index: u32) -> Result<()> {
-        let deadline = Instant::now() + CARRIER_PATIENCE;
-        loop {
-            let link = host.link_by_index(index)?;
-            if link.as_ref().is_some_and(|link| link.operational) {
-                return Ok(());
-            }
-            if link.is_none() || Instant::now() > deadline {
-                let msg = format!(
-                    "the host interface {} does not get its carrier",
-                    self.host_interface
-                );
-                return Err(CniError::new(Code::Io, msg).because("was the pod's end removed meanwhile?"));
-            }
-            std::thread::sleep(Duration::from_micros(50));
+        let ready = await_kernel(|| Ok(host.link_by_index(index)?.is_some_and(|link| link.operational)))?;
+        if ready {
+            return Ok(());
         }
+        let msg = format!(
+            "the host interface {} does not get its carrier",
+            self.host_interface
+        );
+        Err(CniError::new(Code::TryAgainLater, msg).because("was the pod's end removed meanwhile?"))
     }
+
+    /// The kernel makes an IPv6 address usable from a work queue, even one without duplicate address detection: only
+    /// then it has its route in the local table, and until then packets to it are dropped. Without that route the way to
+    /// the pod's own address is the default route, over a gateway.
+    fn await_addresses(&self, pod: &mut Socket) -> Result<()> {
+        for address in self.addresses.iter().filter(|address| address.is_ipv6()) {
+            let ready = await_kernel(|| {
+                let next_hop = pod.route_to(*address)?.map(|route| route.next_hop);
+                Ok(matches!(next_hop, Some(NextHop::Link { .. })))
+            })?;
+            if !ready {
+                let msg = format!("{address} on {} does not become usable", self.pod_interface);
+                return Err(CniError::new(Code::TryAgainLater, msg).because("was it removed meanwhile?"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks until the answer is yes, ever less often; false when that takes longer than [`KERNEL_PATIENCE`].
+fn await_kernel(mut ready: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let deadline = Instant::now() + KERNEL_PATIENCE;
+    let mut pause = Duration::from_micros(30);
+    while !ready()? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(4));
+    }
+    Ok(true)
 }
 
 /// Says who holds a route that we wanted to make.

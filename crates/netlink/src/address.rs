@@ -52,6 +52,11 @@ impl Socket {
         };
         message.attributes.push(AddressAttribute::Address(address));
         message.attributes.push(AddressAttribute::Local(address));
+        if prefix_len == if address.is_ipv4() { 32 } else { 128 } {
+            // A route from a host address to itself over its link would only be in the way of the one in the local table.
+            let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+            message.attributes.push(AddressAttribute::Flags(flags));
+        }
         self.request(
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_CREATE | NLM_F_EXCL,

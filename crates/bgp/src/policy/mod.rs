@@ -5,6 +5,12 @@
 //! verdict carries the name of the rule that gave it, so that `why` has an answer. RFC 8212: a filter without
 //! rules rejects, there is no default that lets a route through.
 
+mod evaluate;
+mod peer;
+
+pub use evaluate::{DEFAULT_RULE, Outcome};
+pub use peer::{NextHopMode, PrefixLimit, PrefixLimitAction};
+
 use std::sync::Arc;
 
 use crate::types::{AsPath, Asn, Community, Prefix};

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::policy::{Filter, Source};
+use crate::policy::{Filter, NextHopMode, PrefixLimit, Source, Verdict};
+use crate::rib::Multipath;
 use crate::session::Settings;
 use crate::types::{PeerName, Prefix};
 
@@ -18,6 +19,24 @@ pub struct Config {
     pub install: Filter,
 }
 
+impl Default for Config {
+    /// No neighbour, no prefix, and nothing goes into the kernel.
+    fn default() -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            originate: BTreeSet::new(),
+            multipath: Multipath {
+                relaxed: true,
+                max_paths: 16,
+            },
+            install: Filter {
+                rules: Vec::new(),
+                default: Verdict::Reject,
+            },
+        }
+    }
+}
+
 /// A prefix of our own, and why it is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origination {
@@ -25,16 +44,6 @@ pub struct Origination {
     pub prefix: Prefix,
     /// What it is.
     pub source: Source,
-}
-
-/// When paths are equal enough to share the traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Multipath {
-    /// Paths of equal length through different neighbouring ASes count as equal (the default); otherwise the
-    /// whole AS path must be the same.
-    pub relaxed: bool,
-    /// How many paths a route may have; 1 means no multipath.
-    pub max_paths: u16,
 }
 
 /// One neighbour.
@@ -75,37 +84,6 @@ pub enum Ttl {
     Multihop(u8),
     /// Sent with 255, and refused below 256 minus this many hops (GTSM, RFC 5082).
     Security(u8),
-}
-
-/// The next hop that a neighbour is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NextHopMode {
-    /// This speaker, towards external peers and for its own routes; unchanged towards internal ones.
-    Auto,
-    /// Always this speaker.
-    ItSelf,
-    /// As received, where it is on the neighbour's link.
-    Unchanged,
-}
-
-/// A limit on the prefixes of a neighbour, a family; beyond it further ones are refused, those held stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PrefixLimit {
-    /// The number of prefixes.
-    pub limit: u32,
-    /// What happens beyond it.
-    pub action: PrefixLimitAction,
-}
-
-/// What happens to a prefix beyond the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrefixLimitAction {
-    /// It is taken, and said.
-    Warn,
-    /// It is refused, those held stay.
-    Drop,
-    /// The session ends with Cease/1, and starts again after a pause (RFC 4486 §4).
-    Restart,
 }
 
 /// Whether a session shall be up.

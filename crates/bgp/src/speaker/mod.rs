@@ -1,7 +1,647 @@
 //! The speaker: configuration, peers and RIB joined into one machine.
+//!
+//! A driver tells the speaker one fact at a time through [`Speaker::handle`] — a new configuration, octets that
+//! arrived, a connection that failed, a deadline that passed — and then asks for everything that the speaker
+//! wants to say, in this order:
+//!
+//! 1. [`Speaker::poll_output`] until it is empty: connections to open and to close, and events for people;
+//! 2. [`Speaker::poll_transmit`] for each connection *whose socket has room*: OPEN, KEEPALIVE and NOTIFICATION
+//!    first, then UPDATEs, made at this moment from the newest state of the RIB. A neighbour that does not read
+//!    therefore costs a set of changed prefixes, never a queue of messages;
+//! 3. [`Speaker::poll_fib`] when the kernel has room: the kernel is one more receiver of the same kind;
+//! 4. [`Speaker::poll_timeout`] for the moment at which to call `handle(Input::Timeout)` at the latest.
+//!
+//! Time only enters as an argument and must not go back. Randomness comes from the seed given at the start, so
+//! the same inputs at the same moments give the same outputs. Nothing here can fail: what goes wrong becomes a
+//! state of a peer, an event and a reason in [`Speaker::status`].
+//!
+//! A new configuration is compared with the one in force, and only what differs is touched: a filter is
+//! evaluated again over the routes that are already there, a session is reset only when what it was negotiated
+//! with has changed.
 
 mod config;
+mod reconfigure;
+mod status;
 
-pub use config::{
-    AdminState, Config, Multipath, NextHopMode, Origination, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl,
-};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::peer::{self, Negotiated, Peer, State};
+use crate::rib::{Batch, LimitOutcome, LocalAddresses, PeerIndex, PeerSettings, Rib, RouteChange};
+use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
+use crate::wire::{self, CeaseSubcode, Notification, Update};
+
+pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
+pub use crate::rib::Multipath;
+pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
+pub use status::{PeerSummary, PrefixCounts, RouteEntry, RouteQuery};
+
+/// Events kept while nobody asks for them; older ones are dropped first, and counted.
+const MAX_EVENTS: usize = 4096;
+/// How many numbers of dialled connections each peer has before the next peer's begin.
+const CONNS_PER_PEER: u64 = 1 << 32;
+
+/// One fact.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// What the speaker shall be from now on.
+    Configure(Config),
+    /// A connection that [`Output::Dial`] asked for is open.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// Our addresses on the interface that it uses.
+        local: LocalAddresses,
+    },
+    /// A connection that [`Output::Dial`] asked for cannot be had.
+    ConnectFailed {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for people.
+        error: String,
+    },
+    /// The listener took a connection.
+    Accepted {
+        /// Its number, given by the driver.
+        conn: ConnId,
+        /// Who dialled.
+        remote: SocketAddr,
+        /// Our addresses on the interface that it uses.
+        local: LocalAddresses,
+    },
+    /// Octets arrived.
+    Received {
+        /// On this connection.
+        conn: ConnId,
+        /// In this order, cut anywhere.
+        bytes: &'a [u8],
+    },
+    /// The neighbour closed the connection, or it broke.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why; none when it was closed in order.
+        error: Option<String>,
+    },
+    /// Our addresses on the interface of an open connection have changed.
+    LocalAddresses {
+        /// The connection.
+        conn: ConnId,
+        /// The addresses now.
+        local: LocalAddresses,
+    },
+    /// Ask a peer for its routes again (RFC 2918).
+    Refresh(PeerName),
+    /// Cease to every peer (6/2 with this text); none is dialled again.
+    Shutdown {
+        /// Why, for the neighbours' operators (RFC 9003).
+        text: String,
+    },
+    /// The moment of [`Speaker::poll_timeout`] has come.
+    Timeout,
+}
+
+/// What the driver shall do, or tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a connection, and answer with [`Input::Connected`] or [`Input::ConnectFailed`].
+    Dial {
+        /// Its number.
+        conn: ConnId,
+        /// Where to.
+        target: Target,
+    },
+    /// An accepted connection belongs to a peer: set this on its socket.
+    Adopt {
+        /// The connection.
+        conn: ConnId,
+        /// How far away the peer may be.
+        ttl: Ttl,
+    },
+    /// Send `last` after all that was polled before, then close. The connection is forgotten here.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// The last octets, such as a NOTIFICATION.
+        last: Vec<u8>,
+    },
+    /// Something that people want to know.
+    Event(Event),
+}
+
+/// Where to connect to, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The peer's address.
+    pub address: IpAddr,
+    /// The interface index, for a link-local address.
+    pub interface: Option<u32>,
+    /// The TCP port.
+    pub port: u16,
+    /// Our address; none: the kernel's choice.
+    pub source: Option<IpAddr>,
+    /// How far away it may be.
+    pub ttl: Ttl,
+}
+
+/// Something that people want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Instant,
+    /// Whom it concerns; none for a connection from a stranger.
+    pub peer: Option<PeerName>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// The state machine moved.
+    Transition {
+        /// From this state.
+        from: State,
+        /// To this one.
+        to: State,
+        /// Because of this.
+        cause: String,
+    },
+    /// An UPDATE had errors, and the session lives on (RFC 7606).
+    Malformed {
+        /// What was wrong, and what was done.
+        what: String,
+    },
+    /// The peer sends more prefixes than it may.
+    PrefixLimit {
+        /// In this family.
+        family: Family,
+        /// What was done.
+        what: String,
+    },
+    /// The peer has sent all that it has (RFC 4724 §2).
+    EndOfRib(Family),
+    /// Somebody dialled who is not configured.
+    Stranger(IpAddr),
+    /// The attributes of some routes do not fit into one message, and these routes are not advertised.
+    Unsendable {
+        /// How many prefixes.
+        prefixes: usize,
+        /// Why.
+        what: String,
+    },
+}
+
+/// One neighbour, as the speaker keeps it.
+struct Neighbour {
+    config: PeerConfig,
+    peer: Peer,
+    /// The connections that are open or asked for, and our addresses on them.
+    conns: BTreeMap<ConnId, LocalAddresses>,
+    session: Option<Session>,
+}
+
+/// An Established session.
+struct Session {
+    conn: ConnId,
+    index: PeerIndex,
+    negotiated: Negotiated,
+    end_of_rib: FamilySet,
+    /// A batch that did not fit into one message yet, and how many of its prefixes are sent.
+    batch: Option<(Batch, usize)>,
+}
+
+/// The speaker.
+pub struct Speaker {
+    config: Config,
+    neighbours: BTreeMap<PeerName, Neighbour>,
+    conns: BTreeMap<ConnId, PeerName>,
+    rib: Rib,
+    outputs: VecDeque<Output>,
+    events: usize,
+    seed: u64,
+    peers_made: u64,
+    stopped: bool,
+}
+
+impl Speaker {
+    /// A speaker without neighbours or routes. `seed` makes its jitter and its hash tables.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let config = Config::default();
+        Self {
+            rib: Rib::new(config.multipath, Arc::new(config.install.clone()), seed),
+            config,
+            neighbours: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            events: 0,
+            seed,
+            peers_made: 0,
+            stopped: false,
+        }
+    }
+
+    /// Takes one fact.
+    pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        match input {
+            Input::Configure(config) => self.reconfigure(config, now),
+            Input::Connected { conn, local } => {
+                if let Some(neighbour) = self.neighbour_of(conn) {
+                    neighbour.conns.insert(conn, local);
+                    self.feed(conn, peer::Input::Connected { conn }, now);
+                }
+            }
+            Input::ConnectFailed { conn, error } => {
+                self.feed(conn, peer::Input::ConnectFailed { conn, error }, now);
+                self.forget(conn);
+            }
+            Input::Accepted { conn, remote, local } => self.accept(conn, remote, local, now),
+            Input::Received { conn, bytes } => self.feed(conn, peer::Input::Received { conn, bytes }, now),
+            Input::Closed { conn, error } => {
+                self.feed(conn, peer::Input::Closed { conn, error }, now);
+                self.forget(conn);
+            }
+            Input::LocalAddresses { conn, local } => self.readdress(conn, local),
+            Input::Refresh(name) => self.refresh(&name, now),
+            Input::Shutdown { text } => {
+                self.stopped = true;
+                for name in self.names() {
+                    let stop = peer::Input::Stop {
+                        subcode: CeaseSubcode::AdministrativeShutdown,
+                        text: text.clone(),
+                    };
+                    self.feed_peer(&name, stop, now);
+                }
+            }
+            Input::Timeout => {
+                for name in self.names() {
+                    let due = self.neighbours.get(&name).and_then(|n| n.peer.poll_timeout());
+                    if due.is_some_and(|due| due <= now) {
+                        self.feed_peer(&name, peer::Input::Timeout, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next order or event.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if matches!(output, Some(Output::Event(_))) {
+            self.events = self.events.saturating_sub(1);
+        }
+        output
+    }
+
+    /// Writes what waits for `conn` to `out` until nothing waits or `out` holds `limit` octets or a little more
+    /// (one message). Call it when the socket has room and `out` has been sent.
+    pub fn poll_transmit(&mut self, conn: ConnId, out: &mut BytesMut, limit: usize, now: Instant) {
+        let Some(name) = self.conns.get(&conn) else { return };
+        let Some(neighbour) = self.neighbours.get_mut(name) else {
+            return;
+        };
+        neighbour.peer.poll_transmit(conn, out);
+        let Some(session) = neighbour.session.as_mut().filter(|s| s.conn == conn) else {
+            return;
+        };
+        let mut unsendable = Vec::new();
+        while out.len() < limit {
+            let (batch, sent) = match session.batch.take() {
+                Some(batch) => batch,
+                None => match self.rib.next_batch(session.index) {
+                    Some(batch) => (batch, 0),
+                    None => break,
+                },
+            };
+            let sent = encode(&batch, sent, &session.negotiated.context, out, &mut unsendable);
+            session.batch = sent.map(|sent| (batch, sent));
+        }
+        let name = name.clone();
+        for (prefixes, what) in unsendable {
+            self.event(Some(name.clone()), EventKind::Unsendable { prefixes, what }, now);
+        }
+    }
+
+    /// Whether [`Speaker::poll_transmit`] has routes to say on `conn`. Control messages are not counted.
+    #[must_use]
+    pub fn has_updates(&self, conn: ConnId) -> bool {
+        self.conns
+            .get(&conn)
+            .and_then(|name| self.neighbours.get(name))
+            .and_then(|n| n.session.as_ref())
+            .is_some_and(|s| s.conn == conn && (s.batch.is_some() || self.rib.has_pending(s.index)))
+    }
+
+    /// Changes of what the kernel shall hold: at most `max`, each prefix at most once.
+    pub fn poll_fib(&mut self, max: usize) -> Vec<RouteChange> {
+        self.rib.poll_fib(max)
+    }
+
+    /// Whether [`Speaker::poll_fib`] has something to say.
+    #[must_use]
+    pub fn has_fib_changes(&self) -> bool {
+        self.rib.has_fib_pending()
+    }
+
+    /// Says every route to the kernel once more: for a receiver that lost its state.
+    pub fn resend_fib(&mut self) {
+        self.rib.resend_fib();
+    }
+
+    /// When to call `handle(Input::Timeout)` at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.neighbours
+            .values()
+            .filter_map(|n| n.peer.poll_timeout())
+            .min()
+    }
+
+    fn names(&self) -> Vec<PeerName> {
+        self.neighbours.keys().cloned().collect()
+    }
+
+    fn neighbour_of(&mut self, conn: ConnId) -> Option<&mut Neighbour> {
+        self.conns
+            .get(&conn)
+            .and_then(|name| self.neighbours.get_mut(name))
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        if let Some(neighbour) = self.neighbour_of(conn) {
+            neighbour.conns.remove(&conn);
+        }
+        self.conns.remove(&conn);
+    }
+
+    fn accept(&mut self, conn: ConnId, remote: SocketAddr, local: LocalAddresses, now: Instant) {
+        let address = remote.ip().to_canonical();
+        let scope = match remote {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
+            SocketAddr::V4(_) | SocketAddr::V6(_) => None,
+        };
+        let found = self
+            .neighbours
+            .iter_mut()
+            .find(|(_, n)| n.config.address == address && (scope.is_none() || n.config.interface == scope));
+        let Some((name, neighbour)) = found.filter(|_| !self.stopped) else {
+            self.outputs.push_back(Output::Close {
+                conn,
+                last: Vec::new(),
+            });
+            self.event(None, EventKind::Stranger(address), now);
+            return;
+        };
+        let name = name.clone();
+        neighbour.conns.insert(conn, local);
+        self.outputs.push_back(Output::Adopt {
+            conn,
+            ttl: neighbour.config.ttl,
+        });
+        self.conns.insert(conn, name.clone());
+        self.feed_peer(&name, peer::Input::Accepted { conn }, now);
+    }
+
+    fn readdress(&mut self, conn: ConnId, local: LocalAddresses) {
+        let Some(name) = self.conns.get(&conn).cloned() else {
+            return;
+        };
+        let Some(neighbour) = self.neighbours.get_mut(&name) else {
+            return;
+        };
+        if neighbour.conns.insert(conn, local) == Some(local) {
+            return;
+        }
+        if let Some(session) = neighbour.session.as_ref().filter(|s| s.conn == conn) {
+            let settings = rib_settings(&name, &neighbour.config, &session.negotiated, local);
+            self.rib.set_peer(session.index, settings);
+        }
+    }
+
+    fn refresh(&mut self, name: &PeerName, now: Instant) {
+        let families = self
+            .neighbours
+            .get(name)
+            .and_then(|n| n.session.as_ref())
+            .filter(|s| s.negotiated.route_refresh)
+            .map(|s| s.negotiated.families);
+        for family in families.into_iter().flat_map(FamilySet::iter) {
+            self.feed_peer(name, peer::Input::RequestRefresh(family), now);
+        }
+    }
+
+    fn feed(&mut self, conn: ConnId, input: peer::Input<'_>, now: Instant) {
+        if let Some(name) = self.conns.get(&conn).cloned() {
+            self.feed_peer(&name, input, now);
+        }
+    }
+
+    /// Gives a peer one fact and carries out all that it answers.
+    fn feed_peer(&mut self, name: &PeerName, input: peer::Input<'_>, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(name) else {
+            return;
+        };
+        neighbour.peer.handle(input, now);
+        self.drain_peer(name, now);
+    }
+
+    fn drain_peer(&mut self, name: &PeerName, now: Instant) {
+        while let Some(output) = self.neighbours.get_mut(name).and_then(|n| n.peer.poll_output()) {
+            self.carry_out(name, output, now);
+        }
+    }
+
+    fn carry_out(&mut self, name: &PeerName, output: peer::Output, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(name) else {
+            return;
+        };
+        match output {
+            peer::Output::Dial(conn) => {
+                neighbour.conns.insert(conn, LocalAddresses::default());
+                self.conns.insert(conn, name.clone());
+                self.outputs.push_back(Output::Dial {
+                    conn,
+                    target: target(&neighbour.config),
+                });
+            }
+            peer::Output::Close(conn) => {
+                let mut last = BytesMut::new();
+                neighbour.peer.poll_transmit(conn, &mut last);
+                self.outputs.push_back(Output::Close {
+                    conn,
+                    last: last.to_vec(),
+                });
+                self.forget(conn);
+            }
+            peer::Output::Established { conn, negotiated } => self.established(name, conn, negotiated),
+            peer::Output::Down { .. } => {
+                if let Some(session) = neighbour.session.take() {
+                    self.rib.peer_down(session.index);
+                }
+            }
+            peer::Output::Update(update) => self.update(name, &update, now),
+            peer::Output::RefreshRequested(family) => {
+                if let Some(session) = &neighbour.session {
+                    self.rib.resend(session.index, family);
+                }
+            }
+            peer::Output::Transition { from, to, cause } => {
+                self.event(Some(name.clone()), EventKind::Transition { from, to, cause }, now);
+            }
+        }
+    }
+
+    fn established(&mut self, name: &PeerName, conn: ConnId, negotiated: Negotiated) {
+        let Some(neighbour) = self.neighbours.get_mut(name) else {
+            return;
+        };
+        let local = neighbour.conns.get(&conn).copied().unwrap_or_default();
+        if let Some(old) = neighbour.session.take() {
+            self.rib.peer_down(old.index);
+        }
+        let index = self
+            .rib
+            .peer_up(rib_settings(name, &neighbour.config, &negotiated, local));
+        neighbour.session = Some(Session {
+            conn,
+            index,
+            negotiated,
+            end_of_rib: FamilySet::NONE,
+            batch: None,
+        });
+    }
+
+    fn update(&mut self, name: &PeerName, update: &Update, now: Instant) {
+        let Some(session) = self.neighbours.get_mut(name).and_then(|n| n.session.as_mut()) else {
+            return;
+        };
+        let index = session.index;
+        if let Some(family) = update.end_of_rib {
+            let first = !session.end_of_rib.contains(family);
+            session.end_of_rib.insert(family);
+            if first {
+                self.event(Some(name.clone()), EventKind::EndOfRib(family), now);
+            }
+        }
+        for error in &update.errors {
+            let what = format!("{} ({})", error.what, error.disposition);
+            self.event(Some(name.clone()), EventKind::Malformed { what }, now);
+        }
+        self.rib.withdraw(index, &update.withdrawn);
+        for announced in &update.announced {
+            let outcome =
+                self.rib
+                    .announce(index, announced.next_hop, &update.attributes, &announced.prefixes);
+            self.limit(name, outcome, now);
+        }
+    }
+
+    fn limit(&mut self, name: &PeerName, outcome: LimitOutcome, now: Instant) {
+        let (family, what) = match outcome {
+            LimitOutcome::Within => return,
+            LimitOutcome::Warned { family } => (family, "more than maxPrefixes; all are taken".to_owned()),
+            LimitOutcome::Dropped { family, count } => (
+                family,
+                format!("more than maxPrefixes; {count} prefixes of this UPDATE are refused"),
+            ),
+            LimitOutcome::Exceeded { family } => {
+                (family, "more than maxPrefixes; the session is reset".to_owned())
+            }
+        };
+        self.event(Some(name.clone()), EventKind::PrefixLimit { family, what }, now);
+        if let LimitOutcome::Exceeded { family } = outcome {
+            let limit = self
+                .neighbours
+                .get(name)
+                .map_or(0, |n| n.config.max_prefixes.limit);
+            let notification = Notification::max_prefixes(family, limit);
+            self.feed_peer(name, peer::Input::Reset { notification }, now);
+        }
+    }
+
+    fn event(&mut self, peer: Option<PeerName>, kind: EventKind, at: Instant) {
+        // A driver drains after every input, so this only bounds a flood inside one of them.
+        if self.events < MAX_EVENTS {
+            self.events += 1;
+            self.outputs.push_back(Output::Event(Event { at, peer, kind }));
+        }
+    }
+}
+
+fn target(config: &PeerConfig) -> Target {
+    Target {
+        address: config.address,
+        interface: config.interface,
+        port: config.port,
+        source: config.source_address,
+        ttl: config.ttl,
+    }
+}
+
+fn rib_settings(
+    name: &PeerName,
+    config: &PeerConfig,
+    negotiated: &Negotiated,
+    local: LocalAddresses,
+) -> PeerSettings {
+    PeerSettings {
+        name: name.clone(),
+        asn: negotiated.peer_asn,
+        local_asn: config.session.local_asn,
+        router_id: negotiated.peer_router_id,
+        local_router_id: config.session.router_id,
+        address: config.address,
+        interface: config.interface,
+        families: negotiated.families,
+        local,
+        next_hop: config.next_hop,
+        allow_own_asn: config.allow_own_asn,
+        limit: config.max_prefixes,
+        import: Arc::new(config.import.clone()),
+        export: Arc::new(config.export.clone()),
+    }
+}
+
+/// Writes one message of `batch` from its prefix number `sent` on. Returns how many are sent now, or none when
+/// the batch is done.
+fn encode(
+    batch: &Batch,
+    sent: usize,
+    context: &wire::Context,
+    out: &mut BytesMut,
+    unsendable: &mut Vec<(usize, String)>,
+) -> Option<usize> {
+    let (total, written) = match batch {
+        Batch::EndOfRib(family) => {
+            wire::encode_end_of_rib(*family, context, out);
+            return None;
+        }
+        Batch::Unreach { prefixes, .. } => {
+            let rest = prefixes.get(sent..).unwrap_or_default();
+            (
+                prefixes.len(),
+                if rest.is_empty() {
+                    0
+                } else {
+                    wire::encode_unreach(rest, context, out)
+                },
+            )
+        }
+        Batch::Reach { attributes, prefixes } => {
+            let rest = prefixes.get(sent..).unwrap_or_default();
+            match wire::encode_reach(rest, attributes, context, out) {
+                Ok(written) => (prefixes.len(), written),
+                Err(error) => {
+                    unsendable.push((rest.len(), error.to_string()));
+                    return None;
+                }
+            }
+        }
+    };
+    let sent = sent.saturating_add(written);
+    (written > 0 && sent < total).then_some(sent)
+}

@@ -79,7 +79,8 @@ pub struct RouteRefresh {
 pub struct Update {
     /// Prefixes that the peer takes back, of both families, including those treated as withdrawn.
     pub withdrawn: Vec<Prefix>,
-    /// Prefixes that the peer announces with `attributes`: at most one entry a family.
+    /// Prefixes that the peer announces with `attributes`, to be applied after `withdrawn`: those of the NLRI field,
+    /// then those of MP_REACH_NLRI. Two entries at most; of one family only when the peer wrote IPv4 prefixes in both.
     pub announced: Vec<Announcement>,
     /// The attributes of `announced`, without a next hop (each announcement has its own).
     pub attributes: PathAttributes,

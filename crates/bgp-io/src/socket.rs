@@ -1,0 +1,76 @@
+//! Making sockets: dialled ones, listeners, and the options that a session needs on them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use flatroute_bgp::speaker::{Target, Ttl};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::sys;
+
+/// Connections that the kernel holds for us before we take them.
+const BACKLOG: i32 = 128;
+
+/// Opens a connection.
+pub(crate) async fn dial(target: Target) -> io::Result<TcpStream> {
+    let remote = address(target.address, target.interface, target.port);
+    let socket = match remote {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    limit_hops(&SockRef::from(&socket), remote.is_ipv6(), target.ttl)?;
+    if let Some(source) = target.source {
+        socket.bind(address(source, target.interface, 0))?;
+    }
+    let stream = socket.connect(remote).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Prepares a connection that the listener took.
+pub(crate) fn adopt(stream: &TcpStream, ttl: Ttl) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    limit_hops(&SockRef::from(stream), stream.peer_addr()?.is_ipv6(), ttl)
+}
+
+/// Opens a listener. It sends with TTL 255, so that a peer which demands GTSM hears its answer; what it accepts is
+/// limited afterwards, a connection at a time.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        socket.set_unicast_hops_v6(255)?;
+    } else {
+        socket.set_ttl_v4(255)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn address(ip: IpAddr, interface: Option<u32>, port: u16) -> SocketAddr {
+    match ip {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            SocketAddr::V6(SocketAddrV6::new(v6, port, 0, interface.unwrap_or(0)))
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(ip, port),
+    }
+}
+
+/// How far packets go, and with GTSM how near they must come from (RFC 5082).
+fn limit_hops(socket: &SockRef<'_>, ipv6: bool, ttl: Ttl) -> io::Result<()> {
+    let (send, least) = match ttl {
+        Ttl::Direct => (1, None),
+        Ttl::Multihop(hops) => (u32::from(hops), None),
+        Ttl::Security(hops) => (255, Some(u8::MAX.saturating_sub(hops).saturating_add(1))),
+    };
+    if ipv6 {
+        socket.set_unicast_hops_v6(send)?;
+    } else {
+        socket.set_ttl_v4(send)?;
+    }
+    least.map_or(Ok(()), |least| sys::set_min_hops(&**socket, ipv6, least))
+}

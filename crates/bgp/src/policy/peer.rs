@@ -1,0 +1,32 @@
+//! What a neighbour is told and how much is taken from it, beside its filters.
+
+/// The next hop that a neighbour is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHopMode {
+    /// This speaker, towards external peers and for its own routes; unchanged towards internal ones.
+    Auto,
+    /// Always this speaker.
+    ItSelf,
+    /// As received, where it is on the neighbour's link.
+    Unchanged,
+}
+
+/// A limit on the prefixes of a neighbour, a family; beyond it further ones are refused, those held stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixLimit {
+    /// The number of prefixes.
+    pub limit: u32,
+    /// What happens beyond it.
+    pub action: PrefixLimitAction,
+}
+
+/// What happens to a prefix beyond the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixLimitAction {
+    /// It is taken, and said.
+    Warn,
+    /// It is refused, those held stay.
+    Drop,
+    /// The session ends with Cease/1, and starts again after a pause (RFC 4486 §4).
+    Restart,
+}

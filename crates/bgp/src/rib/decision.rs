@@ -1,0 +1,153 @@
+//! The decision process: successive filters over the paths of one prefix (RFC 4271 §9.1.2.2).
+//!
+//! Paths are never compared pairwise to sort them, because MED counts only between paths of the same neighbouring
+//! AS, so "better" is not transitive. Each step looks at all paths still in the race and takes out those that lose
+//! it; a path remembers the step that took it out, which is its reason. The steps: highest LOCAL_PREF, shortest
+//! AS path, lowest origin, lowest MED within a neighbouring AS, external over internal, then (when only one may
+//! win) lowest router id and lowest address. The cost to the next hop (step e) is not known here: next hops are on
+//! link. External paths that are still equal before the router id may be used side by side. Whatever the order
+//! in which paths arrived, the result is the same: there is no "oldest path" step.
+
+use std::net::IpAddr;
+
+use super::Multipath;
+use super::attributes::AttrId;
+use crate::types::{Asn, Origin, RouterId};
+
+/// A path as the decision process sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) path: u32,
+    pub(super) attributes: AttrId,
+    pub(super) local_pref: u32,
+    pub(super) path_len: usize,
+    pub(super) origin: Origin,
+    pub(super) med: u32,
+    pub(super) neighbour: Option<Asn>,
+    pub(super) external: bool,
+    /// Router id, address and interface of the peer, and its slot: the last makes the order total.
+    pub(super) peer: (RouterId, IpAddr, Option<u32>, u16),
+    pub(super) step: Step,
+}
+
+/// Where a path stands after the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It is the best path.
+    Best,
+    /// It is used beside the best path.
+    Multipath,
+    LocalPref,
+    PathLength,
+    Origin,
+    Med,
+    External,
+    /// Equal in all but the AS path itself, which strict multipath wants to be the same.
+    PathDiffers,
+    /// Equal, but as many paths as allowed are in use.
+    MaxPaths,
+    RouterId,
+    Address,
+}
+
+impl Step {
+    pub(super) fn is_selected(self) -> bool {
+        matches!(self, Self::Best | Self::Multipath)
+    }
+}
+
+/// Says of every candidate where it stands; the index of the best one.
+pub(super) fn decide(
+    c: &mut [Candidate],
+    multipath: Multipath,
+    same_path: impl Fn(AttrId, AttrId) -> bool,
+) -> Option<usize> {
+    for candidate in c.iter_mut() {
+        candidate.step = Step::Best;
+    }
+    keep_lowest(c, Step::LocalPref, |c| u32::MAX - c.local_pref);
+    keep_lowest(c, Step::PathLength, |c| c.path_len);
+    keep_lowest(c, Step::Origin, |c| c.origin);
+    keep_lowest_med(c);
+    keep_lowest(c, Step::External, |c| !c.external);
+    let alive = |c: &Candidate| c.step == Step::Best;
+    let best = (0..c.len())
+        .filter(|i| alive(&c[*i]))
+        .min_by_key(|i| c[*i].peer)?;
+    let winner = c[best];
+    let mut room = usize::from(multipath.max_paths).saturating_sub(1);
+    loop {
+        // In the order of the tie-breakers, so that which paths fit into `max_paths` is decided, not met.
+        let next = (0..c.len())
+            .filter(|i| *i != best && alive(&c[*i]))
+            .min_by_key(|i| c[*i].peer);
+        let Some(next) = next else {
+            return Some(best);
+        };
+        let equal = multipath.relaxed || same_path(winner.attributes, c[next].attributes);
+        let lost = if winner.peer.0 == c[next].peer.0 {
+            Step::Address
+        } else {
+            Step::RouterId
+        };
+        c[next].step = match (winner.external && multipath.max_paths > 1, equal, room) {
+            (false, ..) => lost,
+            (true, false, _) => Step::PathDiffers,
+            (true, true, 0) => Step::MaxPaths,
+            (true, true, _) => {
+                room -= 1;
+                Step::Multipath
+            }
+        };
+    }
+}
+
+fn keep_lowest<T: Ord>(c: &mut [Candidate], step: Step, key: impl Fn(&Candidate) -> T) {
+    let alive = |c: &&Candidate| c.step == Step::Best;
+    let Some(lowest) = c.iter().filter(alive).map(&key).min() else {
+        return;
+    };
+    for candidate in c.iter_mut().filter(|c| c.step == Step::Best) {
+        if key(candidate) > lowest {
+            candidate.step = step;
+        }
+    }
+}
+
+/// A path falls when one of the same neighbouring AS has a lower MED. The lowest of a group never falls, so it does
+/// not matter that others of the group fall on the way.
+fn keep_lowest_med(c: &mut [Candidate]) {
+    for i in 0..c.len() {
+        let (med, neighbour) = (c[i].med, c[i].neighbour);
+        let beaten = c
+            .iter()
+            .any(|o| o.step == Step::Best && o.neighbour == neighbour && o.med < med);
+        if c[i].step == Step::Best && beaten {
+            c[i].step = Step::Med;
+        }
+    }
+}
+
+/// Why a candidate stands where it stands, for people.
+pub(super) fn reason(c: &Candidate, best: &Candidate) -> String {
+    match c.step {
+        Step::Best => "best".to_owned(),
+        Step::Multipath => "multipath".to_owned(),
+        Step::LocalPref => format!("LOCAL_PREF lower ({} < {})", c.local_pref, best.local_pref),
+        Step::PathLength => format!("AS path longer ({} > {})", c.path_len, best.path_len),
+        Step::Origin => format!("origin worse ({:?} > {:?})", c.origin, best.origin),
+        Step::Med => {
+            let asn = c.neighbour.map_or_else(|| "own".to_owned(), |a| a.to_string());
+            format!("MED higher ({}) among the paths of AS {asn}", c.med)
+        }
+        Step::External => "internal, where an external path is there".to_owned(),
+        Step::PathDiffers => "AS path differs from that of the best path".to_owned(),
+        Step::MaxPaths => "equal, but the maximum of paths is in use".to_owned(),
+        Step::RouterId => format!("router id higher ({} > {})", c.peer.0, best.peer.0),
+        Step::Address => format!("peer address higher ({} > {})", c.peer.1, best.peer.1),
+    }
+}
+
+#[cfg(test)]
+#[path = "decision_tests.rs"]
+mod tests;

@@ -1,0 +1,261 @@
+//! What may go out, and how it looks on the wire.
+//!
+//! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
+//! 4271 §9.2), when a well-known community forbids it (RFC 1997), when we have no address of its family to give as a
+//! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
+//! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, and us as the
+//! next hop unless `Unchanged`. Towards an internal peer: LOCAL_PREF always (100 if there was none), the next hop as
+//! received, or us for our own routes. A next hop is never the peer itself (RFC 4271 §5.1.3): then it is us.
+//! Unknown attributes get the Partial bit (§5).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::PeerSettings;
+use super::attributes::{AttrId, AttributeTable};
+use super::hash::Seed;
+use super::words;
+use crate::policy::{NextHopMode, RuleName, Source, Verdict, View};
+use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix};
+
+const PARTIAL: u8 = 0x20;
+
+/// A best path on its way to a peer.
+#[derive(Clone, Copy)]
+pub(super) struct Best<'a> {
+    pub(super) prefix: Prefix,
+    pub(super) source: Source,
+    pub(super) attributes: AttrId,
+    /// Who gave it; none for our own.
+    pub(super) from: Option<(u16, &'a PeerSettings)>,
+}
+
+impl<'a> Best<'a> {
+    fn view<'b>(&self, attributes: &'b PathAttributes) -> View<'b>
+    where
+        'a: 'b,
+    {
+        let peer: Option<&'b PeerName> = self.from.map(|(_, settings)| &settings.name);
+        View {
+            prefix: self.prefix,
+            as_path: &attributes.as_path,
+            communities: &attributes.communities,
+            source: self.source,
+            peer,
+        }
+    }
+}
+
+/// Why a best path is not told to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Withheld {
+    ItsOwn,
+    Internal,
+    Community(Community),
+    NoAddress(Family),
+    Filter(RuleName),
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ItsOwn => f.write_str("learned from this peer"),
+            Self::Internal => f.write_str("learned from an internal peer"),
+            Self::Community(Community::NO_ADVERTISE) => f.write_str("community NO_ADVERTISE"),
+            Self::Community(Community::NO_EXPORT) => f.write_str("community NO_EXPORT"),
+            Self::Community(_) => f.write_str("community NO_EXPORT_SUBCONFED"),
+            Self::NoAddress(family) => write!(f, "No{family}NextHop"),
+            Self::Filter(rule) => write!(f, "filter: {rule}"),
+        }
+    }
+}
+
+/// The address that this speaker is reached at in a family.
+fn own_next_hop(peer: &PeerSettings, family: Family) -> Option<NextHop> {
+    match family {
+        Family::Ipv4 => peer.local.ipv4.map(NextHop::V4),
+        Family::Ipv6 => peer.local.ipv6.map(|global| NextHop::V6 {
+            global,
+            link_local: peer.local.link_local,
+        }),
+    }
+}
+
+/// All reasons but the filter's.
+fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -> Option<Withheld> {
+    let (index, peer) = to;
+    if let Some((from, settings)) = best.from {
+        if from == index {
+            return Some(Withheld::ItsOwn);
+        }
+        if settings.is_internal() && peer.is_internal() {
+            return Some(Withheld::Internal);
+        }
+    }
+    let (no_export, no_advertise) = words::well_known(table.words(best.attributes));
+    if no_advertise {
+        return Some(Withheld::Community(Community::NO_ADVERTISE));
+    }
+    if let Some(community) = no_export.filter(|_| !peer.is_internal()) {
+        return Some(Withheld::Community(community));
+    }
+    let family = best.prefix.family();
+    own_next_hop(peer, family)
+        .is_none()
+        .then_some(Withheld::NoAddress(family))
+}
+
+/// The whole answer for one route, with the rule that accepted it: for people, not for the hot path.
+pub(super) fn explain(
+    table: &AttributeTable,
+    to: (u16, &PeerSettings),
+    best: &Best<'_>,
+) -> Result<RuleName, Withheld> {
+    if let Some(reason) = withheld(table, to, best) {
+        return Err(reason);
+    }
+    let attributes = table.unpack(best.attributes);
+    let decision = to.1.export.decide(&best.view(&attributes));
+    match decision.verdict {
+        Verdict::Accept => Ok(decision.rule),
+        Verdict::Reject => Err(Withheld::Filter(decision.rule)),
+    }
+}
+
+/// The attributes as the peer gets them.
+fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed: &[u16]) -> PathAttributes {
+    let own = own_next_hop(peer, family);
+    let prepend: usize = peer.export.changes(changed).map(|s| usize::from(s.prepend)).sum();
+    if peer.is_internal() {
+        a.local_pref = a.local_pref.or(Some(100));
+    } else {
+        a.med = None;
+        a.as_path.prepend(peer.local_asn);
+    }
+    for _ in 0..prepend {
+        a.as_path.prepend(peer.local_asn);
+    }
+    for set in peer.export.changes(changed) {
+        set.apply(&mut a);
+    }
+    if !peer.is_internal() {
+        a.local_pref = None;
+    }
+    let keep = match peer.next_hop {
+        NextHopMode::Auto => peer.is_internal(),
+        NextHopMode::ItSelf => false,
+        NextHopMode::Unchanged => true,
+    };
+    let received = a.next_hop.filter(|_| keep).and_then(|hop| passed_on(hop, peer));
+    a.next_hop = received.or(own);
+    for unknown in &mut a.unknown {
+        unknown.flags |= PARTIAL;
+    }
+    a
+}
+
+/// A received next hop as it may be passed on: without the link-local address, which counts on its own link only,
+/// and never the peer itself.
+fn passed_on(hop: NextHop, peer: &PeerSettings) -> Option<NextHop> {
+    match hop {
+        NextHop::V4(addr) => (IpAddr::V4(addr) != peer.address).then_some(hop),
+        NextHop::V6 { global, .. } => {
+            let usable = IpAddr::V6(global) != peer.address && !global.is_unicast_link_local();
+            usable.then_some(NextHop::V6 {
+                global,
+                link_local: None,
+            })
+        }
+    }
+}
+
+/// The export of any number of routes to one peer, with what was worked out kept by (attributes, rules that
+/// change them). It lives only while nothing else changes, so that a handle means the same throughout.
+pub(super) struct Export<'a> {
+    to: (u16, &'a PeerSettings),
+    family: Family,
+    reads_attributes: bool,
+    nothing: PathAttributes,
+    decoded: Option<(AttrId, PathAttributes)>,
+    changed: Vec<u16>,
+    variants: Vec<Vec<u16>>,
+    cache: HashMap<(u32, u16), AttrId, Seed>,
+    last: Option<((u32, u16), AttrId)>,
+}
+
+impl<'a> Export<'a> {
+    pub(super) fn new(to: (u16, &'a PeerSettings), family: Family, seed: Seed) -> Self {
+        Self {
+            to,
+            family,
+            reads_attributes: to.1.export.reads_attributes(),
+            nothing: PathAttributes::local(),
+            decoded: None,
+            changed: Vec::new(),
+            variants: vec![Vec::new()],
+            cache: HashMap::with_hasher(seed),
+            last: None,
+        }
+    }
+
+    /// The attributes to send; [`AttrId::NONE`] when the route is withheld. The reference stays with the export.
+    pub(super) fn evaluate(&mut self, table: &mut AttributeTable, best: &Best<'_>) -> AttrId {
+        if withheld(table, self.to, best).is_some() {
+            return AttrId::NONE;
+        }
+        let stale = self.decoded.as_ref().is_none_or(|(id, _)| *id != best.attributes);
+        if self.reads_attributes && stale {
+            self.decoded = Some((best.attributes, table.unpack(best.attributes)));
+        }
+        let attributes = self.decoded.as_ref().map_or(&self.nothing, |(_, a)| a);
+        let outcome = self
+            .to
+            .1
+            .export
+            .evaluate(&best.view(attributes), &mut self.changed);
+        if outcome.verdict == Verdict::Reject {
+            return AttrId::NONE;
+        }
+        let variant = self.variant();
+        let key = (best.attributes.0, variant);
+        if let Some((_, id)) = self.last.filter(|(last, _)| *last == key) {
+            return id;
+        }
+        let id = match self.cache.get(&key) {
+            Some(id) => *id,
+            None => {
+                let sent = transform(
+                    table.unpack(best.attributes),
+                    self.to.1,
+                    self.family,
+                    &self.changed,
+                );
+                let id = table.intern(&sent);
+                self.cache.insert(key, id);
+                id
+            }
+        };
+        self.last = Some((key, id));
+        id
+    }
+
+    fn variant(&mut self) -> u16 {
+        let known = self.variants.iter().position(|v| *v == self.changed);
+        let i = known.unwrap_or_else(|| {
+            self.variants.push(self.changed.clone());
+            self.variants.len() - 1
+        });
+        u16::try_from(i).expect("fewer combinations of rules than 65,536")
+    }
+
+    /// Gives back the references.
+    pub(super) fn finish(self, table: &mut AttributeTable) {
+        // Released in the order of handles, so that free slots are used again in the same order everywhere.
+        let mut ids: Vec<AttrId> = self.cache.into_values().collect();
+        ids.sort_unstable();
+        for id in ids {
+            table.release(id);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Telling the kernel: interned sets of next hops.
+//!
+//! Thousands of prefixes share a handful of next hop sets, so a set is interned, and whether a prefix changed for
+//! the kernel is a comparison of two numbers. Paths in use that the install filter refuses are no legs; two peers
+//! that give the same next hop are one leg, under the first peer's name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::core::{Core, at};
+use super::hash::Seed;
+use super::table::{INSTALLABLE, Key, SELECTED, Table};
+use super::words;
+use super::{FibPath, RouteChange};
+use crate::types::Family;
+
+/// All sets of next hops that the kernel was told, by handle from 1; zero is the empty set.
+#[derive(Debug)]
+pub(super) struct NextHopSets {
+    sets: Vec<(Arc<[FibPath]>, u32)>,
+    free: Vec<u32>,
+    index: HashMap<Arc<[FibPath]>, u32, Seed>,
+}
+
+fn slot(id: u32) -> usize {
+    usize::try_from(id).unwrap_or(usize::MAX)
+}
+
+impl NextHopSets {
+    pub(super) fn new(seed: Seed) -> Self {
+        Self {
+            sets: vec![(Arc::from([]), 0)],
+            free: Vec::new(),
+            index: HashMap::with_hasher(seed),
+        }
+    }
+
+    /// The handle of a set, with one reference taken for the caller.
+    fn intern(&mut self, paths: &[FibPath]) -> u32 {
+        if paths.is_empty() {
+            return 0;
+        }
+        if let Some(id) = self.index.get(paths) {
+            self.sets[slot(*id)].1 += 1;
+            return *id;
+        }
+        let set: Arc<[FibPath]> = paths.into();
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.sets.push((Arc::from([]), 0));
+            u32::try_from(self.sets.len() - 1).expect("fewer than 2^32 sets")
+        });
+        self.sets[slot(id)] = (set.clone(), 1);
+        self.index.insert(set, id);
+        id
+    }
+
+    fn release(&mut self, id: u32) {
+        if id == 0 {
+            return;
+        }
+        let (set, refs) = &mut self.sets[slot(id)];
+        *refs -= 1;
+        if *refs == 0 {
+            self.index.remove(set);
+            *set = Arc::from([]);
+            self.free.push(id);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+}
+
+impl Core {
+    fn fib_paths<K: Key>(&self, t: &Table<K>, id: u32, paths: &mut Vec<FibPath>) {
+        paths.clear();
+        paths.extend(
+            t.paths(id)
+                .filter(|(_, path)| path.is(SELECTED | INSTALLABLE))
+                .filter_map(|(_, path)| {
+                    let settings = &self.peer(path.peer)?.settings;
+                    Some(FibPath {
+                        next_hop: words::next_hop(self.attributes.words(path.effective))?,
+                        interface: settings.interface,
+                        peer: settings.name.clone(),
+                    })
+                }),
+        );
+        paths.sort_unstable();
+        paths.dedup_by(|a, b| (a.next_hop, a.interface) == (b.next_hop, b.interface));
+    }
+
+    pub(super) fn poll_fib<K: Key>(
+        &mut self,
+        t: &mut Table<K>,
+        family: Family,
+        max: usize,
+        changes: &mut Vec<RouteChange>,
+    ) {
+        let mut paths = Vec::new();
+        while changes.len() < max {
+            let Some((id, again)) = self.kernel[at(family)].pop() else {
+                break;
+            };
+            self.fib_paths(t, id, &mut paths);
+            let set = self.sets.intern(&paths);
+            let told = self.kernel[at(family)].told(id);
+            if set == told && (!again || told == 0) {
+                self.sets.release(set);
+            } else {
+                let prefix = t.prefix(id);
+                changes.push(RouteChange {
+                    prefix,
+                    paths: paths.clone(),
+                });
+                let before = self.kernel[at(family)].tell(t, id, set);
+                self.sets.release(before);
+            }
+            t.release(id);
+        }
+    }
+
+    pub(super) fn has_fib_pending(&self) -> bool {
+        self.kernel.iter().any(super::receiver::Receiver::has_dirty)
+    }
+
+    pub(super) fn resend_fib<K: Key>(&mut self, t: &mut Table<K>, family: Family) {
+        for id in 0..t.end() {
+            let used = t.is_live(id) && t.paths(id).any(|(_, path)| path.is(SELECTED | INSTALLABLE));
+            if used || self.kernel[at(family)].told(id) != 0 {
+                self.kernel[at(family)].mark_again(t, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The routing information base: what peers said (Adj-RIB-In), what is used (Loc-RIB) and what peers are told
+//! (Adj-RIB-Out), of RFC 4271 §3.2, as one pure machine.
+//!
+//! **Input.** [`Rib::announce`] interns the attributes of an UPDATE once, runs the checks that look at attributes
+//! once (see `import`), and then, prefix by prefix, asks the import and the install filter and stores a path: the
+//! handles of the attributes as received and as the filter left them. Refused paths are stored too, so that a change
+//! of filters needs no ROUTE-REFRESH. Reasons are not stored: filters are pure functions, so
+//! [`Rib::routes`] asks them again.
+//!
+//! **Choice.** Each change of a prefix runs the decision process over that prefix alone (see `decision`), puts the
+//! best path first in its list and flags those that are used beside it. Our own routes win over all others.
+//!
+//! **Output.** There are two kinds of receivers, peers and the kernel, and both *pull* (see `receiver`): a change
+//! only marks the prefix as dirty for them. When a peer has room, [`Rib::next_batch`] takes its whole dirty set,
+//! works out what each prefix looks like to it (see `export`), drops what it was told already, and hands out
+//! withdrawals first, then the rest grouped by outgoing attributes, so that UPDATEs are full. A prefix that changes
+//! again before its turn leaves the round and comes in the next one. [`Rib::poll_fib`] does the same for the kernel
+//! with sets of next hops.
+//!
+//! **Memory.** IPv4, one path told to one other peer: key 8, entry 12, index 5 to 10, path 16, Adj-RIB-Out 4 and
+//! kernel 4 octets, and two interned attribute sets shared by all prefixes that have them.
+//!
+//! Every handle kept in an array is a counted reference; when all peers are down the tables are empty.
+
+mod attributes;
+mod bits;
+mod core;
+mod decision;
+mod export;
+mod fib;
+mod hash;
+mod import;
+mod outbound;
+mod receiver;
+mod table;
+mod values;
+mod view;
+mod words;
+
+use std::sync::Arc;
+
+pub use values::{
+    Batch, Counts, FibPath, LimitOutcome, LocalAddresses, Multipath, PeerIndex, PeerSettings, RouteChange,
+    RouteInfo, RouteView,
+};
+
+use self::core::Core;
+use self::hash::Seed;
+use self::table::Table;
+use crate::policy::{Filter, Source};
+use crate::types::{Family, NextHop, PathAttributes, PeerName, Prefix};
+
+/// The table of IPv4 prefixes.
+type Table4 = Table<u64>;
+/// The table of IPv6 prefixes.
+type Table6 = Table<(u64, u64, u8)>;
+
+/// Does the same with the table of a family; the core stands beside it, so both can be borrowed.
+macro_rules! on_family {
+    ($rib:expr, $family:expr, |$table:ident| $body:expr) => {
+        match $family {
+            Family::Ipv4 => {
+                let $table = &mut $rib.v4;
+                $body
+            }
+            Family::Ipv6 => {
+                let $table = &mut $rib.v6;
+                $body
+            }
+        }
+    };
+}
+
+/// How much a RIB keeps; all zero when nothing is announced, originated or told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Prefixes known, of both families.
+    pub prefixes: usize,
+    /// Paths held, accepted or not.
+    pub paths: usize,
+    /// Distinct sets of attributes, as received, as filtered and as sent.
+    pub attributes: usize,
+    /// Distinct sets of next hops that the kernel was told.
+    pub next_hop_sets: usize,
+}
+
+/// All routes of a speaker. See the module for how it works.
+#[derive(Debug)]
+pub struct Rib {
+    core: Core,
+    v4: Table4,
+    v6: Table6,
+}
+
+impl Rib {
+    /// An empty RIB. `install` says which used paths go into the kernel; `seed` must not be known to peers.
+    #[must_use]
+    pub fn new(multipath: Multipath, install: Arc<Filter>, seed: u64) -> Self {
+        let seed = Seed::new(seed);
+        Self {
+            core: Core::new(multipath, install, seed),
+            v4: Table::new(seed),
+            v6: Table::new(seed),
+        }
+    }
+
+    /// A session is established. All that may be told to the peer becomes pending, and then an End-of-RIB a
+    /// family (RFC 4724 §2).
+    pub fn peer_up(&mut self, settings: PeerSettings) -> PeerIndex {
+        let peer = self.core.add_peer(settings);
+        for family in Family::ALL {
+            on_family!(self, family, |t| self.core.mark_all(t, family, peer.0, false));
+        }
+        peer
+    }
+
+    /// The session is gone: its paths and its Adj-RIB-Out go, and the index may be given to another peer.
+    pub fn peer_down(&mut self, p: PeerIndex) {
+        for family in Family::ALL {
+            on_family!(self, family, |t| self.core.drop_peer_family(t, family, p.0));
+        }
+        self.core.remove_peer(p.0);
+    }
+
+    /// Prefixes announced by a peer. A family that was not negotiated is ignored.
+    pub fn announce(
+        &mut self,
+        p: PeerIndex,
+        next_hop: NextHop,
+        attrs: &PathAttributes,
+        prefixes: &[Prefix],
+    ) -> LimitOutcome {
+        let mut outcome = LimitOutcome::Within;
+        for run in prefixes.chunk_by(|a, b| a.family() == b.family()) {
+            let Some(family) = run.first().map(|p| p.family()) else {
+                continue;
+            };
+            let of_run = on_family!(self, family, |t| self
+                .core
+                .announce(t, family, p.0, next_hop, attrs, run));
+            if of_run != LimitOutcome::Within {
+                outcome = of_run;
+            }
+        }
+        outcome
+    }
+
+    /// Prefixes taken back by a peer; those that it never announced are ignored.
+    pub fn withdraw(&mut self, p: PeerIndex, prefixes: &[Prefix]) {
+        for prefix in prefixes {
+            let family = prefix.family();
+            on_family!(self, family, |t| self.core.withdraw(t, family, p.0, *prefix));
+        }
+    }
+
+    /// A prefix of our own; again with another source replaces the source.
+    pub fn originate(&mut self, prefix: Prefix, source: Source) {
+        let family = prefix.family();
+        on_family!(self, family, |t| self.core.originate(
+            t,
+            family,
+            prefix,
+            Some(source)
+        ));
+    }
+
+    /// No longer a prefix of our own.
+    pub fn unoriginate(&mut self, prefix: Prefix) {
+        let family = prefix.family();
+        on_family!(self, family, |t| self.core.originate(t, family, prefix, None));
+    }
+
+    /// New filters. Stored routes are evaluated again; nothing is asked of the peer.
+    pub fn set_filters(&mut self, p: PeerIndex, import: Arc<Filter>, export: Arc<Filter>) {
+        let Some(old) = self.core.settings(p.0) else {
+            return;
+        };
+        let settings = PeerSettings {
+            import,
+            export,
+            ..(*old).clone()
+        };
+        self.set_peer(p, settings);
+    }
+
+    /// New settings, in place: filters, next hop, local addresses, limits. The families and AS numbers are the
+    /// session's and cannot change here: a change of them is ignored. Prefixes beyond a lower limit stay.
+    pub fn set_peer(&mut self, p: PeerIndex, s: PeerSettings) {
+        let Some(old) = self.core.settings(p.0) else {
+            return;
+        };
+        let new = PeerSettings {
+            families: old.families,
+            asn: old.asn,
+            local_asn: old.local_asn,
+            ..s
+        };
+        if *old == new {
+            return;
+        }
+        let identity = (&old.name, old.address, old.interface, old.router_id)
+            != (&new.name, new.address, new.interface, new.router_id);
+        let import = identity
+            || old.import != new.import
+            || old.allow_own_asn != new.allow_own_asn
+            || old.local != new.local;
+        let export = old.export != new.export
+            || old.local != new.local
+            || old.next_hop != new.next_hop
+            || old.address != new.address;
+        self.core.replace_settings(p.0, new);
+        for family in Family::ALL {
+            if import {
+                on_family!(self, family, |t| self.core.import_again(t, family, p.0, identity));
+            }
+            if export {
+                on_family!(self, family, |t| self.core.mark_all(t, family, p.0, false));
+            }
+        }
+    }
+
+    /// Other rules for using paths side by side.
+    pub fn set_multipath(&mut self, m: Multipath) {
+        if self.core.set_multipath(m) {
+            for family in Family::ALL {
+                on_family!(self, family, |t| self.core.decide_again(t, family));
+            }
+        }
+    }
+
+    /// Another filter for what goes into the kernel.
+    pub fn set_install(&mut self, f: Arc<Filter>) {
+        if !self.core.set_install(f) {
+            return;
+        }
+        for p in self.core.up() {
+            for family in Family::ALL {
+                on_family!(self, family, |t| self.core.import_again(t, family, p, false));
+            }
+        }
+    }
+
+    /// The peer asked for everything again (RFC 2918).
+    pub fn resend(&mut self, p: PeerIndex, family: Family) {
+        on_family!(self, family, |t| self.core.mark_all(t, family, p.0, true));
+    }
+
+    /// Whether [`Rib::next_batch`] may have something. It can still say `None`, when changes cancelled out.
+    #[must_use]
+    pub fn has_pending(&self, p: PeerIndex) -> bool {
+        self.core.has_pending(p.0)
+    }
+
+    /// What the peer is to be told next, recorded as told. Withdrawals come first; at most 16,384 prefixes.
+    pub fn next_batch(&mut self, p: PeerIndex) -> Option<Batch> {
+        for family in Family::ALL {
+            on_family!(self, family, |t| self.core.plan(t, family, p.0));
+        }
+        for family in Family::ALL {
+            let batch = on_family!(self, family, |t| self.core.next_unreach(t, family, p.0));
+            if batch.is_some() {
+                return batch;
+            }
+        }
+        for family in Family::ALL {
+            let batch = on_family!(self, family, |t| self.core.next_reach(t, family, p.0));
+            if batch.is_some() {
+                return batch;
+            }
+        }
+        None
+    }
+
+    /// What the kernel is to be told next, at most `max` changes, recorded as told.
+    pub fn poll_fib(&mut self, max: usize) -> Vec<RouteChange> {
+        let mut changes = Vec::new();
+        for family in Family::ALL {
+            on_family!(self, family, |t| self.core.poll_fib(t, family, max, &mut changes));
+        }
+        changes
+    }
+
+    /// Whether [`Rib::poll_fib`] may have something. It can still return nothing, when changes cancelled out.
+    #[must_use]
+    pub fn has_fib_pending(&self) -> bool {
+        self.core.has_fib_pending()
+    }
+
+    /// The kernel is to be told everything again.
+    pub fn resend_fib(&mut self) {
+        for family in Family::ALL {
+            on_family!(self, family, |t| self.core.resend_fib(t, family));
+        }
+    }
+
+    /// How many prefixes a peer has at each stage.
+    #[must_use]
+    pub fn counts(&self, p: PeerIndex, family: Family) -> Counts {
+        self.core.counts(p.0, family)
+    }
+
+    /// Shows routes in the order of prefixes, IPv4 first, at most `limit` of them: those of one peer, those inside
+    /// one prefix.
+    pub fn routes(
+        &self,
+        view: RouteView,
+        peer: Option<&PeerName>,
+        within: Option<Prefix>,
+        limit: usize,
+        visit: &mut dyn FnMut(RouteInfo<'_>),
+    ) {
+        let mut left = limit;
+        self.core
+            .show(&self.v4, Family::Ipv4, (view, peer, within), &mut left, visit);
+        self.core
+            .show(&self.v6, Family::Ipv6, (view, peer, within), &mut left, visit);
+    }
+
+    /// Why the best path of a prefix is, or is not, told to a peer: `told (filter: built-in PodCIDRs)`,
+    /// `withheld: community NO_EXPORT` …
+    #[must_use]
+    pub fn export_reason(&self, p: PeerIndex, prefix: Prefix) -> String {
+        match prefix.family() {
+            Family::Ipv4 => self.core.export_reason(&self.v4, p.0, prefix),
+            Family::Ipv6 => self.core.export_reason(&self.v6, p.0, prefix),
+        }
+    }
+
+    /// How much is kept.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let ((a, b), (c, d)) = (self.v4.len(), self.v6.len());
+        Usage {
+            prefixes: a + c,
+            paths: b + d,
+            ..self.core.usage()
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Telling peers: rounds over the dirty set, grouped by outgoing attributes.
+//!
+//! A round takes the whole dirty set of a family. What comes out as it was told before is dropped; what may no
+//! longer be told goes to the withdrawals; the rest is sorted into one group a set of outgoing attributes by
+//! counting, which is linear. While a round is handed out, prefixes may change again: they are then dirty, the
+//! round passes over them, and the next round finds them. So nothing that is handed out is older than its state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Batch;
+use super::attributes::{AttrId, AttributeTable};
+use super::core::{Core, at};
+use super::export::{self, Best, Export};
+use super::receiver::Receiver;
+use super::table::{Key, NIL, SELECTED, Table};
+use crate::policy::Source;
+use crate::types::{Family, Prefix};
+
+/// How many prefixes a batch has at most.
+const MAX_BATCH: usize = 16_384;
+/// After so many rounds the initial routes count as told, even if a busy table always has more to say.
+const MAX_INITIAL_ROUNDS: u8 = 3;
+
+/// What goes to one peer in one family.
+#[derive(Debug, Default)]
+pub(super) struct Outbound {
+    pub(super) receiver: Receiver,
+    withdraw: Vec<u32>,
+    /// Each group's attributes and the end of its part of `ids`, the first one next.
+    groups: std::vec::IntoIter<(AttrId, usize)>,
+    ids: Vec<u32>,
+    next: usize,
+    rounds: u8,
+    end_of_rib: bool,
+}
+
+impl Outbound {
+    /// The state of a session that has just come up: an End-of-RIB is owed.
+    pub(super) fn opened() -> Self {
+        Self {
+            end_of_rib: true,
+            ..Self::default()
+        }
+    }
+
+    fn has_round(&self) -> bool {
+        !self.withdraw.is_empty() || self.groups.len() > 0
+    }
+
+    /// Whether the peer neither was nor is about to be told of a prefix.
+    pub(super) fn is_silent_about(&self, id: u32) -> bool {
+        self.receiver.told(id) == 0 && !self.has_round()
+    }
+
+    fn is_pending(&self) -> bool {
+        self.has_round() || self.receiver.has_dirty() || self.end_of_rib
+    }
+
+    pub(super) fn close<K: Key>(self, t: &mut Table<K>, attributes: &mut AttributeTable) {
+        for id in self.withdraw.iter().chain(&self.ids[self.next..]) {
+            t.release(*id);
+        }
+        for (group, _) in self.groups {
+            attributes.release(group);
+        }
+        self.receiver.close(t, |told| attributes.release(AttrId(told)));
+    }
+}
+
+/// A round while it is sorted.
+#[derive(Default)]
+struct Buckets {
+    last: Option<(AttrId, usize)>,
+    entries: Vec<(u32, u32)>,
+    groups: Vec<(AttrId, usize)>,
+}
+
+impl Buckets {
+    fn push(&mut self, known: &mut HashMap<u32, usize, super::hash::Seed>, attributes: AttrId, id: u32) {
+        let bucket = match self.last {
+            Some((last, bucket)) if last == attributes => bucket,
+            _ => *known.entry(attributes.0).or_insert_with(|| {
+                self.groups.push((attributes, 0));
+                self.groups.len() - 1
+            }),
+        };
+        self.last = Some((attributes, bucket));
+        self.groups[bucket].1 += 1;
+        self.entries.push((u32::try_from(bucket).unwrap_or(NIL), id));
+    }
+
+    /// The ids by group, and each group with its end.
+    fn sorted(mut self) -> (Vec<u32>, Vec<(AttrId, usize)>) {
+        let mut start = 0;
+        for (_, count) in &mut self.groups {
+            start += std::mem::replace(count, start);
+        }
+        let mut ids = vec![0; self.entries.len()];
+        for (bucket, id) in self.entries {
+            let place = &mut self.groups[usize::try_from(bucket).unwrap_or(usize::MAX)].1;
+            ids[*place] = id;
+            *place += 1;
+        }
+        (ids, self.groups)
+    }
+}
+
+impl Core {
+    /// The best path of a prefix, as an export looks at it.
+    pub(super) fn best<K: Key>(
+        &self,
+        t: &Table<K>,
+        id: u32,
+    ) -> Option<(Prefix, Source, AttrId, Option<u16>)> {
+        let entry = t.entry(id);
+        if let Some(source) = entry.local {
+            return Some((t.prefix(id), source, self.local, None));
+        }
+        let path = (entry.head != NIL)
+            .then(|| t.path(entry.head))
+            .filter(|p| p.is(SELECTED))?;
+        Some((t.prefix(id), Source::Learned, path.effective, Some(path.peer)))
+    }
+
+    /// Starts a round when there is none and something is dirty.
+    pub(super) fn plan<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) {
+        let Some(peer) = self.peer_mut(p) else { return };
+        let state = &mut peer.families[at(family)].out;
+        let owed = state.end_of_rib && state.rounds >= MAX_INITIAL_ROUNDS;
+        if state.has_round() || !state.receiver.has_dirty() || owed {
+            return;
+        }
+        let mut out = std::mem::take(state);
+        let settings = peer.settings.clone();
+        let mut export = Export::new((p, &settings), family, self.seed);
+        let mut known = HashMap::with_hasher(self.seed);
+        let mut buckets = Buckets::default();
+        buckets.entries.reserve(out.receiver.dirty_len());
+        while let Some((id, again)) = out.receiver.pop() {
+            let best = self.best(t, id);
+            let attributes = match best {
+                None => AttrId::NONE,
+                Some((prefix, source, attributes, from)) => {
+                    let from = from.and_then(|f| {
+                        let peer = self.peers.get(usize::from(f))?.as_ref()?;
+                        Some((f, &*peer.settings))
+                    });
+                    let best = Best {
+                        prefix,
+                        source,
+                        attributes,
+                        from,
+                    };
+                    export.evaluate(&mut self.attributes, &best)
+                }
+            };
+            let told = AttrId(out.receiver.told(id));
+            if attributes == told && (!again || told == AttrId::NONE) {
+                t.release(id);
+            } else if attributes == AttrId::NONE {
+                out.withdraw.push(id);
+            } else {
+                buckets.push(&mut known, attributes, id);
+            }
+        }
+        let (ids, groups) = buckets.sorted();
+        for (attributes, _) in &groups {
+            self.attributes.hold(*attributes);
+        }
+        export.finish(&mut self.attributes);
+        (out.ids, out.groups, out.next) = (ids, groups.into_iter(), 0);
+        out.rounds = out.rounds.saturating_add(1);
+        self.put_back(family, p, out);
+    }
+
+    fn take_out(&mut self, family: Family, p: u16) -> Option<Outbound> {
+        let peer = self.peer_mut(p)?;
+        Some(std::mem::take(&mut peer.families[at(family)].out))
+    }
+
+    fn put_back(&mut self, family: Family, p: u16, out: Outbound) {
+        if let Some(peer) = self.peer_mut(p) {
+            peer.families[at(family)].out = out;
+        }
+    }
+
+    /// The next withdrawals of the round.
+    pub(super) fn next_unreach<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
+        let peer = self.peers.get_mut(usize::from(p))?.as_mut()?;
+        let out = &mut peer.families[at(family)].out;
+        let mut prefixes = Vec::new();
+        while prefixes.len() < MAX_BATCH {
+            let Some(id) = out.withdraw.pop() else { break };
+            if !out.receiver.is_dirty(id) {
+                prefixes.push(t.prefix(id));
+                self.attributes.release(AttrId(out.receiver.tell(t, id, 0)));
+            }
+            t.release(id);
+        }
+        (!prefixes.is_empty()).then_some(Batch::Unreach { family, prefixes })
+    }
+
+    /// The next group of the round, or the End-of-RIB that is owed after it.
+    pub(super) fn next_reach<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
+        let mut out = self.take_out(family, p)?;
+        let mut batch = None;
+        while let Some((attributes, end)) = out.groups.as_slice().first().copied() {
+            let from = out.next;
+            out.next = end.min(from + MAX_BATCH);
+            let ids = &out.ids[from..out.next];
+            let mut prefixes = Vec::with_capacity(ids.len());
+            for id in ids {
+                if !out.receiver.is_dirty(*id) {
+                    prefixes.push(t.prefix(*id));
+                    self.attributes.hold(attributes);
+                    self.attributes
+                        .release(AttrId(out.receiver.tell(t, *id, attributes.0)));
+                }
+                t.release(*id);
+            }
+            if !prefixes.is_empty() {
+                let attributes = Arc::new(self.attributes.unpack(attributes));
+                batch = Some(Batch::Reach { attributes, prefixes });
+            }
+            if out.next == end {
+                out.groups.next();
+                self.attributes.release(attributes);
+            }
+            if batch.is_some() {
+                break;
+            }
+        }
+        if !out.has_round() {
+            (out.ids, out.next, out.withdraw) = Default::default();
+        }
+        let settled = !out.receiver.has_dirty() || out.rounds >= MAX_INITIAL_ROUNDS;
+        if batch.is_none() && out.end_of_rib && settled {
+            out.end_of_rib = false;
+            batch = Some(Batch::EndOfRib(family));
+        }
+        self.put_back(family, p, out);
+        batch
+    }
+
+    pub(super) fn has_pending(&self, p: u16) -> bool {
+        self.peer(p)
+            .is_some_and(|peer| peer.families.iter().any(|f| f.out.is_pending()))
+    }
+
+    pub(super) fn export_reason<K: Key>(&self, t: &Table<K>, p: u16, prefix: Prefix) -> String {
+        let Some(to) = self.peer(p) else {
+            return "the session is down".to_owned();
+        };
+        if !to.settings.families.contains(prefix.family()) {
+            return format!("withheld: {} is not negotiated", prefix.family());
+        }
+        let Some((prefix, source, attributes, from)) = t.find(prefix).and_then(|id| self.best(t, id)) else {
+            return "no route".to_owned();
+        };
+        let from = from.and_then(|f| Some((f, &*self.peer(f)?.settings)));
+        let best = Best {
+            prefix,
+            source,
+            attributes,
+            from,
+        };
+        match export::explain(&self.attributes, (p, &to.settings), &best) {
+            Ok(rule) => format!("told (filter: {rule})"),
+            Err(reason) => format!("withheld: {reason}"),
+        }
+    }
+}

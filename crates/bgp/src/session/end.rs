@@ -1,0 +1,53 @@
+use std::fmt;
+
+use crate::wire::Notification;
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// We sent this NOTIFICATION, for this reason.
+    Sent {
+        /// What the peer is told.
+        notification: Notification,
+        /// What we found, for people; empty when the NOTIFICATION says it all.
+        why: String,
+    },
+    /// The peer sent this NOTIFICATION.
+    Received(Notification),
+    /// TCP went away, with the error of the driver if it was one.
+    Closed(Option<String>),
+    /// TCP could not be connected.
+    ConnectFailed(String),
+    /// TCP did not connect in time.
+    ConnectTimedOut,
+    /// We were asked to end before TCP was connected, so the peer could not be told this.
+    Cancelled(Notification),
+}
+
+impl End {
+    /// Whether the driver still has a connection to close.
+    #[must_use]
+    pub fn leaves_connection(&self) -> bool {
+        match self {
+            Self::Sent { .. } | Self::Received(_) | Self::ConnectTimedOut | Self::Cancelled(_) => true,
+            Self::Closed(_) | Self::ConnectFailed(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent { notification, why } if why.is_empty() => write!(f, "sent {notification}"),
+            Self::Sent { notification, why } => write!(f, "sent {notification}: {why}"),
+            Self::Received(notification) => write!(f, "received {notification}"),
+            Self::Closed(None) => f.write_str("the peer closed the connection"),
+            Self::Closed(Some(error)) => write!(f, "the connection broke: {error}"),
+            Self::ConnectFailed(error) => write!(f, "could not connect: {error}"),
+            Self::ConnectTimedOut => f.write_str(
+                "TCP did not connect in time: check the peer's address, the route to it and filters on the way",
+            ),
+            Self::Cancelled(notification) => write!(f, "gave up connecting: {notification}"),
+        }
+    }
+}

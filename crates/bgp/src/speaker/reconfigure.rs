@@ -1,0 +1,140 @@
+//! From the configuration in force to a new one, touching only what differs.
+//!
+//! | what differs | what happens |
+//! |---|---|
+//! | the peer's address, interface, port, our source address or the TTL | the session is closed (Cease/6) and dialled anew |
+//! | what the session was negotiated with ([`Settings`](crate::session::Settings)) | Cease/6, and it starts again |
+//! | filters, limits, next hop, allowed own ASNs | evaluated again over the routes that are there; no reset |
+//! | the administrative state | Cease/2 with the text, or a start |
+//! | originated prefixes, multipath, what goes into the kernel | the routes concerned change; no reset |
+//! | nothing | nothing |
+
+use std::sync::Arc;
+
+use super::{CONNS_PER_PEER, Neighbour, Output, Speaker, rib_settings};
+use crate::peer::{self, Peer};
+use crate::speaker::{AdminState, Config, PeerConfig};
+use crate::types::{Instant, PeerName};
+use crate::wire::CeaseSubcode;
+
+impl Speaker {
+    pub(super) fn reconfigure(&mut self, new: Config, now: Instant) {
+        if self.stopped || new == self.config {
+            return;
+        }
+        let old = std::mem::replace(&mut self.config, new);
+
+        for gone in old.originate.difference(&self.config.originate) {
+            self.rib.unoriginate(gone.prefix);
+        }
+        for added in self.config.originate.difference(&old.originate) {
+            self.rib.originate(added.prefix, added.source);
+        }
+        if old.multipath != self.config.multipath {
+            self.rib.set_multipath(self.config.multipath);
+        }
+        if old.install != self.config.install {
+            self.rib.set_install(Arc::new(self.config.install.clone()));
+        }
+
+        for name in old
+            .peers
+            .keys()
+            .filter(|n| !self.config.peers.contains_key(n))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            self.remove(&name, CeaseSubcode::PeerDeconfigured, now);
+        }
+        for (name, config) in self.config.peers.clone() {
+            match old.peers.get(&name) {
+                None => self.add(name, config, now),
+                Some(before) if *before == config => {}
+                Some(before) if endpoint_differs(before, &config) => {
+                    self.remove(&name, CeaseSubcode::OtherConfigurationChange, now);
+                    self.add(name, config, now);
+                }
+                Some(before) => self.change(&name, before, config, now),
+            }
+        }
+    }
+
+    fn add(&mut self, name: PeerName, config: PeerConfig, now: Instant) {
+        let number = self.peers_made;
+        self.peers_made = self.peers_made.saturating_add(1);
+        let seed = self.seed ^ (number.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let conn_base = number.wrapping_mul(CONNS_PER_PEER);
+        let peer = Peer::new(config.session.clone(), seed, conn_base, now);
+        let up = config.admin_state == AdminState::Up;
+        self.neighbours.insert(
+            name.clone(),
+            Neighbour {
+                config,
+                peer,
+                conns: std::collections::BTreeMap::new(),
+                session: None,
+            },
+        );
+        if up {
+            self.feed_peer(&name, peer::Input::Start, now);
+        }
+    }
+
+    fn remove(&mut self, name: &PeerName, subcode: CeaseSubcode, now: Instant) {
+        self.feed_peer(
+            name,
+            peer::Input::Stop {
+                subcode,
+                text: String::new(),
+            },
+            now,
+        );
+        let Some(neighbour) = self.neighbours.remove(name) else {
+            return;
+        };
+        if let Some(session) = neighbour.session {
+            self.rib.peer_down(session.index);
+        }
+        for conn in neighbour.conns.into_keys() {
+            self.conns.remove(&conn);
+            self.outputs.push_back(Output::Close {
+                conn,
+                last: Vec::new(),
+            });
+        }
+    }
+
+    fn change(&mut self, name: &PeerName, before: &PeerConfig, config: PeerConfig, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(name) else {
+            return;
+        };
+        neighbour.config = config.clone();
+        if before.session != config.session {
+            neighbour.peer.set_settings(config.session.clone(), now);
+            self.drain_peer(name, now);
+        }
+        if let Some(neighbour) = self.neighbours.get(name)
+            && let Some(session) = &neighbour.session
+        {
+            let local = neighbour.conns.get(&session.conn).copied().unwrap_or_default();
+            let settings = rib_settings(name, &neighbour.config, &session.negotiated, local);
+            self.rib.set_peer(session.index, settings);
+        }
+        if before.admin_state != config.admin_state {
+            let input = match config.admin_state {
+                AdminState::Up => peer::Input::Start,
+                AdminState::Down(text) => peer::Input::Stop {
+                    subcode: CeaseSubcode::AdministrativeShutdown,
+                    text,
+                },
+            };
+            self.feed_peer(name, input, now);
+        }
+    }
+}
+
+/// Whether the TCP connection itself has to be another one.
+fn endpoint_differs(a: &PeerConfig, b: &PeerConfig) -> bool {
+    (a.address, a.interface, a.port, a.source_address, a.ttl)
+        != (b.address, b.interface, b.port, b.source_address, b.ttl)
+}

@@ -1,0 +1,163 @@
+//! The read-model: what the speaker knows, for the control socket, for status objects and for tests.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Speaker;
+use crate::peer::{LastError, Negotiated, State};
+use crate::rib::{Counts, RouteView};
+use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
+
+/// A neighbour and how it is doing.
+#[derive(Clone, Debug)]
+pub struct PeerSummary {
+    /// Its name.
+    pub name: PeerName,
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface index of a link-local address.
+    pub interface: Option<u32>,
+    /// Its AS: as negotiated, else as configured; none when any will do.
+    pub asn: Option<Asn>,
+    /// Our AS towards it.
+    pub local_asn: Asn,
+    /// The state of its session.
+    pub state: State,
+    /// How long it has been in this state.
+    pub since: Duration,
+    /// How often the session has left Established.
+    pub flaps: u64,
+    /// Why it last failed or ended.
+    pub last_error: Option<LastError>,
+    /// What the session agreed on, while it is Established.
+    pub negotiated: Option<Negotiated>,
+    /// Whether End-of-RIB has come for every negotiated family.
+    pub end_of_rib: bool,
+    /// Routes, a negotiated family.
+    pub prefixes: Vec<PrefixCounts>,
+}
+
+/// How many routes a neighbour has of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixCounts {
+    /// The family.
+    pub family: Family,
+    /// The numbers.
+    pub counts: Counts,
+}
+
+/// Which routes to show.
+#[derive(Clone, Debug, Default)]
+pub struct RouteQuery {
+    /// As received, accepted, best or advertised.
+    pub view: RouteView,
+    /// Only of (or, advertised, to) this neighbour.
+    pub peer: Option<PeerName>,
+    /// Only inside this prefix.
+    pub within: Option<Prefix>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A route, copied out of the RIB.
+#[derive(Clone, Debug)]
+pub struct RouteEntry {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Who sent it (advertised: to whom it is sent); none for one of our own.
+    pub peer: Option<PeerName>,
+    /// Its attributes.
+    pub attributes: PathAttributes,
+    /// Whether it is the best path.
+    pub best: bool,
+    /// Whether it is used beside the best path.
+    pub multipath: bool,
+    /// Whether it is meant for the kernel.
+    pub installed: bool,
+    /// Why it is, or is not, used.
+    pub reason: String,
+}
+
+impl Speaker {
+    /// Every neighbour, by name.
+    #[must_use]
+    pub fn peers(&self, now: Instant) -> Vec<PeerSummary> {
+        self.neighbours
+            .keys()
+            .filter_map(|name| self.peer(name, now))
+            .collect()
+    }
+
+    /// One neighbour.
+    #[must_use]
+    pub fn peer(&self, name: &PeerName, now: Instant) -> Option<PeerSummary> {
+        let neighbour = self.neighbours.get(name)?;
+        let status = neighbour.peer.status();
+        let session = neighbour.session.as_ref();
+        let configured = match neighbour.config.session.peer_asn {
+            crate::session::PeerAsn::Exact(asn) => Some(asn),
+            crate::session::PeerAsn::Internal => Some(neighbour.config.session.local_asn),
+            crate::session::PeerAsn::External => None,
+        };
+        Some(PeerSummary {
+            name: name.clone(),
+            address: neighbour.config.address,
+            interface: neighbour.config.interface,
+            asn: session.map(|s| s.negotiated.peer_asn).or(configured),
+            local_asn: neighbour.config.session.local_asn,
+            state: status.state,
+            since: now.since(status.since),
+            flaps: status.flaps,
+            last_error: status.last_error,
+            negotiated: session.map(|s| s.negotiated.clone()),
+            end_of_rib: session
+                .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f))),
+            prefixes: session
+                .map(|s| {
+                    let count = |family| PrefixCounts {
+                        family,
+                        counts: self.rib.counts(s.index, family),
+                    };
+                    s.negotiated.families.iter().map(count).collect()
+                })
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Whether every neighbour that shall be up is Established and has sent End-of-RIB for each family.
+    #[must_use]
+    pub fn end_of_rib_from_all(&self) -> bool {
+        self.neighbours
+            .values()
+            .filter(|n| n.config.admin_state == super::AdminState::Up)
+            .all(|n| {
+                n.session
+                    .as_ref()
+                    .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f)))
+            })
+    }
+
+    /// Routes, in the order of their prefixes.
+    #[must_use]
+    pub fn routes(&self, query: &RouteQuery) -> Vec<RouteEntry> {
+        let mut entries = Vec::new();
+        self.rib.routes(
+            query.view,
+            query.peer.as_ref(),
+            query.within,
+            query.limit,
+            &mut |route| {
+                entries.push(RouteEntry {
+                    prefix: route.prefix,
+                    peer: route.peer.cloned(),
+                    attributes: route.attributes.clone(),
+                    best: route.best,
+                    multipath: route.multipath,
+                    installed: route.installed,
+                    reason: route.reason,
+                });
+            },
+        );
+        entries
+    }
+}

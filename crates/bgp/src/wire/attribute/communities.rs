@@ -1,0 +1,58 @@
+//! COMMUNITIES (RFC 1997): four octets each, at least one, kept in the order received.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::types::{Community, PathAttributes};
+use crate::wire::{Context, Disposition};
+
+use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, put_header};
+
+const CODE: u8 = 8;
+
+pub(super) const ROW: Row = Row {
+    code: CODE,
+    name: "COMMUNITIES",
+    flags: OPTIONAL | TRANSITIVE,
+    mandatory: false,
+    internal_only: false,
+    // RFC 7606 §7.8
+    on_error: Disposition::TreatAsWithdraw,
+    decode,
+    encode,
+    display,
+};
+
+fn decode(value: &[u8], _: &Context, draft: &mut Draft) -> Result<(), Fault> {
+    let (communities, []) = value.as_chunks::<4>() else {
+        return Err(Fault::length(value.len(), "a multiple of 4"));
+    };
+    if communities.is_empty() {
+        return Err(Fault::length(0, "a multiple of 4, not zero"));
+    }
+    draft.attributes.communities = communities
+        .iter()
+        .map(|octets| Community(u32::from_be_bytes(*octets)))
+        .collect();
+    Ok(())
+}
+
+fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
+    let communities = &outgoing.attributes.communities;
+    if communities.is_empty() {
+        return;
+    }
+    put_header(
+        OPTIONAL | TRANSITIVE,
+        CODE,
+        communities.len().saturating_mul(4),
+        out,
+    );
+    for community in communities {
+        out.put_u32(community.0);
+    }
+}
+
+fn display(attributes: &PathAttributes) -> Option<String> {
+    let communities: Vec<String> = attributes.communities.iter().map(ToString::to_string).collect();
+    (!communities.is_empty()).then(|| communities.join(" "))
+}

@@ -1,0 +1,334 @@
+//! Speakers in virtual time: each has addresses, pipes carry octets between them in order, cut into pieces, after a
+//! latency. Nothing sleeps; the clock jumps to whatever happens next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use flatroute_bgp::policy::{Action, Condition, Filter, Rule, Set, Source, Verdict};
+use flatroute_bgp::rib::{LocalAddresses, RouteChange};
+use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
+use flatroute_bgp::speaker::{
+    AdminState, Config, Event, Input, NextHopMode, Origination, Output, PeerConfig, PrefixLimit,
+    PrefixLimitAction, Speaker, Ttl,
+};
+use flatroute_bgp::types::{Asn, ConnId, Family, FamilySet, Instant, PeerName, Prefix, RouterId};
+use ipnetwork::IpNetwork;
+
+/// How many octets a pipe delivers at once: odd, so that messages are cut anywhere.
+const PIECE: usize = 97;
+
+struct Node {
+    speaker: Speaker,
+    address: Ipv4Addr,
+    conns: BTreeMap<ConnId, End>,
+    fib: BTreeMap<Prefix, RouteChange>,
+    events: Vec<Event>,
+    accepted: u64,
+}
+
+/// Where the other end of a connection is.
+#[derive(Clone, Copy)]
+struct End {
+    node: usize,
+    conn: ConnId,
+}
+
+enum Delivery {
+    Connected(ConnId),
+    Accepted(ConnId, SocketAddr),
+    Refused(ConnId),
+    Bytes(ConnId, Vec<u8>),
+    Closed(ConnId),
+}
+
+pub struct Fabric {
+    pub now: Instant,
+    nodes: Vec<Node>,
+    pipes: VecDeque<(Instant, usize, Delivery)>,
+    latency: Duration,
+    cut: BTreeSet<(usize, usize)>,
+}
+
+pub fn prefix(text: &str) -> Prefix {
+    text.parse::<IpNetwork>().expect("a prefix").into()
+}
+
+pub fn address(node: usize) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, u8::try_from(node).expect("few nodes") + 1)
+}
+
+pub fn accept_all(sources: &[Source]) -> Filter {
+    Filter {
+        rules: vec![Rule {
+            name: "test sources".into(),
+            condition: Condition {
+                sources: Some(sources.to_vec()),
+                ..Condition::default()
+            },
+            action: Action::Accept,
+            set: Set::default(),
+        }],
+        default: Verdict::Reject,
+    }
+}
+
+/// A neighbour of `node` towards `other`, each node in AS 65000 + its number.
+pub fn peer(node: usize, other: usize) -> PeerConfig {
+    let asn = |n: usize| Asn(65000 + u32::try_from(n).expect("few nodes"));
+    PeerConfig {
+        address: IpAddr::V4(address(other)),
+        interface: None,
+        port: 179,
+        source_address: None,
+        session: Settings {
+            local_asn: asn(node),
+            router_id: RouterId::from_addr(address(node)),
+            peer_asn: PeerAsn::Exact(asn(other)),
+            connect_mode: ConnectMode::Both,
+            hold_time: Duration::from_secs(90),
+            keepalive_time: None,
+            connect_retry_time: Duration::from_secs(5),
+            families: FamilySet::BOTH,
+        },
+        ttl: Ttl::Direct,
+        next_hop: NextHopMode::Auto,
+        allow_own_asn: 0,
+        max_prefixes: PrefixLimit {
+            limit: 10_000,
+            action: PrefixLimitAction::Drop,
+        },
+        import: accept_all(&[Source::Learned]),
+        export: accept_all(&[Source::PodCidrs, Source::Learned]),
+        admin_state: AdminState::Up,
+    }
+}
+
+pub fn config(node: usize, others: &[usize], pods: &[&str]) -> Config {
+    Config {
+        peers: others
+            .iter()
+            .map(|o| (PeerName::from(format!("n{o}")), peer(node, *o)))
+            .collect(),
+        originate: pods
+            .iter()
+            .map(|p| Origination {
+                prefix: prefix(p),
+                source: Source::PodCidrs,
+            })
+            .collect(),
+        install: accept_all(&[Source::Learned]),
+        ..Config::default()
+    }
+}
+
+impl Fabric {
+    pub fn new(nodes: usize, seed: u64) -> Self {
+        let make = |n: usize| Node {
+            speaker: Speaker::new(seed.wrapping_mul(31).wrapping_add(n as u64)),
+            address: address(n),
+            conns: BTreeMap::new(),
+            fib: BTreeMap::new(),
+            events: Vec::new(),
+            accepted: 0,
+        };
+        Self {
+            now: Instant::ZERO,
+            nodes: (0..nodes).map(make).collect(),
+            pipes: VecDeque::new(),
+            latency: Duration::from_micros(200 + seed % 1000),
+            cut: BTreeSet::new(),
+        }
+    }
+
+    pub fn configure(&mut self, node: usize, config: Config) {
+        self.tell(node, Input::Configure(config));
+    }
+
+    pub fn tell(&mut self, node: usize, input: Input<'_>) {
+        let now = self.now;
+        self.nodes[node].speaker.handle(input, now);
+        self.drain(node);
+    }
+
+    pub fn speaker(&self, node: usize) -> &Speaker {
+        &self.nodes[node].speaker
+    }
+
+    pub fn events(&self, node: usize) -> &[Event] {
+        &self.nodes[node].events
+    }
+
+    pub fn fib(&self, node: usize) -> &BTreeMap<Prefix, RouteChange> {
+        &self.nodes[node].fib
+    }
+
+    /// Octets between two nodes vanish from now on, or no longer.
+    pub fn black_hole(&mut self, a: usize, b: usize, on: bool) {
+        if on {
+            self.cut.extend([(a, b), (b, a)]);
+        } else {
+            self.cut.remove(&(a, b));
+            self.cut.remove(&(b, a));
+        }
+    }
+
+    /// Runs for `span` of virtual time.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        loop {
+            let delivery = self.pipes.front().map(|(at, ..)| *at);
+            let timeout = self.nodes.iter().filter_map(|n| n.speaker.poll_timeout()).min();
+            let Some(next) = [delivery, timeout]
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|at| *at <= end)
+            else {
+                break;
+            };
+            self.now = self.now.max(next);
+            if delivery == Some(next) {
+                let (_, node, delivery) = self.pipes.pop_front().expect("looked at above");
+                self.deliver(node, delivery);
+            } else {
+                for node in 0..self.nodes.len() {
+                    if self.nodes[node]
+                        .speaker
+                        .poll_timeout()
+                        .is_some_and(|at| at <= self.now)
+                    {
+                        self.tell(node, Input::Timeout);
+                    }
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self, node: usize, delivery: Delivery) {
+        let local = LocalAddresses {
+            ipv4: Some(self.nodes[node].address),
+            ipv6: Some(Ipv6Addr::new(
+                0x2001,
+                0xdb8,
+                0,
+                0,
+                0,
+                0,
+                0,
+                u16::try_from(node).expect("few") + 1,
+            )),
+            link_local: None,
+        };
+        let input = match &delivery {
+            Delivery::Connected(conn) => Input::Connected { conn: *conn, local },
+            Delivery::Accepted(conn, remote) => Input::Accepted {
+                conn: *conn,
+                remote: *remote,
+                local,
+            },
+            Delivery::Refused(conn) => Input::ConnectFailed {
+                conn: *conn,
+                error: "refused".to_owned(),
+            },
+            Delivery::Bytes(conn, bytes) => Input::Received { conn: *conn, bytes },
+            Delivery::Closed(conn) => {
+                self.nodes[node].conns.remove(conn);
+                Input::Closed {
+                    conn: *conn,
+                    error: None,
+                }
+            }
+        };
+        self.tell(node, input);
+    }
+
+    fn send(&mut self, from: usize, to: usize, delivery: Delivery) {
+        if self.cut.contains(&(from, to)) {
+            return;
+        }
+        let at = self.now + self.latency;
+        let place = self.pipes.partition_point(|(t, ..)| *t <= at);
+        self.pipes.insert(place, (at, to, delivery));
+    }
+
+    fn drain(&mut self, node: usize) {
+        while let Some(output) = self.nodes[node].speaker.poll_output() {
+            match output {
+                Output::Dial { conn, target } => self.dial(node, conn, target.address),
+                Output::Adopt { .. } => {}
+                Output::Close { conn, last } => self.close(node, conn, &last),
+                Output::Event(event) => self.nodes[node].events.push(event),
+            }
+        }
+        let conns: Vec<(ConnId, End)> = self.nodes[node].conns.iter().map(|(c, e)| (*c, *e)).collect();
+        for (conn, end) in conns {
+            let mut out = BytesMut::new();
+            self.nodes[node]
+                .speaker
+                .poll_transmit(conn, &mut out, usize::MAX, self.now);
+            self.write(node, end, &out);
+        }
+        loop {
+            let changes = self.nodes[node].speaker.poll_fib(3);
+            if changes.is_empty() {
+                break;
+            }
+            for change in changes {
+                if change.paths.is_empty() {
+                    self.nodes[node].fib.remove(&change.prefix);
+                } else {
+                    self.nodes[node].fib.insert(change.prefix, change);
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, node: usize, conn: ConnId, target: IpAddr) {
+        let Some(other) = self.nodes.iter().position(|n| IpAddr::V4(n.address) == target) else {
+            self.send(node, node, Delivery::Refused(conn));
+            return;
+        };
+        let theirs = ConnId::Accepted(self.nodes[other].accepted);
+        self.nodes[other].accepted += 1;
+        self.nodes[node].conns.insert(
+            conn,
+            End {
+                node: other,
+                conn: theirs,
+            },
+        );
+        self.nodes[other].conns.insert(theirs, End { node, conn });
+        let from = SocketAddr::new(IpAddr::V4(self.nodes[node].address), 50_000);
+        self.send(other, node, Delivery::Connected(conn));
+        self.send(node, other, Delivery::Accepted(theirs, from));
+    }
+
+    fn write(&mut self, node: usize, end: End, bytes: &[u8]) {
+        for piece in bytes.chunks(PIECE) {
+            self.send(node, end.node, Delivery::Bytes(end.conn, piece.to_vec()));
+        }
+    }
+
+    fn close(&mut self, node: usize, conn: ConnId, last: &[u8]) {
+        if let Some(end) = self.nodes[node].conns.remove(&conn) {
+            self.write(node, end, last);
+            self.send(node, end.node, Delivery::Closed(end.conn));
+        }
+    }
+
+    /// The counts of Established sessions of a node.
+    pub fn established(&self, node: usize) -> usize {
+        use flatroute_bgp::peer::State;
+        self.speaker(node)
+            .peers(self.now)
+            .iter()
+            .filter(|p| p.state == State::Established)
+            .count()
+    }
+}
+
+/// Both families, to count over.
+pub const FAMILIES: [Family; 2] = Family::ALL;

@@ -1,0 +1,255 @@
+//! Laws over all messages: what is written reads the same, nothing panics, nothing reads past its end.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use bytes::BytesMut;
+use flatroute_bgp::types::{
+    Aggregator, AsPath, Asn, Community, Family, FamilySet, NextHop, Origin, PathAttributes, Prefix, RouterId,
+    Segment, SegmentKind, UnknownAttribute,
+};
+use flatroute_bgp::wire::{
+    Capabilities, Context, Message, Notification, Open, RouteRefresh, UnknownCapability, encode_keepalive,
+    encode_reach, encode_route_refresh, encode_unreach, split,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::bytes::read;
+use crate::targets::{TARGETS, context};
+
+fn asn() -> impl Strategy<Value = Asn> {
+    prop_oneof![1_u32..=65_535, 65_536..=u32::MAX, Just(23_456)].prop_map(Asn)
+}
+
+fn as_path() -> impl Strategy<Value = AsPath> {
+    let kind = prop_oneof![Just(SegmentKind::Sequence), Just(SegmentKind::Set)];
+    let segment = (kind, vec(asn(), 1..20)).prop_map(|(kind, asns)| Segment { kind, asns });
+    vec(segment, 0..4).prop_map(|segments| AsPath { segments })
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)]
+}
+
+fn unknown() -> impl Strategy<Value = Vec<UnknownAttribute>> {
+    let code = prop_oneof![9_u8..=13, Just(16), 19_u8..=255];
+    let value = prop_oneof![vec(any::<u8>(), 0..20), vec(any::<u8>(), 250..260)];
+    btree_map(code, value, 0..4).prop_map(|unknown| {
+        unknown
+            .into_iter()
+            .map(|(code, value)| UnknownAttribute {
+                flags: if value.len() > 255 { 0xf0 } else { 0xe0 },
+                code,
+                value: value.into(),
+            })
+            .collect()
+    })
+}
+
+fn next_hop(family: Family) -> BoxedStrategy<NextHop> {
+    let v4 = any::<u32>().prop_map(|bits| NextHop::V4(Ipv4Addr::from_bits(0x0a00_0000 | bits & 0x00ff_ffff)));
+    let global = any::<u64>().prop_map(|bits| Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits)));
+    let link_local = any::<u64>().prop_map(|bits| Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(bits)));
+    let v6 =
+        (global, option::of(link_local)).prop_map(|(global, link_local)| NextHop::V6 { global, link_local });
+    match family {
+        Family::Ipv4 => v4.boxed(),
+        Family::Ipv6 => v6.boxed(),
+    }
+}
+
+fn prefixes(family: Family) -> BoxedStrategy<Vec<Prefix>> {
+    let v4 = (any::<u32>(), 0_u8..=32).prop_map(|(bits, len)| Prefix::v4(bits, len).unwrap());
+    let v6 = (any::<u128>(), 0_u8..=128).prop_map(|(bits, len)| Prefix::v6(bits, len).unwrap());
+    match family {
+        Family::Ipv4 => vec(v4, 1..2000).boxed(),
+        Family::Ipv6 => vec(v6, 1..600).boxed(),
+    }
+}
+
+prop_compose! {
+    fn attributes(next_hop: NextHop)(
+        origin in origin(), as_path in as_path(), med in option::of(any::<u32>()),
+        local_pref in option::of(any::<u32>()), atomic_aggregate in any::<bool>(),
+        aggregator in option::of((asn(), any::<u32>())), communities in vec(any::<u32>(), 0..100),
+        unknown in unknown(),
+    ) -> PathAttributes {
+        PathAttributes {
+            origin, as_path, next_hop: Some(next_hop), med, local_pref, atomic_aggregate,
+            aggregator: aggregator.map(|(asn, id)| Aggregator { asn, id: RouterId(id) }),
+            communities: communities.into_iter().map(Community).collect(),
+            unknown,
+        }
+    }
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)]
+}
+
+fn routes() -> impl Strategy<Value = (PathAttributes, Vec<Prefix>)> {
+    family().prop_flat_map(|family| (next_hop(family).prop_flat_map(attributes), prefixes(family)))
+}
+
+fn open() -> impl Strategy<Value = Open> {
+    let unknown = vec((66_u8..=255, vec(any::<u8>(), 0..=255)), 0..8);
+    let families = option::of(prop_oneof![
+        Just(FamilySet::BOTH),
+        family().prop_map(|f| [f].into_iter().collect::<FamilySet>())
+    ]);
+    let hold_time = prop_oneof![Just(0_u16), 3..=u16::MAX];
+    (
+        asn(),
+        any::<bool>(),
+        hold_time,
+        1..=u32::MAX,
+        families,
+        any::<[bool; 2]>(),
+        unknown,
+    )
+        .prop_map(
+            |(asn, four_octet, hold_time, id, families, [route_refresh, extended_message], unknown)| Open {
+                version: 4,
+                asn: if four_octet {
+                    asn
+                } else {
+                    Asn(asn.two_octets().into())
+                },
+                hold_time,
+                router_id: RouterId(id),
+                capabilities: Capabilities {
+                    families,
+                    four_octet_as: four_octet.then_some(asn),
+                    route_refresh,
+                    extended_message,
+                    unknown: unknown
+                        .into_iter()
+                        .map(|(code, value)| UnknownCapability {
+                            code,
+                            value: value.into(),
+                        })
+                        .collect(),
+                },
+            },
+        )
+}
+
+/// A context with both families, so that what is written is not ignored.
+fn both_families(selector: u8) -> Context {
+    context(selector & 7)
+}
+
+proptest! {
+    #[test]
+    fn routes_read_as_written((attributes, prefixes) in routes(), selector in any::<u8>()) {
+        let ctx = both_families(selector);
+        let mut rest = prefixes.as_slice();
+        while !rest.is_empty() {
+            let mut out = BytesMut::new();
+            let count = encode_reach(rest, &attributes, &ctx, &mut out).unwrap();
+            let Ok(Message::Update(update)) = read(&out, &ctx) else {
+                return Err(TestCaseError::fail("not an UPDATE"));
+            };
+            prop_assert_eq!(&update.errors, &[]);
+            prop_assert_eq!(&update.withdrawn, &[]);
+            prop_assert_eq!(update.announced.len(), 1);
+            prop_assert_eq!(Some(update.announced[0].next_hop), attributes.next_hop);
+            prop_assert_eq!(update.announced[0].prefixes.as_slice(), &rest[..count]);
+            let want = PathAttributes {
+                next_hop: None,
+                local_pref: attributes.local_pref.filter(|_| ctx.internal),
+                ..attributes.clone()
+            };
+            prop_assert_eq!(update.attributes, want);
+            // Full: one more prefix would not have fitted.
+            if count < rest.len() {
+                prop_assert!(out.len() + usize::from(rest[count].prefix_len().div_ceil(8)) + 1 > ctx.max_len());
+            }
+            rest = &rest[count..];
+        }
+    }
+
+    #[test]
+    fn withdrawals_read_as_written(prefixes in family().prop_flat_map(prefixes), selector in any::<u8>()) {
+        let ctx = both_families(selector);
+        let mut rest = prefixes.as_slice();
+        while !rest.is_empty() {
+            let mut out = BytesMut::new();
+            let count = encode_unreach(rest, &ctx, &mut out);
+            prop_assert!(count > 0);
+            let Ok(Message::Update(update)) = read(&out, &ctx) else {
+                return Err(TestCaseError::fail("not an UPDATE"));
+            };
+            prop_assert_eq!(update.withdrawn.as_slice(), &rest[..count]);
+            prop_assert_eq!((update.announced, update.errors, update.end_of_rib), (vec![], vec![], None));
+            rest = &rest[count..];
+        }
+    }
+
+    #[test]
+    fn opens_read_as_written(open in open()) {
+        let mut out = BytesMut::new();
+        open.encode(&mut out);
+        prop_assert_eq!(read(&out, &Context::before_open()), Ok(Message::Open(open)));
+    }
+
+    #[test]
+    fn small_messages_read_as_written(code: u8, subcode: u8, data in vec(any::<u8>(), 0..300), family in family()) {
+        let ctx = Context::before_open();
+        let notification = Notification { code, subcode, data };
+        let mut out = BytesMut::new();
+        notification.encode(&mut out);
+        prop_assert!(!notification.to_string().is_empty());
+        prop_assert_eq!(read(&out, &ctx), Ok(Message::Notification(notification)));
+        out.clear();
+        encode_keepalive(&mut out);
+        prop_assert_eq!(read(&out, &ctx), Ok(Message::Keepalive));
+        out.clear();
+        encode_route_refresh(family, &mut out);
+        prop_assert_eq!(read(&out, &ctx), Ok(Message::RouteRefresh(RouteRefresh { family: Some(family) })));
+    }
+
+    #[test]
+    fn any_octets_are_answered(octets in vec(any::<u8>(), 0..200)) {
+        for (_, target) in TARGETS {
+            target(&octets);
+        }
+    }
+
+    /// A good message with a few octets changed gets much deeper than noise does.
+    #[test]
+    fn damaged_messages_are_answered(
+        (attributes, prefixes) in routes(), selector in any::<u8>(),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut out = BytesMut::new();
+        encode_reach(&prefixes[..prefixes.len().min(5)], &attributes, &both_families(selector), &mut out).unwrap();
+        let mut octets = out.to_vec();
+        for (at, octet) in damage {
+            let at = 19 + at.index(octets.len() - 19);
+            octets[at] = octet;
+        }
+        for selector in 0..32 {
+            octets[18] = selector;
+            crate::targets::update(&octets[18..]);
+        }
+    }
+
+    #[test]
+    fn truncated_messages_wait_or_fail((attributes, prefixes) in routes(), cut in any::<prop::sample::Index>()) {
+        let ctx = both_families(0);
+        let mut out = BytesMut::new();
+        encode_reach(&prefixes, &attributes, &ctx, &mut out).unwrap();
+        let cut = cut.index(out.len());
+        prop_assert_eq!(split(&out[..cut], ctx.max_len()), Ok(None));
+        // The same octets under a length that says that they are all.
+        let mut octets = out[..cut.max(23)].to_vec();
+        let len = u16::try_from(octets.len()).unwrap();
+        octets[16..18].copy_from_slice(&len.to_be_bytes());
+        if let Ok(Message::Update(update)) = read(&octets, &ctx) {
+            let announced: Vec<Prefix> = update.announced.into_iter().flat_map(|a| a.prefixes).collect();
+            prop_assert_eq!(&announced, &prefixes[..announced.len()], "only what was whole");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! OPEN, ROUTE-REFRESH and NOTIFICATION: good ones, hostile ones, and how the last are shown.
+
+use flatroute_bgp::types::{Asn, Family, FamilySet, RouterId};
+use flatroute_bgp::wire::{
+    Capabilities, CeaseSubcode, Context, FsmErrorState, HeaderError, Message, Notification, Open, OpenError,
+    UnknownCapability, UpdateError,
+};
+
+use super::bytes::{hex, read};
+
+fn refused(message: &str) -> (u8, u8, Vec<u8>) {
+    let sent = read(&hex(message), &Context::before_open())
+        .unwrap_err()
+        .notification;
+    (sent.code, sent.subcode, sent.data)
+}
+
+fn accepted(message: &str) -> Open {
+    match read(&hex(message), &Context::before_open()) {
+        Ok(Message::Open(open)) => open,
+        other => panic!("{message}: {other:?}"),
+    }
+}
+
+#[test]
+fn hostile_opens() {
+    for (message, subcode, data) in [
+        // Extended parameters (RFC 9072): nothing parseable, cut off, header of a parameter cut off.
+        ("M00220104fde9005ac0000202ffff00020001", 0, ""),
+        ("M001d0104fde9005ac0000202ff", 0, ""),
+        ("M00220104fde9005ac0000202ffff00030200", 0, ""),
+        // A four-octet AS capability of no octets must not read the next one.
+        ("M00270104fde9005ac00002020a02084100010400010001", 0, ""),
+        // A multiprotocol capability of 3 octets.
+        ("M00240104fde9005ac000020207020501030001 01", 0, ""),
+        // Octets after the parameters; a capability cut off; a parameter cut off.
+        ("M001e0104fde9005ac00002020000", 0, ""),
+        ("M00210104fde9005ac00002020402020104", 0, ""),
+        ("M00200104fde9005ac000020203020502", 0, ""),
+        ("M001d0103fde9005ac000020200", 1, "0004"),
+        ("M001d01040000005ac000020200", 2, ""),
+        ("M00250104fde9005ac000020208020641 0400000000", 2, ""),
+        ("M001d0104fde9005a0000000000", 3, ""),
+        ("M00200104fde9005ac000020203 010100", 4, ""),
+        ("M001d0104fde90001c000020200", 6, ""),
+        ("M001d0104fde90002c000020200", 6, ""),
+    ] {
+        assert_eq!(refused(message), (2, subcode, hex(data)), "{message}");
+    }
+}
+
+#[test]
+fn capabilities_in_any_packing() {
+    let open = accepted("M001d0104fde90000c000020200");
+    assert_eq!(open.capabilities, Capabilities::default());
+    assert_eq!(
+        (open.asn, open.hold_time, open.router_id),
+        (Asn(65001), 0, RouterId(0xc000_0202))
+    );
+
+    let want = Capabilities {
+        families: Some(FamilySet::BOTH),
+        four_octet_as: Some(Asn(4_200_000_000)),
+        route_refresh: true,
+        extended_message: true,
+        unknown: vec![],
+    };
+    let list = "010400010001 010400020001 0200 0600 4104fa56ea00";
+    let one = hex(list);
+    let each: String = list
+        .split(' ')
+        .map(|c| format!("02{:02x}{c}", c.len() / 2))
+        .collect();
+    let each = hex(&each);
+    for (parameters, extended) in [
+        (format!("02{:02x}{list}", one.len()), false),
+        (each.iter().map(|o| format!("{o:02x}")).collect(), false),
+        (format!("02{:04x}{list}", one.len()), true),
+    ] {
+        let parameters = hex(&parameters);
+        let len = parameters.len();
+        let head = if extended {
+            format!("ffff{len:04x}")
+        } else {
+            format!("{len:02x}")
+        };
+        let mut message = hex(&format!("M000001 045ba0005ac0000202 {head}"));
+        message.extend(parameters);
+        let total = u16::try_from(message.len()).unwrap().to_be_bytes();
+        message[16..18].copy_from_slice(&total);
+        let Ok(Message::Open(open)) = read(&message, &Context::before_open()) else {
+            panic!("{message:02x?}");
+        };
+        assert_eq!(open.capabilities, want);
+        assert_eq!(open.asn, Asn(4_200_000_000));
+    }
+}
+
+#[test]
+fn unknown_capabilities_are_kept() {
+    // A family that is not ours, route refresh with a value, a version with a false inner length, a short LLGR.
+    let open = accepted("M00350104fde9005ac0000202 180216 010400190041 020100 4b05ff666f6f00 470400010180");
+    let unknown: Vec<(u8, usize)> = open
+        .capabilities
+        .unknown
+        .iter()
+        .map(|c| (c.code, c.value.len()))
+        .collect();
+    assert_eq!(unknown, [(1, 4), (2, 1), (75, 5), (71, 4)]);
+    assert_eq!(open.capabilities.families, Some(FamilySet::NONE));
+    assert!(!open.capabilities.route_refresh);
+}
+
+#[test]
+fn an_open_of_many_capabilities_uses_the_extended_form_and_stays_in_bounds() {
+    let mut open = Open {
+        version: 4,
+        asn: Asn(65001),
+        hold_time: 90,
+        router_id: RouterId(1),
+        capabilities: Capabilities::default(),
+    };
+    for count in [0, 1, 120, 126, 127, 128, 1000, 2000, 3000] {
+        let unknown = UnknownCapability {
+            code: 200,
+            value: [].into(),
+        };
+        open.capabilities.unknown = vec![unknown; count];
+        let mut out = bytes::BytesMut::new();
+        open.encode(&mut out);
+        let Ok(Message::Open(read)) = read(&out, &Context::before_open()) else {
+            panic!("{count}");
+        };
+        assert_eq!(read.capabilities.unknown.len(), count.min(2030), "{count}");
+        assert!(out.len() <= 4096);
+    }
+}
+
+#[test]
+fn route_refresh() {
+    let of = |message: &str| match read(&hex(message), &Context::before_open()) {
+        Ok(Message::RouteRefresh(refresh)) => refresh.family,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(of("M0017050001 0001"), Some(Family::Ipv4));
+    assert_eq!(of("M0017050002 0001"), Some(Family::Ipv6));
+    assert_eq!(of("M0017050001 0080"), None);
+    assert_eq!(
+        of("M0017050001 0101"),
+        None,
+        "beginning of route refresh is no request"
+    );
+    assert_eq!(of("M0017050001 0201"), None, "neither is its end");
+}
+
+#[test]
+fn notifications_are_shown_in_words_and_hostile_text_is_escaped() {
+    let shown = |message: &str| match read(&hex(message), &Context::before_open()) {
+        Ok(Message::Notification(notification)) => notification.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shown("M0015030609"), "Cease, Hard Reset (6/9)");
+    assert_eq!(
+        shown("M001b030602ff647261696e"),
+        "Cease, Administrative Shutdown (6/2): data ff647261696e"
+    );
+    assert_eq!(
+        shown("M001c030602 06 0d0a 22 e280ae"),
+        "Cease, Administrative Shutdown (6/2): \"\\r\\n\\\"\\u{202e}\""
+    );
+    assert_eq!(
+        shown("M0018030602 02 fffe"),
+        "Cease, Administrative Shutdown (6/2): data 02fffe"
+    );
+    assert_eq!(shown("M00150363 07"), "error code 99, subcode 7 (99/7)");
+    assert_eq!(shown("M0015030400"), "Hold Timer Expired (4/0)");
+    let cases = [
+        (
+            Notification::header(HeaderError::BadLength, &[0, 18]),
+            "Message Header Error, Bad Message Length (1/2): length 18",
+        ),
+        (
+            Notification::open(OpenError::UnsupportedVersion, &[0, 4]),
+            "OPEN Message Error, Unsupported Version Number (2/1): highest version 4",
+        ),
+        (
+            Notification::update(UpdateError::MissingWellKnown, &[2]),
+            "UPDATE Message Error, Missing Well-known Attribute (3/3): AS_PATH",
+        ),
+        (
+            Notification::fsm_error(FsmErrorState::OpenConfirm),
+            "Finite State Machine Error, Unexpected Message in OpenConfirm (5/2)",
+        ),
+        (Notification::hold_timer_expired(), "Hold Timer Expired (4/0)"),
+        (
+            Notification::cease(CeaseSubcode::AdministrativeReset, "drain"),
+            "Cease, Administrative Reset (6/4): \"drain\"",
+        ),
+        (
+            Notification::cease(CeaseSubcode::PeerDeconfigured, "not sent"),
+            "Cease, Peer De-configured (6/3)",
+        ),
+        (
+            Notification::max_prefixes(Family::Ipv6, 100),
+            "Cease, Maximum Number of Prefixes Reached (6/1): IPv6, limit 100",
+        ),
+    ];
+    for (notification, words) in cases {
+        assert_eq!(notification.to_string(), words);
+    }
+}
+
+#[test]
+fn a_shutdown_text_is_cut_at_a_character() {
+    let notification = Notification::cease(CeaseSubcode::AdministrativeShutdown, &"ü".repeat(200));
+    assert_eq!(
+        notification.data.len(),
+        255,
+        "127 characters of 2 octets, and the length"
+    );
+    assert_eq!(notification.text(), Some("ü".repeat(127).as_str()));
+}
+
+#[test]
+fn a_notification_fits_into_a_message() {
+    let notification = Notification::update(UpdateError::OptionalAttribute, &[7; 60_000]);
+    let mut out = bytes::BytesMut::new();
+    notification.encode(&mut out);
+    assert_eq!(out.len(), 4096);
+    assert!(
+        matches!(read(&out, &Context::before_open()), Ok(Message::Notification(n)) if n.data.len() == 4075)
+    );
+}

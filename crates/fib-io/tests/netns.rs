@@ -1,0 +1,6 @@
+//! Kernel tests: the real netlink, in a network namespace that each test makes for itself.
+
+mod netns {
+    pub(crate) mod lab;
+    mod routes;
+}
