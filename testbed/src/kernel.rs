@@ -138,7 +138,7 @@ fn read(
             RouteAttribute::NhId(id) => nexthop_id = Some(*id),
             RouteAttribute::MultiPath(list) => legs = list.iter().map(Raw::of_leg).collect(),
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::Oif(_) => {
-                raw.take(attribute)
+                raw.take(attribute);
             }
             _ => {}
         }

@@ -6,17 +6,18 @@
 //! the plugin's own keys without `capabilities`), puts the parameters into the environment and the request on standard
 //! input, and reads one JSON object from standard output. Plugins run in the node's namespace, as kubelet's do.
 
-use std::collections::BTreeMap;
+mod by_hand;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
-use flatroute_netlink::{NextHop, Route, Veth, VethEnd};
 use serde_json::{Map, Value, json};
+
+pub use by_hand::wire_by_hand;
 
 use crate::fabric::Fabric;
 use crate::namespace::Namespace;
@@ -280,94 +281,6 @@ fn addresses(result: Option<&Value>) -> Result<Vec<IpAddr>> {
         address.parse().with_context(|| format!("address {text}"))
     };
     ips.iter().map(read).collect()
-}
-
-// ---------------------------------------------------------------------------------------------------------- by hand
-
-/// The gateway that pods wired by hand have; nobody owns it, its neighbour entry is permanent.
-const GATEWAY: (Ipv4Addr, Ipv6Addr) = (
-    Ipv4Addr::new(169, 254, 1, 1),
-    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
-);
-/// Route protocol of what a hand makes (RTPROT_STATIC).
-const STATIC: u8 = 4;
-
-/// Wires a pod without any plugin, for tests of the fabric itself: a veth pair, host routes, permanent neighbours.
-///
-/// # Errors
-/// The kernel refuses something.
-pub fn wire_by_hand(fabric: &Fabric, node: &Router, number: u16) -> Result<Pod> {
-    let cidrs = node
-        .pod_cidrs
-        .with_context(|| format!("{} has no pod CIDRs", node.name))?;
-    let name = format!("{}-pod{number}", node.name);
-    let namespace = Namespace::create(&name)?;
-    let ipv4 = Ipv4Addr::from(u32::from(cidrs.ipv4.network()) + 10 + u32::from(number));
-    let ipv6 = Ipv6Addr::from(u128::from(cidrs.ipv6.network()) + 10 + u128::from(number));
-    let host = fabric.namespace(&node.name)?;
-    let [_, octet] = number.to_be_bytes();
-    let (host_mac, pod_mac) = ([2, 0xfb, 0, 0, 0, octet], [2, 0xfb, 0, 0, 1, octet]);
-    let host_name = format!("pod{number}");
-    let (host_index, pod_index) = (50 + u32::from(number), 10 + u32::from(number));
-    let (file, mut outer, mut inner) = (namespace.file()?, host.netlink()?, namespace.netlink()?);
-    let near = VethEnd {
-        name: &host_name,
-        index: Some(host_index),
-        mac: Some(host_mac),
-        ..VethEnd::default()
-    };
-    let peer = VethEnd {
-        name: POD_INTERFACE,
-        index: Some(pod_index),
-        mac: Some(pod_mac),
-        netns: Some(file.as_fd()),
-        ..VethEnd::default()
-    };
-    outer.add_veth(&Veth { near, peer })?;
-    outer.set_up(host_index)?;
-    inner.set_up(pod_index)?;
-    let pairs: BTreeMap<IpAddr, (IpAddr, u8)> = BTreeMap::from([
-        (ipv4.into(), (GATEWAY.0.into(), 32)),
-        (ipv6.into(), (GATEWAY.1.into(), 128)),
-    ]);
-    for (address, (gateway, length)) in pairs {
-        inner.add_address(pod_index, address, length)?;
-        inner.add_permanent_neighbour(pod_index, gateway, host_mac)?;
-        outer.add_permanent_neighbour(host_index, address, pod_mac)?;
-        let next_hop = NextHop::Link { index: host_index };
-        outer.add_route(&Route {
-            destination: address,
-            prefix_len: length,
-            next_hop,
-            source: None,
-            protocol: STATIC,
-        })?;
-        let any = if address.is_ipv4() {
-            Ipv4Addr::UNSPECIFIED.into()
-        } else {
-            Ipv6Addr::UNSPECIFIED.into()
-        };
-        let next_hop = NextHop::Gateway {
-            via: gateway,
-            index: Some(pod_index),
-            onlink: true,
-        };
-        inner.add_route(&Route {
-            destination: any,
-            prefix_len: 0,
-            next_hop,
-            source: None,
-            protocol: STATIC,
-        })?;
-    }
-    Ok(Pod {
-        name,
-        node: node.name.clone(),
-        namespace,
-        ipv4,
-        ipv6,
-        result: None,
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub mod keep;
 mod story;
+mod wire;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -83,7 +84,7 @@ fn inside(wishes: &Wishes) -> Result<u8> {
     let mut lab = story::rise(&teller, Topology::two_racks(), wishes)?;
     story::routes(&teller, &mut lab)?;
     story::matrix(&teller, &lab)?;
-    story::wire(&teller, &lab)?;
+    wire::tell(&teller, &lab)?;
     story::cut(&teller, &mut lab)?;
     if wishes.keep {
         teller.chapter("The lab stays up.");

@@ -1,17 +1,13 @@
 //! The chapters. Each takes the lab, does one thing, prints what it saw, and fails when that is not what was promised.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{ROUTES_BOUND, SESSIONS_BOUND, Teller, Wishes, cast_in_words, lab_with_pods};
-use crate::capture::{Capture, Seen};
 use crate::lab::{Lab, prefixes};
 use crate::paint::{self, table};
-use crate::pod::Pod;
-use crate::probe::{self, Matrix};
+use crate::probe::Matrix;
 use crate::speaker::Session;
 use crate::topology::Topology;
 use crate::traffic::{Outcome, Stream};
@@ -23,7 +19,7 @@ const VICTIM: &str = "tor1a";
 /// Packets a second of each stream while the ToR is cut.
 const RATE: u32 = 1000;
 /// Source ports of each stream.
-const FLOWS: u16 = 16;
+pub(super) const FLOWS: u16 = 16;
 
 /// The fabric comes up: drawing, speakers, sessions, routes, pods.
 pub(super) fn rise(teller: &Teller, topology: Topology, wishes: &Wishes) -> Result<Lab> {
@@ -166,114 +162,6 @@ pub(super) fn matrix(teller: &Teller, lab: &Lab) -> Result<()> {
     println!("{}", paint::bad(&matrix.summary()));
     let reasons: Vec<String> = matrix.failures().into_iter().take(12).collect();
     bail!("not all pods reach each other:\n  {}", reasons.join("\n  "))
-}
-
-/// A look at the wire: outer headers between two racks.
-pub(super) fn wire(teller: &Teller, lab: &Lab) -> Result<()> {
-    teller.chapter("What is on the wire");
-    let (from, to) = (lab.pod("node1-pod1")?, lab.pod("node3-pod1")?);
-    teller.say(&format!(
-        "capturing at {NODE}, at {} and inside {} while {} asks it",
-        to.node, to.name, from.name
-    ));
-    let places = [&from.node, &to.node].map(|node| lab.fabric.namespace(node));
-    let [near, far] = places;
-    let captures = [
-        Capture::start(near?)?,
-        Capture::start(far?)?,
-        Capture::start(&to.namespace)?,
-    ];
-    for ipv6 in [false, true] {
-        for _ in 0..FLOWS {
-            let target = SocketAddr::new(to.address(ipv6), probe::PORT);
-            let asked = from
-                .namespace
-                .run(|| Ok(probe::ask_by_udp(from.address(ipv6), target)?));
-            asked.with_context(|| format!("{} asks {target}", from.name))?;
-        }
-    }
-    let [near, far, inside] = captures.map(Capture::finish);
-    let (near, far, inside) = (near?, far?, inside?);
-
-    let mut rows = vec![
-        ["where", "outer source", "outer destination", "protocol", "TTL"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for ipv6 in [false, true] {
-        // Each router takes one off the 64 that the pod sends; frames on a node's own pod links are not its uplinks'.
-        for (place, seen, ttl) in [
-            (format!("{} uplinks", from.node), &near, 63),
-            (format!("{} uplinks", to.node), &far, 60),
-            (format!("in {}", to.name), &inside, 59),
-        ] {
-            let frame = find(seen, from, to, ipv6, ttl).with_context(|| {
-                format!(
-                    "no packet with TTL {ttl} at {place}; seen: {:?}",
-                    between(seen, from, to)
-                )
-            })?;
-            let Seen {
-                source,
-                destination,
-                ttl,
-                ..
-            } = frame;
-            rows.push(vec![
-                place,
-                source.to_string(),
-                destination.to_string(),
-                frame.protocol_name(),
-                ttl.to_string(),
-            ]);
-        }
-    }
-    print!("{}", table(&rows));
-    let everything: Vec<&Seen> = near.keys().chain(far.keys()).chain(inside.keys()).collect();
-    let wrapped: Vec<_> = everything.iter().filter(|seen| seen.is_tunnel()).collect();
-    ensure!(
-        wrapped.is_empty(),
-        "encapsulated packets on the wire: {wrapped:?}"
-    );
-    let frames: u64 = near.values().chain(far.values()).sum();
-    teller.say(&format!(
-        "{frames} frames seen at both nodes: the outer header is the pods' own in all of theirs,"
-    ));
-    teller.say(
-        "none is IP in IP (protocols 4, 41), GRE (47), IPsec, VXLAN or Geneve; TTL fell by one a router",
-    );
-    let uplinks: BTreeSet<_> = near
-        .keys()
-        .filter(|seen| seen.destination == to.address(false) && seen.ttl == 63)
-        .map(|seen| seen.mac)
-        .collect();
-    teller.say(&format!(
-        "{FLOWS} flows of IPv4 left {NODE} by {} uplinks",
-        uplinks.len()
-    ));
-    ensure!(
-        uplinks.len() == 2,
-        "{FLOWS} flows did not spread over both uplinks: is fib_multipath_hash_policy 1?"
-    );
-    Ok(())
-}
-
-fn find<'a>(seen: &'a BTreeMap<Seen, u64>, from: &Pod, to: &Pod, ipv6: bool, ttl: u8) -> Option<&'a Seen> {
-    seen.keys().find(|frame| {
-        frame.source == from.address(ipv6)
-            && frame.destination == to.address(ipv6)
-            && frame.ttl == ttl
-            && frame.ports.is_some()
-    })
-}
-
-fn between<'a>(seen: &'a BTreeMap<Seen, u64>, from: &Pod, to: &Pod) -> Vec<&'a Seen> {
-    let ends = |frame: &&Seen| {
-        [false, true]
-            .iter()
-            .any(|v6| frame.source == from.address(*v6) && frame.destination == to.address(*v6))
-    };
-    seen.keys().filter(ends).take(8).collect()
 }
 
 /// A ToR loses its power under traffic, and gets it back.
