@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use ipnetwork::IpNetwork;
 
 use crate::fabric::Fabric;
@@ -134,10 +134,10 @@ impl Lab {
         let waited = wait::until("all BGP sessions", bound, || {
             let mut all = Vec::new();
             for (number, speaker) in self.speakers.iter_mut().enumerate() {
+                worst = Some(number);
                 let sessions = speaker.sessions()?;
                 let up = |session: &&Session| !session.is_established();
                 if let Some(session) = sessions.iter().find(up) {
-                    worst = Some(number);
                     let (router, Session { neighbour, state, .. }) = (speaker.router(), session);
                     return Ok(Err(format!("{router} to {neighbour} is in state {state}")));
                 }
@@ -146,7 +146,7 @@ impl Lab {
             Ok(Ok(all))
         });
         waited.map_err(|error| match worst.and_then(|number| self.speakers.get(number)) {
-            Some(speaker) => error.context(speaker.last_words()),
+            Some(speaker) => anyhow!("{error:#}\n{}", speaker.last_words()),
             None => error,
         })
     }
@@ -174,7 +174,7 @@ impl Lab {
                 .iter()
                 .find(|speaker| Some(speaker.router()) == worst.as_deref())
             {
-                Some(speaker) => error.context(speaker.last_words()),
+                Some(speaker) => anyhow!("{error:#}\n{}", speaker.last_words()),
                 None => error,
             }
         })

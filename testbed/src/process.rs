@@ -52,7 +52,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Fails, with the end of its log, when the program has ended.
+    /// Fails when the program has ended.
     ///
     /// # Errors
     /// It has ended.
@@ -63,7 +63,7 @@ impl Daemon {
             .with_context(|| format!("{}: wait", self.name))?
         {
             None => Ok(()),
-            Some(status) => bail!("{} ended ({status}).\n{}", self.name, self.last_words()),
+            Some(status) => bail!("{} ended by itself ({status})", self.name),
         }
     }
 

@@ -126,7 +126,7 @@ fn run_all(trials: &[&Trial], of: usize) -> ExitCode {
             }
             Ok(Ending::Interrupted) => return ExitCode::from(130),
             Ok(Ending::TimedOut) => format!("took longer than {:.0} s", trial.limit.as_secs_f64()),
-            Ok(Ending::Done(_) | Ending::Kept(_)) => "failed, see above".to_owned(),
+            Ok(Ending::Done(_) | Ending::Refused | Ending::Kept(_)) => "failed, see above".to_owned(),
             Err(error) => format!("{error:#}"),
         };
         println!(

@@ -7,7 +7,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use flatroute_api::control::{Peer, Peers};
 use flatroute_testbed::control;
 use flatroute_testbed::fabric::Fabric;
@@ -139,7 +139,7 @@ impl Rack {
         let words = || self.nodes.iter().map(Speaker::last_words).collect::<String>();
         waited
             .map(|(answer, _)| answer)
-            .map_err(|error| error.context(words()))
+            .map_err(|error| anyhow!("{error:#}\n{}", words()))
     }
 
     /// Established with both channels up.

@@ -50,6 +50,8 @@ const NETNS: &str = "FLATROUTE_SANDBOX_NETNS";
 pub enum Ending {
     /// The body came to its end; this is the exit code (0 is success).
     Done(u8),
+    /// The system refused the sandbox, as was said on standard error: the body never ran.
+    Refused,
     /// The body asked for the sandbox to stay; its first process has this id, seen from outside.
     Kept(u32),
     /// Ctrl-C or SIGTERM: everything inside is gone.
@@ -170,7 +172,11 @@ fn attend(door: &mut Child, hear: &mpsc::Receiver<Word>, limit: Duration) -> Res
                     .code()
                     .and_then(|code| u8::try_from(code).ok())
                     .unwrap_or(1);
-                return Ok(Ending::Done(code));
+                return Ok(if init.is_some() {
+                    Ending::Done(code)
+                } else {
+                    Ending::Refused
+                });
             }
             Ok(Word::Signal) => {
                 take_down(door, init);
@@ -392,6 +398,7 @@ pub(crate) fn command_in(netns: &Path, program: &Path) -> Command {
 pub fn exit_code(ending: Ending) -> ExitCode {
     match ending {
         Ending::Done(code) => ExitCode::from(code),
+        Ending::Refused => ExitCode::FAILURE,
         Ending::Kept(_) => ExitCode::SUCCESS,
         Ending::Interrupted => ExitCode::from(130),
         Ending::TimedOut => ExitCode::from(124),

@@ -56,8 +56,7 @@ pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, manifests: &[(Strin
     wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
         speaker.expect_running()?;
         Ok(control::fetch::<Status>(&socket(speaker), "/v1/status").map_err(|error| format!("{error:#}")))
-    })
-    .with_context(|| speaker.last_words())?;
+    })?;
     Ok(())
 }
 

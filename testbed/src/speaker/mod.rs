@@ -137,7 +137,7 @@ impl Speaker {
             Software::Bird => bird::start(&mut speaker, fabric, router),
             Software::Frr => frr::start(&mut speaker, fabric, router),
         };
-        start.with_context(|| format!("start {} on {}", software.title(), router.name))?;
+        speaker.explained(start.with_context(|| format!("start {} on {}", software.title(), router.name)))?;
         Ok(speaker)
     }
 
@@ -147,7 +147,8 @@ impl Speaker {
     /// BIRD is missing or does not start.
     pub fn start_bird(fabric: &Fabric, router: &Router, configuration: &str) -> Result<Self> {
         let mut speaker = Self::new(Software::Bird, router)?;
-        bird::launch(&mut speaker, fabric, configuration)?;
+        let start = bird::launch(&mut speaker, fabric, configuration);
+        speaker.explained(start)?;
         Ok(speaker)
     }
 
@@ -157,7 +158,8 @@ impl Speaker {
     /// The agent is missing or does not start.
     pub fn start_agent(fabric: &Fabric, router: &Router, manifests: &[(String, String)]) -> Result<Self> {
         let mut speaker = Self::new(Software::Agent, router)?;
-        agent::launch(&mut speaker, fabric, manifests)?;
+        let start = agent::launch(&mut speaker, fabric, manifests);
+        speaker.explained(start)?;
         Ok(speaker)
     }
 
@@ -206,9 +208,17 @@ impl Speaker {
     /// Fails when one of its programs has ended.
     ///
     /// # Errors
-    /// The end of that program's log.
+    /// Which one, and how.
     pub fn expect_running(&mut self) -> Result<()> {
         self.daemons.iter_mut().try_for_each(Daemon::expect_running)
+    }
+
+    /// The result, with the ends of the logs below the error.
+    ///
+    /// # Errors
+    /// That of `result`.
+    pub fn explained<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| anyhow!("{error:#}\n{}", self.last_words()))
     }
 
     /// The ends of its logs, for an error message.
