@@ -353,7 +353,7 @@ fn bird_refuses_our_wrong_asn() -> Result<()> {
         with_extra(topology, router).replace(" as 64512;", " as 64999;")
     };
     let rack = Rack::start(wrong, agent::manifests)?;
-    rack.await_tor("to_node1", &["Bad peer AS"])?;
+    rack.await_tor("to_node1", &["BGP Error: Bad peer AS"])?;
     wait::until("our own word of it", BOUND, || {
         let error = rack.peer(0)?.last_error;
         let fits = error
