@@ -56,11 +56,6 @@ impl Connection {
         self.unsent.is_empty() && self.ending.is_none()
     }
 
-    /// Whether the speaker has closed it: what arrives now is nobody's.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.ending.is_some()
-    }
-
     /// When it is given up, once it is ending.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.ending.as_ref().map(|e| e.deadline)

@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::Poll;
 
-use bytes::BytesMut;
 use flatroute_bgp::speaker::{Input, Output, Speaker, Target};
 use flatroute_bgp::types::{ConnId, Instant};
 use tokio::net::{TcpListener, TcpStream};

@@ -360,7 +360,3 @@ fn duration(text: &str) -> Option<Duration> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-#[path = "config_tests.rs"]
-mod tests;

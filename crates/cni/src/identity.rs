@@ -157,7 +157,3 @@ impl Fnv {
         hash ^ (hash >> 33)
     }
 }
-
-#[cfg(test)]
-#[path = "identity_tests.rs"]
-mod tests;

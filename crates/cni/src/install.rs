@@ -128,7 +128,3 @@ fn replace(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<(
     }
     placed
 }
-
-#[cfg(test)]
-#[path = "install_tests.rs"]
-mod tests;

@@ -166,7 +166,3 @@ fn check_arguments(arguments: &str) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-#[path = "invocation_tests.rs"]
-mod tests;

@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{HOST_V4, HOST_V6, Lab, Pod, finish, in_lab, ips};
 use flatroute_netlink::{LinkChange, NextHop, netns};
@@ -171,15 +171,33 @@ fn killed_at_any_point_leaves_nothing_after_del() {
         let pod = Pod::new();
         let config = lab.config(&json!({}));
         let (mut nothing, mut addresses_only, mut links, mut seed) = (0, 0, 0, 0x1234_5678_u32);
-        let whole = std::time::Instant::now();
-        lab.add("c0", &pod);
-        let span = u32::try_from(whole.elapsed().as_micros()).unwrap();
-        lab.del("c0");
-        for round in 0..300 {
+        let mut host = lab.socket();
+        let mut sees_link = || host.links().is_ok_and(|links| links.len() > 1);
+        // At least 200 kills, and as many more as it takes to have hit every stage.
+        for round in 0..1500 {
+            if round >= 200 && nothing > 0 && addresses_only > 0 && links > 0 {
+                break;
+            }
             let id = format!("k{round}");
             let mut child = lab.start("ADD", &id, "eth0", &pod.path(), &config);
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            std::thread::sleep(Duration::from_micros(u64::from((seed >> 8) % span)));
+            // A stage to wait for, and a random time after it.
+            while child.try_wait().expect("wait").is_none() {
+                let reached = match round % 4 {
+                    0 => true,
+                    1 => !lab.attachments().is_empty(),
+                    2 => !lab.used().is_empty(),
+                    _ => sees_link(),
+                };
+                if reached {
+                    break;
+                }
+            }
+            let most = [2000, 200, 20, 2000][round % 4];
+            let until = Instant::now() + Duration::from_micros(u64::from((seed >> 8) % most));
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
             child.kill().expect("kill");
             child.wait().expect("wait");
             match (lab.used().is_empty(), lab.host_links().is_empty()) {
@@ -366,11 +384,14 @@ fn old_and_new_sandbox_do_not_meet() {
     });
 }
 
+type Drift<'a> = &'a dyn Fn(&Lab, &Pod, &Value);
+
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn check_finds_what_is_missing() {
     // [84–92]
     in_lab("check_finds_what_is_missing", |lab| {
-        let drifts: &[(&str, &dyn Fn(&Lab, &Pod, &Value))] = &[
+        let drifts: &[(&str, Drift<'_>)] = &[
             ("is down", &|_, pod, _| {
                 let mut socket = pod.socket();
                 let link = socket.link_by_name("eth0").unwrap().unwrap();

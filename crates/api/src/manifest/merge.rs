@@ -12,6 +12,8 @@ use crate::problem::{Place, Problem};
 pub struct Merged {
     /// The objects.
     pub state: ClusterState,
+    /// Where each of them stands, by kind, namespace and name.
+    pub places: BTreeMap<(Kind, String, String), Place>,
     /// What is wrong with the rest, in order.
     pub problems: Vec<Problem>,
 }
@@ -20,7 +22,6 @@ pub struct Merged {
 /// a problem.
 pub fn merge(files: impl IntoIterator<Item = Parsed>) -> Merged {
     let mut merged = Merged::default();
-    let mut seen: BTreeMap<(Kind, String, String), Place> = BTreeMap::new();
     for file in files {
         merged.problems.extend(file.problems);
         for located in file.objects {
@@ -29,7 +30,7 @@ pub fn merge(files: impl IntoIterator<Item = Parsed>) -> Merged {
                 located.namespace.clone(),
                 located.name.clone(),
             );
-            match seen.entry(key) {
+            match merged.places.entry(key) {
                 Entry::Occupied(first) => merged.problems.push(duplicate(&located, first.get())),
                 Entry::Vacant(slot) => {
                     slot.insert(located.place.clone());

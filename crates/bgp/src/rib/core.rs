@@ -489,8 +489,10 @@ impl Core {
         })
     }
 
-    /// Marks a prefix for all peers, but not for the one whose own route it is and that knows of none.
+    /// Marks a prefix for all peers but those that know of no route to it and have none to learn of: the best path
+    /// is their own, or there is none.
     fn mark_peers<K: Key>(&mut self, t: &mut Table<K>, family: Family, id: u32, best: u32) {
+        let gone = best == NIL && t.entry(id).local.is_none();
         let origin = if best == NIL {
             None
         } else {
@@ -501,7 +503,7 @@ impl Core {
                 continue;
             };
             let out = &mut peer.families[at(family)].out;
-            let nothing_to_say = origin == Some(*p) && out.is_silent_about(id);
+            let nothing_to_say = (gone || origin == Some(*p)) && out.is_silent_about(id);
             if peer.settings.families.contains(family) && !nothing_to_say {
                 out.receiver.mark(t, id);
             }

@@ -253,6 +253,17 @@ impl Rib {
 
     /// What the peer is to be told next, recorded as told. Withdrawals come first; at most 16,384 prefixes.
     pub fn next_batch(&mut self, p: PeerIndex) -> Option<Batch> {
+        // A round may come out empty, when all of it changed again: then the next one has what came of it.
+        while self.core.has_pending(p.0) {
+            let batch = self.next_of_round(p);
+            if batch.is_some() {
+                return batch;
+            }
+        }
+        None
+    }
+
+    fn next_of_round(&mut self, p: PeerIndex) -> Option<Batch> {
         for family in Family::ALL {
             on_family!(self, family, |t| self.core.plan(t, family, p.0));
         }

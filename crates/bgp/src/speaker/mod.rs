@@ -170,6 +170,13 @@ pub enum EventKind {
         /// Because of this.
         cause: String,
     },
+    /// The session is up.
+    Established,
+    /// The session is no longer up.
+    Down {
+        /// Why: the NOTIFICATION in words, or what became of the connection.
+        reason: String,
+    },
     /// An UPDATE had errors, and the session lives on (RFC 7606).
     Malformed {
         /// What was wrong, and what was done.
@@ -210,6 +217,8 @@ struct Session {
     index: PeerIndex,
     negotiated: Negotiated,
     end_of_rib: FamilySet,
+    /// The families whose prefix limit was reached, so that it is told once a session.
+    limited: FamilySet,
     /// A batch that did not fit into one message yet, and how many of its prefixes are sent.
     batch: Option<(Batch, usize)>,
 }
@@ -477,11 +486,21 @@ impl Speaker {
                 });
                 self.forget(conn);
             }
-            peer::Output::Established { conn, negotiated } => self.established(name, conn, negotiated),
-            peer::Output::Down { .. } => {
+            peer::Output::Established { conn, negotiated } => {
+                self.established(name, conn, negotiated);
+                self.event(Some(name.clone()), EventKind::Established, now);
+            }
+            peer::Output::Down { reason } => {
                 if let Some(session) = neighbour.session.take() {
                     self.rib.peer_down(session.index);
                 }
+                self.event(
+                    Some(name.clone()),
+                    EventKind::Down {
+                        reason: reason.to_string(),
+                    },
+                    now,
+                );
             }
             peer::Output::Update(update) => self.update(name, &update, now),
             peer::Output::RefreshRequested(family) => {
@@ -511,6 +530,7 @@ impl Speaker {
             index,
             negotiated,
             end_of_rib: FamilySet::NONE,
+            limited: FamilySet::NONE,
             batch: None,
         });
     }
@@ -546,13 +566,19 @@ impl Speaker {
             LimitOutcome::Warned { family } => (family, "more than maxPrefixes; all are taken".to_owned()),
             LimitOutcome::Dropped { family, count } => (
                 family,
-                format!("more than maxPrefixes; {count} prefixes of this UPDATE are refused"),
+                format!(
+                    "more than maxPrefixes; {count} prefixes of this UPDATE and all further ones are refused"
+                ),
             ),
             LimitOutcome::Exceeded { family } => {
                 (family, "more than maxPrefixes; the session is reset".to_owned())
             }
         };
-        self.event(Some(name.clone()), EventKind::PrefixLimit { family, what }, now);
+        let session = self.neighbours.get_mut(name).and_then(|n| n.session.as_mut());
+        if let Some(session) = session.filter(|s| !s.limited.contains(family)) {
+            session.limited.insert(family);
+            self.event(Some(name.clone()), EventKind::PrefixLimit { family, what }, now);
+        }
         if let LimitOutcome::Exceeded { family } = outcome {
             let limit = self
                 .neighbours
@@ -586,8 +612,12 @@ fn rib_settings(
     name: &PeerName,
     config: &PeerConfig,
     negotiated: &Negotiated,
-    local: LocalAddresses,
+    mut local: LocalAddresses,
 ) -> PeerSettings {
+    // A link-local next hop means nothing to a peer that is not on the link (RFC 2545 §3).
+    if matches!(config.ttl, Ttl::Multihop(_)) {
+        local.link_local = None;
+    }
     PeerSettings {
         name: name.clone(),
         asn: negotiated.peer_asn,

@@ -29,6 +29,8 @@ pub struct PeerSummary {
     pub flaps: u64,
     /// Why it last failed or ended.
     pub last_error: Option<LastError>,
+    /// How long ago that was.
+    pub last_error_age: Duration,
     /// What the session agreed on, while it is Established.
     pub negotiated: Option<Negotiated>,
     /// Whether End-of-RIB has come for every negotiated family.
@@ -108,6 +110,10 @@ impl Speaker {
             state: status.state,
             since: now.since(status.since),
             flaps: status.flaps,
+            last_error_age: status
+                .last_error
+                .as_ref()
+                .map_or(Duration::ZERO, |e| now.since(e.at)),
             last_error: status.last_error,
             negotiated: session.map(|s| s.negotiated.clone()),
             end_of_rib: session

@@ -27,7 +27,3 @@ mod store;
 
 pub(crate) use pool::Pool;
 pub(crate) use store::{Locked, Record, Rest, Store};
-
-#[cfg(test)]
-#[path = "../ipam_tests.rs"]
-mod tests;

@@ -90,13 +90,15 @@ impl Store {
             }
             result => result,
         };
-        let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => CniError::new(
+        let file = file.map_err(|error| {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return io_error(format!("create {}", path.display()))(error);
+            }
+            CniError::new(
                 Code::Exists,
                 "this container has an attachment with this interface already",
             )
-            .because(format!("found {}; DEL it first", path.display())),
-            _ => io_error(format!("create {}", path.display()))(error),
+            .because(format!("found {}; DEL it first", path.display()))
         })?;
         flock(&file, &path)?;
         Ok(AttachmentLock { file, path })
@@ -260,7 +262,7 @@ impl Locked {
             match parsed {
                 // A kill between linking a reused address and forgetting that it was free leaves both.
                 Some((_, address)) if self.used.contains(&address) => {
-                    remove(&self.dir.join("freed").join(name))?
+                    remove(&self.dir.join("freed").join(name))?;
                 }
                 Some(freed) => self.freed.push(freed),
                 None => {}

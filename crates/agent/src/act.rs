@@ -1,0 +1,57 @@
+//! Act: the boundary between the owner of the plan and those who carry it out.
+//!
+//! [`Act`] is all that the loop in `run` knows of the speaker and of the kernel's routes. It hands over plans, asks
+//! for what it is asked for, and hears what happens. Behind it stand the driver of the speaker and
+//! the thread of the kernel's routes, each with its bounded channel; in the tests stands a fake.
+//!
+//! The methods that ask must answer soon (the loop waits at most a few seconds for one) and may be dropped while
+//! they wait.
+
+mod live;
+mod words;
+
+use std::collections::BTreeMap;
+
+use flatroute_api::control;
+use flatroute_plan::Plan;
+
+use crate::control::query::RouteQuery;
+use crate::events::Happening;
+
+pub(crate) use live::Live;
+
+/// Who carries plans out.
+pub(crate) trait Act {
+    /// Makes this plan the one in force. Called only with plans that differ from the one before.
+    async fn apply(&mut self, plan: &Plan) -> anyhow::Result<()>;
+
+    /// Waits for the next thing to tell. Safe to be dropped while it waits.
+    async fn event(&mut self) -> Event;
+
+    /// The neighbours, by name.
+    async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>>;
+
+    /// The kernel's routes, counted.
+    async fn fib(&mut self) -> anyhow::Result<control::FibStatus>;
+
+    /// Routes, in prefix order.
+    async fn routes(&mut self, query: &RouteQuery) -> anyhow::Result<control::Routes>;
+
+    /// Asks a neighbour for its routes again (RFC 2918). `false`: it has no session or did not offer that.
+    async fn refresh(&mut self, peer: &str) -> anyhow::Result<bool>;
+
+    /// Ends every session with a Cease and this text (RFC 9003) and returns when that is sent. Routes in the kernel
+    /// stay, so that a restart hurts nobody.
+    async fn shutdown(&mut self, text: &str) -> anyhow::Result<()>;
+}
+
+/// What those who act have to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The interfaces that there are, by name, with their indices: at the start and after each change.
+    Interfaces(BTreeMap<String, u32>),
+    /// Something worth remembering.
+    Happened(Happening),
+    /// Nothing can be carried out any more.
+    Failed(String),
+}

@@ -1,0 +1,398 @@
+//! The real world: the speaker's driver and the thread of the kernel's routes, joined by bounded channels.
+//!
+//! ```text
+//!            route changes              Command::Routes
+//!  bgp-io ─────────────────► routes ────────────────────► fib-io
+//!     ▲  └──── events ─────► sessions ── SweepAllowed ──►  │
+//!     └───── interfaces ──── links ◄──────── events ───────┘
+//! ```
+//!
+//! Three small tasks carry things between the two; each waits for room at its receiver, so a busy kernel holds the
+//! first one up and the speaker's changes coalesce in its RIB. What is worth telling goes to the loop in `run`;
+//! when that has no room, it is dropped and counted, never waited for.
+//!
+//! Routes that nobody wants any more are swept when every neighbour has sent End-of-RIB, or after
+//! [`SWEEP_AFTER`]: until then those of a previous life of this agent carry the traffic.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use flatroute_api::control;
+use flatroute_bgp::rib::RouteChange;
+use flatroute_bgp::speaker::{self, EventKind};
+use flatroute_bgp::types::PeerName;
+use flatroute_bgp_io as bgp_io;
+use flatroute_fib as fib;
+use flatroute_fib_io as fib_io;
+use flatroute_plan::{FibPlan, Listen, Plan};
+use ipnetwork::IpNetwork;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{Act, Event, words};
+use crate::control::query::{RouteQuery, RouteView};
+use crate::events::Happening;
+
+/// When routes that nobody wants are removed at the latest.
+const SWEEP_AFTER: Duration = Duration::from_secs(120);
+/// Batches of routes on their way, and commands to the kernel's thread.
+const DEPTH: usize = 4;
+/// Events on their way.
+const EVENTS: usize = 1024;
+
+/// Both, running from the first plan on.
+pub(crate) struct Live {
+    running: Option<Running>,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+struct Running {
+    bgp: bgp_io::Handle,
+    fib: mpsc::Sender<fib_io::Command>,
+    settings: fib::Settings,
+    routes: JoinHandle<()>,
+    static_routes: Vec<(IpNetwork, fib::DesiredRoute)>,
+    pref_src: fib::PrefSrc,
+    listen: Vec<SocketAddr>,
+}
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        let (sender, events) = mpsc::channel(EVENTS);
+        Self {
+            running: None,
+            sender,
+            events,
+        }
+    }
+
+    fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
+        let settings = settings(&plan.fib);
+        let (fib, fib_commands) = mpsc::channel(DEPTH);
+        let (fib_sender, fib_events) = mpsc::channel(EVENTS);
+        let kernel = fib_io::spawn(settings, fib_commands, fib_sender).context(
+            "cannot reach the kernel's routes over netlink; the agent needs the capability NET_ADMIN",
+        )?;
+        let (route_sender, route_changes) = mpsc::channel(DEPTH);
+        let (bgp_sender, bgp_events) = mpsc::channel(EVENTS);
+        let listen = addresses(plan.listen);
+        let options = bgp_io::Options {
+            listen: listen.clone(),
+            seed: RandomState::new().hash_one("flatroute"),
+            routes: route_sender,
+            events: bgp_sender,
+        };
+        let (bgp, driver) = bgp_io::spawn(options);
+        let routes = tokio::spawn(carry_routes(route_changes, fib.clone()));
+        tokio::spawn(carry_sessions(
+            bgp_events,
+            bgp.clone(),
+            fib.clone(),
+            self.sender.clone(),
+        ));
+        tokio::spawn(carry_links(fib_events, bgp.clone(), self.sender.clone()));
+        tokio::spawn(watch(kernel, driver, self.sender.clone()));
+        Ok(Running {
+            bgp,
+            fib,
+            settings,
+            routes,
+            static_routes: Vec::new(),
+            pref_src: fib::PrefSrc::default(),
+            listen,
+        })
+    }
+
+    fn running(&self) -> anyhow::Result<&Running> {
+        self.running
+            .as_ref()
+            .ok_or_else(|| anyhow!("nothing has been planned yet"))
+    }
+}
+
+impl Act for Live {
+    async fn apply(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => self.start(plan)?,
+        };
+        if running.settings != settings(&plan.fib) {
+            let text = "BGPConfiguration/default: spec.kernel: table, metric, protocol, maxPaths and \
+                        nexthopObjects take effect when the agent starts; restart it";
+            tell(&self.sender, "ConfigurationInvalid", None, text.to_owned());
+        }
+        let static_routes = static_routes(&plan.fib);
+        let pref_src = pref_src(&plan.fib);
+        let listen = addresses(plan.listen);
+        if running.pref_src != pref_src {
+            running.fib.send(fib_io::Command::PrefSrc(pref_src)).await?;
+        }
+        if running.static_routes != static_routes {
+            running
+                .fib
+                .send(fib_io::Command::Static(static_routes.clone()))
+                .await?;
+        }
+        if running.listen != listen {
+            running.bgp.listen(listen.clone()).await?;
+        }
+        running.bgp.configure(plan.speaker.clone()).await?;
+        self.running = Some(Running {
+            static_routes,
+            pref_src,
+            listen,
+            ..running
+        });
+        Ok(())
+    }
+
+    async fn event(&mut self) -> Event {
+        // `self` holds a sender, so this never ends.
+        self.events
+            .recv()
+            .await
+            .unwrap_or_else(|| Event::Failed("no more events".to_owned()))
+    }
+
+    async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>> {
+        let status = self.running()?.bgp.status().await?;
+        Ok(status.peers.iter().map(words::peer).collect())
+    }
+
+    async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
+        let (reply, answer) = oneshot::channel();
+        self.running()?
+            .fib
+            .send(fib_io::Command::Status { reply })
+            .await?;
+        let counts = answer.await?;
+        Ok(control::FibStatus {
+            installed: words::number(counts.installed_ipv4.saturating_add(counts.installed_ipv6)),
+            failed: words::number(counts.failed.saturating_add(counts.foreign)),
+            drift: counts.drift,
+        })
+    }
+
+    async fn routes(&mut self, query: &RouteQuery) -> anyhow::Result<control::Routes> {
+        let running = self.running()?;
+        let view = match query.view {
+            RouteView::Received => flatroute_bgp::rib::RouteView::Received,
+            RouteView::Accepted => flatroute_bgp::rib::RouteView::Accepted,
+            RouteView::Best => flatroute_bgp::rib::RouteView::Best,
+            RouteView::Advertised => flatroute_bgp::rib::RouteView::Advertised,
+            RouteView::Kernel => {
+                let (reply, answer) = oneshot::channel();
+                running.fib.send(fib_io::Command::Dump { reply }).await?;
+                return Ok(words::kernel_routes(answer.await?, query));
+            }
+        };
+        let asked = speaker::RouteQuery {
+            view,
+            peer: query.peer.as_deref().map(PeerName::from),
+            within: query.prefix.map(Into::into),
+            // One more than wanted tells whether there are more.
+            limit: query.limit.saturating_add(1),
+        };
+        let entries = running.bgp.routes(asked).await?;
+        Ok(control::Routes {
+            truncated: entries.len() > query.limit,
+            routes: entries.iter().take(query.limit).map(words::route).collect(),
+        })
+    }
+
+    async fn refresh(&mut self, peer: &str) -> anyhow::Result<bool> {
+        let bgp = &self.running()?.bgp;
+        let able = bgp
+            .status()
+            .await?
+            .peers
+            .iter()
+            .any(|p| p.name.as_str() == peer && p.negotiated.as_ref().is_some_and(|n| n.route_refresh));
+        if able {
+            bgp.refresh(PeerName::from(peer)).await?;
+        }
+        Ok(able)
+    }
+
+    async fn shutdown(&mut self, text: &str) -> anyhow::Result<()> {
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
+        // The sessions end and their routes leave the RIB, but the kernel shall not hear of it.
+        running.routes.abort();
+        running.bgp.shutdown(text.to_owned()).await?;
+        Ok(())
+    }
+}
+
+async fn carry_routes(mut changes: mpsc::Receiver<Vec<RouteChange>>, fib: mpsc::Sender<fib_io::Command>) {
+    while let Some(batch) = changes.recv().await {
+        let routes = batch.into_iter().map(desired).collect();
+        if fib.send(fib_io::Command::Routes(routes)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells of sessions, and allows the sweep when all have said all.
+async fn carry_sessions(
+    mut events: mpsc::Receiver<speaker::Event>,
+    bgp: bgp_io::Handle,
+    fib: mpsc::Sender<fib_io::Command>,
+    teller: mpsc::Sender<Event>,
+) {
+    let latest = tokio::time::sleep(SWEEP_AFTER);
+    tokio::pin!(latest);
+    let mut swept = false;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => Some(event),
+                None => return,
+            },
+            () = &mut latest, if !swept => None,
+        };
+        let may_sweep = match &event {
+            Some(event) if matches!(event.kind, EventKind::EndOfRib(_)) && !swept => {
+                bgp.status().await.is_ok_and(|s| s.end_of_rib_from_all)
+            }
+            Some(_) => false,
+            None => true,
+        };
+        if may_sweep && !swept {
+            swept = true;
+            if fib.send(fib_io::Command::SweepAllowed).await.is_err() {
+                return;
+            }
+        }
+        if let Some(event) = event {
+            let (kind, text) = words::event(&event.kind);
+            tell(&teller, kind, event.peer.map(|p| p.to_string()), text);
+        }
+    }
+}
+
+/// Tells of links and refusals, and gives the speaker the addresses for its next hops.
+async fn carry_links(
+    mut events: mpsc::Receiver<fib_io::Event>,
+    bgp: bgp_io::Handle,
+    teller: mpsc::Sender<Event>,
+) {
+    while let Some(event) = events.recv().await {
+        match event {
+            fib_io::Event::Interfaces(interfaces) => {
+                let addressed = interfaces
+                    .iter()
+                    .map(|i| bgp_io::Interface {
+                        index: i.index,
+                        addresses: i.addresses.iter().copied().collect(),
+                    })
+                    .collect();
+                if bgp.interfaces(addressed).await.is_err() {
+                    return;
+                }
+                let names = interfaces.into_iter().map(|i| (i.name, i.index)).collect();
+                if teller.send(Event::Interfaces(names)).await.is_err() {
+                    return;
+                }
+            }
+            fib_io::Event::Settled(_) => {}
+            fib_io::Event::Report(report) => {
+                if let Some((kind, text)) = words::report(&report) {
+                    tell(&teller, kind, None, text);
+                }
+            }
+        }
+    }
+}
+
+/// Says it when one of the two ends.
+async fn watch(kernel: fib_io::Handle, driver: JoinHandle<()>, teller: mpsc::Sender<Event>) {
+    let text = tokio::select! {
+        ended = kernel.join() => match ended {
+            Ok(()) => return,
+            Err(error) => format!("the kernel's routes are out of reach: {error}"),
+        },
+        ended = driver => match ended {
+            Ok(()) => return,
+            Err(error) => format!("the BGP task has failed: {error}"),
+        },
+    };
+    _ = teller.send(Event::Failed(text)).await;
+}
+
+fn tell(teller: &mpsc::Sender<Event>, kind: &str, peer: Option<String>, text: String) {
+    let happening = Happening {
+        kind: kind.to_owned(),
+        peer,
+        text,
+        bytes: None,
+    };
+    if teller.try_send(Event::Happened(happening)).is_err() {
+        tracing::warn!("an event was dropped: the agent's loop is busy");
+    }
+}
+
+fn desired(change: RouteChange) -> (IpNetwork, Option<fib::DesiredRoute>) {
+    let next_hops: Vec<fib::NextHop> = change
+        .paths
+        .iter()
+        .map(|p| fib::NextHop {
+            gateway: p.next_hop.addr(),
+            interface: p.interface,
+        })
+        .collect();
+    let route = (!next_hops.is_empty()).then_some(fib::DesiredRoute {
+        target: fib::RouteTarget::Via(next_hops),
+        pref_src: None,
+    });
+    (change.prefix.into(), route)
+}
+
+fn settings(plan: &FibPlan) -> fib::Settings {
+    fib::Settings {
+        table: plan.table,
+        metric: plan.metric,
+        protocol: plan.protocol,
+        max_paths: plan.max_paths,
+        nexthop_objects: if plan.nexthop_objects {
+            fib::NexthopObjects::Auto
+        } else {
+            fib::NexthopObjects::Disabled
+        },
+    }
+}
+
+fn static_routes(plan: &FibPlan) -> Vec<(IpNetwork, fib::DesiredRoute)> {
+    let route = fib::DesiredRoute {
+        target: fib::RouteTarget::Unreachable,
+        pref_src: None,
+    };
+    plan.unreachable
+        .iter()
+        .map(|prefix| (*prefix, route.clone()))
+        .collect()
+}
+
+fn pref_src(plan: &FibPlan) -> fib::PrefSrc {
+    fib::PrefSrc {
+        ipv4: plan.preferred_source_ipv4,
+        ipv6: plan.preferred_source_ipv6,
+    }
+}
+
+/// Where to listen: on one address, or on all of both families.
+fn addresses(listen: Listen) -> Vec<SocketAddr> {
+    let all = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    let addresses = listen.address.map_or_else(|| all.to_vec(), |one| vec![one]);
+    addresses
+        .into_iter()
+        .map(|address| SocketAddr::new(address, listen.port))
+        .collect()
+}

@@ -1,0 +1,161 @@
+//! `flatroute-agent check`: all that is wrong with manifests, without a network and without an API server.
+//!
+//! After the objects themselves it looks at how they fit together, by planning for every Node that is among
+//! them: filters that are named and not there, two peers with one address. What only the machine knows, such as
+//! the names of its interfaces, is not judged.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use flatroute_api::manifest::Merged;
+use flatroute_api::{ClusterState, Kind, Problem};
+use flatroute_plan::{Facts, Listing, plan};
+
+use crate::observe::files;
+
+/// What `check` prints, and whether all is well.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) lines: Vec<String>,
+    pub(crate) fine: bool,
+}
+
+pub(crate) fn main(path: &Path) -> ExitCode {
+    match check(path) {
+        Ok(outcome) => {
+            for line in outcome.lines {
+                println!("{line}");
+            }
+            if outcome.fine {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("flatroute-agent check: {}: {error}", path.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Checks a directory or a file.
+pub(crate) fn check(path: &Path) -> std::io::Result<Outcome> {
+    let merged = files::read_once(path)?;
+    let count = merged.state.len();
+    let mut problems: BTreeSet<Problem> = merged.problems.iter().cloned().collect();
+    problems.extend(together(merged));
+    if problems.is_empty() {
+        let objects = if count == 1 { "object" } else { "objects" };
+        return Ok(Outcome {
+            lines: vec![format!("{count} {objects}, no problems")],
+            fine: true,
+        });
+    }
+    Ok(Outcome {
+        lines: problems.iter().map(ToString::to_string).collect(),
+        fine: false,
+    })
+}
+
+/// What is wrong with the objects together.
+fn together(merged: Merged) -> Vec<Problem> {
+    let Merged {
+        state,
+        places,
+        problems: _,
+    } = merged;
+    let mut nodes: Vec<String> = state.nodes.keys().cloned().collect();
+    if nodes.is_empty() {
+        nodes.push("any".to_owned());
+    }
+    let mut listing = Listing::of(ClusterState::default(), ["manifests"]);
+    listing.listed("manifests", |empty| *empty = state);
+    let Ok(synced) = listing.synced() else {
+        return Vec::new();
+    };
+    let facts = Facts::default();
+    let of_the_machine = ["NodeNotFound", "InterfaceNotFound"];
+    let found = nodes.iter().flat_map(|node| plan(node, &synced, &facts).problems);
+    found
+        .filter(|p| !of_the_machine.contains(&p.reason.as_str()))
+        .map(|p| {
+            let kind = Kind::ALL.into_iter().find(|k| k.as_str() == p.kind);
+            let place = kind.and_then(|k| places.get(&(k, String::new(), p.name.clone())).cloned());
+            Problem { place, ..p }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "apiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor-a}\nspec: {peerAddress: 10.0.1.1, peerASN: 65001}\n";
+
+    #[test]
+    fn good_manifests_are_counted_and_bad_ones_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.yaml"), GOOD).unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "kind: [").unwrap();
+        let outcome = check(dir.path()).unwrap();
+        assert_eq!(
+            outcome,
+            Outcome {
+                lines: vec!["1 object, no problems".to_owned()],
+                fine: true
+            }
+        );
+
+        let bad = GOOD
+            .replace("tor-a", "tor-b")
+            .replace("65001}", "65001, peerPrt: 1}");
+        std::fs::write(dir.path().join("b.yaml"), format!("{GOOD}---\n{bad}")).unwrap();
+        let same = GOOD
+            .replace("tor-a", "tor-c")
+            .replace("65001}", "65001, importFilters: [gone]}");
+        std::fs::write(dir.path().join("c.yaml"), &same).unwrap();
+        let same = GOOD.replace("tor-a", "tor-d");
+        std::fs::write(dir.path().join("d.yaml"), &same).unwrap();
+        let outcome = check(dir.path()).unwrap();
+        let at = |file: &str| dir.path().join(file).display().to_string();
+        assert_eq!(
+            outcome.lines,
+            [
+                format!(
+                    "{}:1:1: BGPPeer/tor-a: metadata.name: is there twice: first at {}:1:1; remove one of the two",
+                    at("b.yaml"),
+                    at("a.yaml")
+                ),
+                format!(
+                    "{}:2:9: BGPPeer/tor-b: spec.peerPrt: unknown field; did you mean peerPort? Otherwise remove it",
+                    at("b.yaml")
+                ),
+                format!(
+                    "{}:1:1: BGPPeer/tor-c: spec.importFilters[0]: there is no BGPFilter gone: the peer is left out; add the filter, or remove its name",
+                    at("c.yaml")
+                ),
+                format!(
+                    "{}:1:1: BGPPeer/tor-d: spec.peerAddress: on node any BGPPeer/tor-a has 10.0.1.1 too, and is the one in use; remove one of the two, or make their nodeSelectors exclude each other",
+                    at("d.yaml")
+                ),
+            ]
+        );
+        assert!(!outcome.fine);
+        // One file alone.
+        assert!(check(&dir.path().join("a.yaml")).unwrap().fine);
+        assert!(check(&dir.path().join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_not_text_is_a_problem() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.yaml"), [0xff, 0xfe, 0x00]).unwrap();
+        let outcome = check(dir.path()).unwrap();
+        assert!(
+            !outcome.fine && outcome.lines[0].contains("not UTF-8"),
+            "{outcome:?}"
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+/// The flatroute node agent: a BGP-routed, no-overlay pod network.
+#[derive(Debug, clap::Parser)]
+#[command(name = "flatroute-agent", version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon.
+    Run(RunOptions),
+    /// Say what is wrong with manifests; exit code 1 when something is.
+    Check {
+        /// A directory of manifests, or one file.
+        path: PathBuf,
+    },
+    /// Set the sysctls that a node needs, and say what was changed.
+    Prepare {
+        /// Only say what would be changed.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunOptions {
+    /// Read the objects from the manifests in this directory, and follow changes to them.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) standalone: Option<PathBuf>,
+    /// The name of the Node that this is.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: String,
+    /// Where the control socket stands.
+    #[arg(long, value_name = "PATH", default_value = "/run/flatroute/agent.sock")]
+    pub(crate) control_socket: PathBuf,
+    /// Where state is kept that survives a restart. Nothing is kept there yet.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as flatroute_bgp=debug,info.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+    /// How it is logged.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,317 @@
+//! `flatroute-agent run`: the owner of all state and its loop.
+//!
+//! Four things can happen: the objects changed, something that acts has something to tell, somebody asks on the
+//! control socket, a signal comes. The first two may change the plan; a plan that differs from the one in force
+//! is applied, an equal one causes nothing. Nothing is planned before the first full listing of the objects.
+//!
+//! SIGTERM and SIGINT end every session with a Cease, which withdraws this node's routes from its neighbours at
+//! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
+//! way out, and the next agent adopts what it finds.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use flatroute_api::manifest::Merged;
+use flatroute_api::{ClusterState, Problem, control};
+use flatroute_plan::{Facts, Listing, ObjectSource, Plan, Synced, plan};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::act::{Act, Event, Live};
+use crate::cli::{LogFormat, RunOptions};
+use crate::control::query::Query;
+use crate::control::{Answer, Request, server};
+use crate::events::{Events, Happening};
+use crate::observe::standalone::Standalone;
+
+/// How long those who act may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many questions may wait for the owner.
+const MAX_WAITING: usize = 16;
+
+pub(crate) fn main(options: &RunOptions) -> ExitCode {
+    let outcome = log(options).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(start(options))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flatroute-agent run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(options: &RunOptions) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log")?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let set = match options.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    set.map_err(|error| anyhow::anyhow!("logging: {error}"))
+}
+
+async fn start(options: &RunOptions) -> anyhow::Result<()> {
+    let Some(directory) = &options.standalone else {
+        anyhow::bail!(
+            "objects from an API server are not supported yet in this version; use --standalone DIR with manifests"
+        );
+    };
+    let (mut standalone, merged) = Standalone::open(directory).await?;
+    let act = Live::new();
+    let (listener, _socket) = server::bind(&options.control_socket)?;
+    let (ask, requests) = mpsc::channel(MAX_WAITING);
+    tokio::spawn(server::serve(listener, ask));
+    // A reading must not be dropped half-way, so it has a task of its own; the channel holds one.
+    let (observed, changes) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let next = standalone.next().await;
+            let last = next.is_err();
+            if observed.send(next).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    let mut owner = Owner::new(act, &options.node_name, merged)?;
+    owner.run(changes, requests, stop_signal()?).await
+}
+
+/// Waits for SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// The owner of all state.
+struct Owner<A> {
+    act: A,
+    node: String,
+    state: Synced<ClusterState>,
+    manifest_problems: Vec<Problem>,
+    facts: Facts,
+    in_force: Option<Plan>,
+    problems: Vec<Problem>,
+    events: Events,
+    started: Instant,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
+}
+
+impl<A: Act> Owner<A> {
+    fn new(act: A, node: &str, first: Merged) -> anyhow::Result<Self> {
+        let mut listing = Listing::of(ClusterState::default(), ["manifests"]);
+        listing.listed("manifests", |state| *state = first.state);
+        let Ok(state) = listing.synced() else {
+            anyhow::bail!("the manifests are not listed")
+        };
+        Ok(Self {
+            act,
+            node: node.to_owned(),
+            state,
+            manifest_problems: first.problems,
+            facts: Facts {
+                source: ObjectSource::Standalone,
+                ..Facts::default()
+            },
+            in_force: None,
+            problems: Vec::new(),
+            events: Events::default(),
+            started: Instant::now(),
+        })
+    }
+
+    async fn run(
+        &mut self,
+        mut changes: mpsc::Receiver<anyhow::Result<Merged>>,
+        mut requests: mpsc::Receiver<Request>,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        self.replan().await?;
+        loop {
+            tokio::select! {
+                () = &mut stop => {
+                    tracing::info!("stopping: every neighbour is told");
+                    return self.shutdown().await;
+                }
+                event = self.act.event() => self.heard(event).await?,
+                change = changes.recv() => {
+                    let merged = change.context("the manifests are no longer followed")??;
+                    self.state.update(|state| *state = merged.state);
+                    self.manifest_problems = merged.problems;
+                    self.replan().await?;
+                }
+                Some(request) = requests.recv() => {
+                    if self.answer(request).await == Next::Stop {
+                        return self.shutdown().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn shutdown(&mut self) -> anyhow::Result<()> {
+        timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"))
+            .await
+            .context("the neighbours were not told in time")?
+    }
+
+    async fn heard(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Interfaces(interfaces) => {
+                if self.facts.interfaces != interfaces {
+                    self.facts.interfaces = interfaces;
+                    self.replan().await?;
+                }
+            }
+            Event::Happened(happening) => {
+                tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+                self.events.add(Instant::now(), happening);
+            }
+            Event::Failed(why) => anyhow::bail!("{why}"),
+        }
+        Ok(())
+    }
+
+    /// Plans, and applies what differs from the plan in force.
+    async fn replan(&mut self) -> anyhow::Result<()> {
+        let new = plan(&self.node, &self.state, &self.facts);
+        self.tell_problems(&new);
+        let same = |old: &Plan| {
+            (&old.speaker, &old.fib, old.listen, old.local_asn, old.router_id)
+                == (&new.speaker, &new.fib, new.listen, new.local_asn, new.router_id)
+        };
+        if !self.in_force.as_ref().is_some_and(same) {
+            self.act
+                .apply(&new)
+                .await
+                .context("the plan cannot be carried out")?;
+            tracing::info!(peers = new.speaker.peers.len(), "a new plan is in force");
+        }
+        self.in_force = Some(new);
+        Ok(())
+    }
+
+    /// Tells those problems that were not there before.
+    fn tell_problems(&mut self, plan: &Plan) {
+        let mut all = self.manifest_problems.clone();
+        all.extend(plan.problems.iter().cloned());
+        all.sort();
+        all.dedup();
+        for problem in all.iter().filter(|p| !self.problems.contains(p)) {
+            tracing::warn!(reason = problem.reason, "{problem}");
+            let happening = Happening {
+                kind: "ConfigurationInvalid".to_owned(),
+                peer: (problem.kind == "BGPPeer").then(|| problem.name.clone()),
+                text: problem.to_string(),
+                bytes: None,
+            };
+            self.events.add(Instant::now(), happening);
+        }
+        self.problems = all;
+    }
+
+    async fn answer(&mut self, request: Request) -> Next {
+        let next = if request.query == Query::Shutdown {
+            Next::Stop
+        } else {
+            Next::GoOn
+        };
+        let answer = match timeout(PATIENCE, self.ask(&request.query)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Answer::Unavailable(format!("{error:#}")),
+            Err(_) => Answer::Unavailable(format!("no answer within {} s", PATIENCE.as_secs())),
+        };
+        // Who asked may have gone.
+        let _ = request.reply.send(answer);
+        next
+    }
+
+    async fn ask(&mut self, query: &Query) -> anyhow::Result<Answer> {
+        Ok(match query {
+            Query::Status => Answer::Status(Box::new(self.status().await?)),
+            Query::Peers => Answer::Peers(control::Peers {
+                peers: self.act.peers().await?,
+            }),
+            Query::Peer(name) => {
+                let found = self.act.peers().await?.into_iter().find(|p| p.name == *name);
+                found.map_or_else(|| self.no_peer(name), |peer| Answer::Peer(Box::new(peer)))
+            }
+            Query::Routes(query) => match &query.peer {
+                Some(peer) if !self.has_peer(peer) => self.no_peer(peer),
+                Some(_) | None => Answer::Routes(self.act.routes(query).await?),
+            },
+            Query::Config => {
+                let mut config = self.in_force.as_ref().map(Plan::describe).unwrap_or_default();
+                config.problems = self.problems.clone();
+                Answer::Config(Box::new(config))
+            }
+            Query::Events => Answer::Events(self.events.list(Instant::now())),
+            Query::Refresh(name) if !self.has_peer(name) => self.no_peer(name),
+            Query::Refresh(name) => {
+                if self.act.refresh(name).await? {
+                    Answer::Done(format!("{name} was asked for its routes again"))
+                } else {
+                    Answer::Conflict(format!(
+                        "{name} is not Established, or did not offer route refresh"
+                    ))
+                }
+            }
+            Query::Shutdown => Answer::Done("every neighbour is told, then the agent stops".to_owned()),
+        })
+    }
+
+    fn has_peer(&self, name: &str) -> bool {
+        self.in_force
+            .as_ref()
+            .is_some_and(|p| p.speaker.peers.keys().any(|k| k.as_str() == name))
+    }
+
+    fn no_peer(&self, name: &str) -> Answer {
+        Answer::NotFound(format!(
+            "node {} has no BGPPeer {name} in force; see /v1/config for problems",
+            self.node
+        ))
+    }
+
+    async fn status(&mut self) -> anyhow::Result<control::Status> {
+        let peers = self.act.peers().await?;
+        let (asn, id) = self
+            .in_force
+            .as_ref()
+            .map_or_else(Default::default, |p| (p.local_asn.0, p.router_id.to_string()));
+        Ok(control::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.node.clone(),
+            local_asn: asn,
+            router_id: id,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            peers: peers.len(),
+            established: peers.iter().filter(|p| p.state == "Established").count(),
+            fib: self.act.fib().await?,
+            problems: self.problems.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! The RIB against a naive model, and its promises one by one.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in what it shares"
+)]
+
+#[path = "rib/model.rs"]
+mod model;
+#[path = "rib/promises.rs"]
+mod promises;
+#[path = "rib/support.rs"]
+mod support;

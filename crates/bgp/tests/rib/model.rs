@@ -1,0 +1,563 @@
+//! Random histories against a model that keeps everything in plain maps and works everything out from nothing.
+//!
+//! The model knows no dirty sets, handles or increments: after each step the best path, the kernel's routes and
+//! what each peer was told must be what a fresh calculation over all that was announced says. The decision is
+//! written down a second time, in another way: as one sort key where RFC 4271 allows it, and MED by groups before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
+use flatroute_bgp::rib::{Batch, FibPath, Multipath, PeerIndex, PeerSettings, Rib, RouteView, Usage};
+use flatroute_bgp::types::{Asn, Community, Family, NextHop, Origin, PathAttributes, Prefix};
+use proptest::prelude::*;
+
+use super::support::{RELAXED, hop, hop6, path, peer, rib};
+
+const PEERS: usize = 5;
+const PREFIXES: usize = 10;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Up(usize),
+    Down(usize),
+    Announce(usize, usize, Vec<usize>),
+    Withdraw(usize, Vec<usize>),
+    Originate(usize, bool),
+    Unoriginate(usize),
+    Filters(usize, usize, usize),
+    Install(usize),
+    Multipath(bool, u16),
+    Resend(usize, bool),
+    ResendFib,
+    Batch(usize),
+    Fib(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let p = 0..PEERS;
+    let some = || prop::collection::vec(0..PREFIXES, 1..5);
+    prop_oneof![
+        3 => p.clone().prop_map(Op::Up),
+        1 => p.clone().prop_map(Op::Down),
+        12 => (p.clone(), 0usize..40, some()).prop_map(|(p, a, x)| Op::Announce(p, a, x)),
+        4 => (p.clone(), some()).prop_map(|(p, x)| Op::Withdraw(p, x)),
+        1 => (0..PREFIXES, any::<bool>()).prop_map(|(x, s)| Op::Originate(x, s)),
+        1 => (0..PREFIXES).prop_map(Op::Unoriginate),
+        2 => (p.clone(), 0usize..4, 0usize..4).prop_map(|(p, i, e)| Op::Filters(p, i, e)),
+        1 => (0usize..4).prop_map(Op::Install),
+        1 => (any::<bool>(), 1u16..4).prop_map(|(r, m)| Op::Multipath(r, m)),
+        1 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Resend(p, f)),
+        1 => Just(Op::ResendFib),
+        6 => p.prop_map(Op::Batch),
+        3 => (0usize..4).prop_map(Op::Fib),
+    ]
+}
+
+fn prefix_of(i: usize) -> Prefix {
+    let n = u32::try_from(i).unwrap();
+    if i < PREFIXES - 3 {
+        Prefix::v4((10 << 24) | (n << 16), 16).unwrap()
+    } else {
+        Prefix::v6((0xfd << 120) | (u128::from(n) << 64), 64).unwrap()
+    }
+}
+
+/// Peers 0 to 3 are external (2 and 3 of one AS), 4 is internal, and so is 1.
+fn settings(i: usize) -> PeerSettings {
+    let n = u8::try_from(i).unwrap();
+    let mut s = peer(n, [65001, 64512, 65003, 65003, 64512][i]);
+    s.allow_own_asn = n % 2;
+    if i == 3 {
+        s.local.ipv6 = None;
+    }
+    s
+}
+
+fn filter(i: usize) -> Arc<Filter> {
+    let rule = |condition, action, set| Rule {
+        name: "rule".into(),
+        condition,
+        action,
+        set,
+    };
+    let rules = match i {
+        0 => Vec::new(),
+        1 => vec![rule(
+            Condition {
+                prefixes: Some(vec![PrefixRange {
+                    prefix: Prefix::v4(10 << 24, 13).unwrap(),
+                    ge: 0,
+                    le: 32,
+                }]),
+                ..Condition::default()
+            },
+            Action::Accept,
+            Set {
+                local_pref: Some(150),
+                med: Some(3),
+                add_communities: vec![Community(77)],
+                prepend: 2,
+            },
+        )],
+        2 => vec![rule(
+            Condition {
+                communities: Some(vec![Community(5)]),
+                ..Condition::default()
+            },
+            Action::Reject,
+            Set::default(),
+        )],
+        _ => vec![
+            rule(
+                Condition {
+                    as_path: Some(vec![Asn(7)]),
+                    ..Condition::default()
+                },
+                Action::Next,
+                Set {
+                    med: Some(1),
+                    ..Set::default()
+                },
+            ),
+            rule(
+                Condition {
+                    peers: Some(vec!["peer0".into(), "peer4".into()]),
+                    ..Condition::default()
+                },
+                Action::Accept,
+                Set::default(),
+            ),
+        ],
+    };
+    let default = if i == 1 || i == 3 {
+        Verdict::Reject
+    } else {
+        Verdict::Accept
+    };
+    Arc::new(Filter { rules, default })
+}
+
+/// Forty sets of attributes that differ in what the decision and the filters look at.
+fn attributes(p: usize, a: usize) -> PathAttributes {
+    let first = settings(p).asn.0;
+    let mut asns = match a % 5 {
+        0 => vec![first],
+        1 => vec![first, 7],
+        2 => vec![first, 64512],
+        3 => vec![first, 9],
+        _ => vec![8, first],
+    };
+    if first == 64512 && a % 5 != 2 {
+        asns.retain(|x| *x != 64512);
+    }
+    let mut attrs = path(&asns);
+    attrs.med = [None, Some(3), Some(9)][a % 3];
+    attrs.local_pref = [None, Some(200)][a / 5 % 2];
+    attrs.origin = [Origin::Igp, Origin::Incomplete][a / 10 % 2];
+    attrs.communities = match a / 4 % 7 {
+        0 => vec![Community(5)],
+        1 => vec![Community::NO_EXPORT],
+        2 => vec![Community::NO_ADVERTISE],
+        _ => Vec::new(),
+    };
+    attrs
+}
+
+#[derive(Default)]
+struct Told {
+    routes: BTreeMap<Prefix, PathAttributes>,
+    end_of_rib: BTreeSet<Family>,
+}
+
+struct Model {
+    up: BTreeMap<usize, (PeerIndex, PeerSettings)>,
+    /// As received: next hop set, LOCAL_PREF of external peers gone.
+    routes: BTreeMap<(Prefix, usize), PathAttributes>,
+    local: BTreeMap<Prefix, Source>,
+    install: Arc<Filter>,
+    multipath: Multipath,
+    told: BTreeMap<usize, Told>,
+    kernel: BTreeMap<Prefix, Vec<FibPath>>,
+}
+
+fn apply(filter: &Filter, view: &flatroute_bgp::policy::View<'_>, a: &mut PathAttributes) -> Option<usize> {
+    let mut changed = Vec::new();
+    if filter.evaluate(view, &mut changed).verdict == Verdict::Reject {
+        return None;
+    }
+    let mut prepend = 0;
+    for set in filter.changes(&changed) {
+        set.apply(a);
+        prepend += usize::from(set.prepend);
+    }
+    Some(prepend)
+}
+
+fn view<'a>(
+    prefix: Prefix,
+    a: &'a PathAttributes,
+    source: Source,
+    from: Option<&'a PeerSettings>,
+) -> flatroute_bgp::policy::View<'a> {
+    flatroute_bgp::policy::View {
+        prefix,
+        as_path: &a.as_path,
+        communities: &a.communities,
+        source,
+        peer: from.map(|s| &s.name),
+    }
+}
+
+impl Model {
+    fn accepted(&self, prefix: Prefix) -> BTreeMap<usize, PathAttributes> {
+        let of_prefix = self.routes.iter().filter(|((x, _), _)| *x == prefix);
+        of_prefix
+            .filter_map(|((_, p), a)| {
+                let s = &self.up[p].1;
+                let first_ok = s.is_internal() || a.as_path.first() == Some(s.asn);
+                let own = a.as_path.iter().filter(|x| *x == Asn(64512)).count();
+                if !first_ok || own > usize::from(s.allow_own_asn) {
+                    return None;
+                }
+                let mut out = a.clone();
+                apply(&s.import, &view(prefix, a, Source::Learned, Some(s)), &mut out)?;
+                Some((*p, out))
+            })
+            .collect()
+    }
+
+    /// Best and multipath, the best first.
+    fn selected(&self, prefix: Prefix) -> Vec<(usize, PathAttributes)> {
+        if self.local.contains_key(&prefix) {
+            return Vec::new();
+        }
+        let rank = |a: &PathAttributes| {
+            (
+                u32::MAX - a.local_pref.unwrap_or(100),
+                a.as_path.decision_len(),
+                a.origin,
+            )
+        };
+        let mut left = self.accepted(prefix);
+        let Some(top) = left.values().map(rank).min() else {
+            return Vec::new();
+        };
+        left.retain(|_, a| rank(a) == top);
+        let mut lowest: BTreeMap<Option<Asn>, u32> = BTreeMap::new();
+        for a in left.values() {
+            let med = lowest.entry(a.as_path.first()).or_insert(u32::MAX);
+            *med = (*med).min(a.med.unwrap_or(0));
+        }
+        left.retain(|_, a| a.med.unwrap_or(0) == lowest[&a.as_path.first()]);
+        let external = |p: &usize| !self.up[p].1.is_internal();
+        if left.keys().any(external) {
+            left.retain(|p, _| external(p));
+        }
+        // Router ids and addresses rise with the number of the peer.
+        let mut left = left.into_iter();
+        let best = left.next().unwrap();
+        let mut out = vec![best.clone()];
+        if external(&best.0) {
+            out.extend(left.filter(|(_, a)| self.multipath.relaxed || a.as_path == best.1.as_path));
+            out.truncate(usize::from(self.multipath.max_paths));
+        }
+        out
+    }
+
+    fn kernel_wants(&self, prefix: Prefix) -> Vec<FibPath> {
+        let mut paths: Vec<FibPath> = self
+            .selected(prefix)
+            .into_iter()
+            .filter_map(|(p, a)| {
+                let s = &self.up[&p].1;
+                apply(
+                    &self.install,
+                    &view(prefix, &a, Source::Learned, Some(s)),
+                    &mut a.clone(),
+                )?;
+                Some(FibPath {
+                    next_hop: a.next_hop?,
+                    interface: None,
+                    peer: s.name.clone(),
+                })
+            })
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    fn peer_wants(&self, to: usize, prefix: Prefix) -> Option<PathAttributes> {
+        let s = &self.up[&to].1;
+        let (from, mut a) = match self.selected(prefix).into_iter().next() {
+            Some((p, a)) => (Some(p), a),
+            None if self.local.contains_key(&prefix) => (None, PathAttributes::local()),
+            None => return None,
+        };
+        let from_settings = from.map(|p| &self.up[&p].1);
+        let forbidden = from == Some(to)
+            || from_settings.is_some_and(|f| f.is_internal() && s.is_internal())
+            || a.communities.contains(&Community::NO_ADVERTISE)
+            || (a.communities.contains(&Community::NO_EXPORT) && !s.is_internal());
+        let own = match prefix.family() {
+            Family::Ipv4 => NextHop::V4(s.local.ipv4?),
+            Family::Ipv6 => NextHop::V6 {
+                global: s.local.ipv6?,
+                link_local: s.local.link_local,
+            },
+        };
+        if forbidden {
+            return None;
+        }
+        let source = self.local.get(&prefix).copied().unwrap_or(Source::Learned);
+        let seen = a.clone();
+        if !s.is_internal() {
+            a.med = None;
+        }
+        let mut prepend = apply(&s.export, &view(prefix, &seen, source, from_settings), &mut a)?;
+        prepend += usize::from(!s.is_internal());
+        for _ in 0..prepend {
+            a.as_path.prepend(Asn(64512));
+        }
+        a.local_pref = s.is_internal().then(|| a.local_pref.unwrap_or(100));
+        a.next_hop = match a.next_hop {
+            Some(NextHop::V6 { global, .. }) if s.is_internal() => Some(NextHop::V6 {
+                global,
+                link_local: None,
+            }),
+            Some(hop) if s.is_internal() => Some(hop),
+            _ => Some(own),
+        };
+        Some(a)
+    }
+
+    fn hear(&mut self, to: usize, batch: Batch) {
+        let told = self.told.get_mut(&to).unwrap();
+        match batch {
+            Batch::Unreach { prefixes, family } => {
+                for prefix in prefixes {
+                    assert_eq!(prefix.family(), family);
+                    assert!(
+                        told.routes.remove(&prefix).is_some(),
+                        "withdrawn without an announcement"
+                    );
+                }
+            }
+            Batch::Reach { attributes, prefixes } => {
+                assert!(!prefixes.is_empty());
+                for prefix in prefixes {
+                    told.routes.insert(prefix, (*attributes).clone());
+                }
+            }
+            Batch::EndOfRib(family) => assert!(told.end_of_rib.insert(family), "one End-of-RIB a session"),
+        }
+    }
+
+    fn hear_kernel(&mut self, rib: &mut Rib, max: usize) {
+        for change in rib.poll_fib(max) {
+            if change.paths.is_empty() {
+                assert!(
+                    self.kernel.remove(&change.prefix).is_some(),
+                    "removed without a route"
+                );
+            } else {
+                self.kernel.insert(change.prefix, change.paths);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_lines, reason = "one arm an operation")]
+    fn step(&mut self, rib: &mut Rib, op: Op) {
+        let index = |m: &Self, p: usize| m.up.get(&p).map(|(i, _)| *i);
+        match op {
+            Op::Up(p) if !self.up.contains_key(&p) => {
+                self.up.insert(p, (rib.peer_up(settings(p)), settings(p)));
+                self.told.insert(p, Told::default());
+            }
+            Op::Up(_) => {}
+            Op::Down(p) => {
+                if let Some((i, _)) = self.up.remove(&p) {
+                    rib.peer_down(i);
+                    self.routes.retain(|(_, from), _| *from != p);
+                    self.told.remove(&p);
+                }
+            }
+            Op::Announce(p, a, prefixes) => {
+                let Some(i) = index(self, p) else { return };
+                let n = u8::try_from(p).unwrap();
+                let (v4, v6): (Vec<_>, Vec<_>) = prefixes
+                    .into_iter()
+                    .map(prefix_of)
+                    .partition(|x| x.family() == Family::Ipv4);
+                for (prefixes, next_hop) in [(v4, hop(n)), (v6, hop6(n))] {
+                    let attrs = attributes(p, a);
+                    rib.announce(i, next_hop, &attrs, &prefixes);
+                    for prefix in prefixes {
+                        let mut a = attrs.clone();
+                        a.next_hop = Some(next_hop);
+                        a.local_pref = a.local_pref.filter(|_| self.up[&p].1.is_internal());
+                        self.routes.insert((prefix, p), a);
+                    }
+                }
+            }
+            Op::Withdraw(p, prefixes) => {
+                let Some(i) = index(self, p) else { return };
+                let prefixes: Vec<Prefix> = prefixes.into_iter().map(prefix_of).collect();
+                rib.withdraw(i, &prefixes);
+                self.routes
+                    .retain(|(x, from), _| *from != p || !prefixes.contains(x));
+            }
+            Op::Originate(x, pod) => {
+                let source = if pod {
+                    Source::PodCidrs
+                } else {
+                    Source::NodeAddresses
+                };
+                rib.originate(prefix_of(x), source);
+                self.local.insert(prefix_of(x), source);
+            }
+            Op::Unoriginate(x) => {
+                rib.unoriginate(prefix_of(x));
+                self.local.remove(&prefix_of(x));
+            }
+            Op::Filters(p, import, export) => {
+                if let Some((i, s)) = self.up.get_mut(&p) {
+                    (s.import, s.export) = (filter(import), filter(export));
+                    rib.set_filters(*i, s.import.clone(), s.export.clone());
+                }
+            }
+            Op::Install(f) => {
+                self.install = filter(f);
+                rib.set_install(self.install.clone());
+            }
+            Op::Multipath(relaxed, max_paths) => {
+                self.multipath = Multipath { relaxed, max_paths };
+                rib.set_multipath(self.multipath);
+            }
+            Op::Resend(p, six) => {
+                if let Some(i) = index(self, p) {
+                    rib.resend(i, if six { Family::Ipv6 } else { Family::Ipv4 });
+                }
+            }
+            Op::ResendFib => rib.resend_fib(),
+            Op::Batch(p) => {
+                if let Some(batch) = index(self, p).and_then(|i| rib.next_batch(i)) {
+                    self.hear(p, batch);
+                }
+            }
+            Op::Fib(max) => self.hear_kernel(rib, max),
+        }
+    }
+
+    /// What does not need draining holds after each step.
+    fn check_now(&self, rib: &Rib) {
+        let mut best = BTreeMap::new();
+        let mut used = BTreeSet::new();
+        let mut last = None;
+        rib.routes(RouteView::Best, None, None, usize::MAX, &mut |r| {
+            assert!(last <= Some(r.prefix), "in the order of prefixes");
+            last = Some(r.prefix);
+            if let Some(peer) = r.peer {
+                used.insert((r.prefix, peer.clone()));
+            }
+            if r.best {
+                let old = best.insert(r.prefix, (r.peer.cloned(), r.attributes.clone()));
+                assert!(old.is_none(), "one best path a prefix");
+            }
+        });
+        for prefix in (0..PREFIXES).map(prefix_of) {
+            let selected = self.selected(prefix);
+            let expected = match selected.first() {
+                Some((p, a)) => Some((Some(settings(*p).name), a.clone())),
+                None => self.local.get(&prefix).map(|_| (None, PathAttributes::local())),
+            };
+            assert_eq!(best.get(&prefix), expected.as_ref(), "best path of {prefix}");
+            for p in 0..PEERS {
+                let is = used.contains(&(prefix, settings(p).name));
+                assert_eq!(
+                    is,
+                    selected.iter().any(|(s, _)| *s == p),
+                    "{prefix} through peer {p}"
+                );
+            }
+        }
+        for (p, (i, _)) in &self.up {
+            for family in Family::ALL {
+                let counts = rib.counts(*i, family);
+                let of = |x: &Prefix| x.family() == family;
+                let all = || (0..PREFIXES).map(prefix_of).filter(of);
+                let received = self.routes.keys().filter(|(x, from)| of(x) && from == p).count();
+                assert_eq!(counts.received, received);
+                let accepted = all().filter(|x| self.accepted(*x).contains_key(p)).count();
+                assert_eq!(counts.accepted, accepted);
+                let name = settings(*p).name;
+                let wanted = |x: &Prefix| self.kernel_wants(*x).iter().any(|l| l.peer == name);
+                assert_eq!(counts.installed, all().filter(wanted).count());
+                assert_eq!(
+                    counts.advertised,
+                    self.told[p].routes.keys().filter(|x| of(x)).count()
+                );
+            }
+        }
+    }
+
+    fn check_drained(&mut self, rib: &mut Rib) {
+        self.hear_kernel(rib, usize::MAX);
+        assert!(!rib.has_fib_pending());
+        let all = || (0..PREFIXES).map(prefix_of);
+        let wanted: BTreeMap<_, _> = all()
+            .map(|x| (x, self.kernel_wants(x)))
+            .filter(|(_, l)| !l.is_empty())
+            .collect();
+        assert_eq!(self.kernel, wanted);
+        for (p, i) in self.up.iter().map(|(p, (i, _))| (*p, *i)).collect::<Vec<_>>() {
+            while let Some(batch) = rib.next_batch(i) {
+                self.hear(p, batch);
+            }
+            assert!(!rib.has_pending(i));
+            let wanted: BTreeMap<_, _> = all().filter_map(|x| Some((x, self.peer_wants(p, x)?))).collect();
+            assert_eq!(&self.told[&p].routes, &wanted, "what peer {p} knows");
+            assert_eq!(self.told[&p].end_of_rib.len(), 2);
+            let mut shown = BTreeMap::new();
+            let name = settings(p).name;
+            rib.routes(RouteView::Advertised, Some(&name), None, usize::MAX, &mut |r| {
+                shown.insert(r.prefix, r.attributes.clone());
+            });
+            assert_eq!(shown, wanted, "what is shown as told to peer {p}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_history_ends_where_the_model_ends(ops in prop::collection::vec(op(), 1..80)) {
+        let mut rib = rib();
+        let mut model = Model {
+            up: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            local: BTreeMap::new(),
+            install: Arc::new(Filter::accept_all()),
+            multipath: RELAXED,
+            told: BTreeMap::new(),
+            kernel: BTreeMap::new(),
+        };
+        for (n, op) in ops.into_iter().enumerate() {
+            model.step(&mut rib, op);
+            model.check_now(&rib);
+            if n % 20 == 19 {
+                model.check_drained(&mut rib);
+            }
+        }
+        model.check_drained(&mut rib);
+        for p in 0..PEERS {
+            model.step(&mut rib, Op::Down(p));
+        }
+        for x in 0..PREFIXES {
+            model.step(&mut rib, Op::Unoriginate(x));
+        }
+        model.check_drained(&mut rib);
+        prop_assert_eq!(rib.usage(), Usage::default(), "nothing is left");
+    }
+}
