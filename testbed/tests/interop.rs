@@ -25,10 +25,6 @@ const EXTRA: [&str; 2] = ["10.244.200.0/24", "fd00:244:c8::/64"];
 fn main() -> ExitCode {
     let limit = Duration::from_secs(90);
     let needs = &[Need::Bird, Need::Agent];
-    println!(
-        "interop with {}",
-        bird::version().unwrap_or_else(|_| "BIRD: not installed".to_owned())
-    );
     trial::main(&[
         Trial {
             name: "bird_sessions_and_routes_both_ways",
@@ -207,6 +203,7 @@ fn has(routes: &[KernelRoute], prefix: &str) -> bool {
 }
 
 fn sessions_and_routes() -> Result<()> {
+    println!("interop with {}", bird::version()?);
     let rack = Rack::usual()?;
     for (number, protocol) in ["to_node1", "to_node2"].into_iter().enumerate() {
         let answer = rack.await_imported(protocol, 1)?;
