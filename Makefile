@@ -1,0 +1,36 @@
+# Each target is one command; `make` alone lists them.
+#
+#   make demo             a data centre of two racks in namespaces, with flatroute on it (no root needed)
+#   make demo TOR=bird    the same with BIRD on ToRs and spines (TOR=frr: with FRR)
+#   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
+#   make test             every test that this machine can run; says what it skipped and why
+#   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
+#   make lint             formatting and clippy, warnings are errors
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+TOR ?= flatroute
+KEEP ?=
+
+.PHONY: help demo demo-clean test test-deps lint
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo:
+	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent -p flatroute-cni
+	@$(TARGET_DIR)/release/flatroute-testbed demo --tor '$(TOR)' $(if $(filter-out 0,$(KEEP)),--keep)
+
+demo-clean:
+	@if [ -x $(TARGET_DIR)/release/flatroute-testbed ]; then $(TARGET_DIR)/release/flatroute-testbed clean; \
+	else echo "no lab is up: the demo was never built here"; fi
+
+test: test-deps
+	@CARGO='$(CARGO)' testbed/scripts/test-all
+
+test-deps:
+	@testbed/scripts/test-deps
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

@@ -1,0 +1,210 @@
+//! FRR as a router: zebra and bgpd, integrated by a configuration file each.
+//!
+//! Rootless FRR takes some persuasion: its programs want to become user `frr`, hence `-u root -g root`, and refuse to
+//! start when root is not in group `frrvty`, hence a group file bound over the machine's (in our own mount namespace).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::mount::mount_bind;
+use serde_json::Value;
+
+use super::{Session, Speaker};
+use crate::fabric::Fabric;
+use crate::process::{Daemon, locate};
+use crate::sandbox;
+use crate::topology::{Router, Tier, Topology};
+use crate::wait;
+
+pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
+    allow_root()?;
+    let dir = speaker.dir.clone();
+    let namespace = fabric.namespace(&router.name)?;
+    for (program, text) in [
+        ("zebra", zebra(router)),
+        ("bgpd", bgpd(fabric.topology(), router)),
+    ] {
+        let file = dir.join(format!("{program}.conf"));
+        fs::write(&file, text).with_context(|| format!("write {program}.conf"))?;
+        let path = locate(program)
+            .with_context(|| format!("{program} is not installed: sudo apt-get install frr"))?;
+        let mut command = namespace.command(&path);
+        command
+            .arg("-f")
+            .arg(&file)
+            .args(["-u", "root", "-g", "root", "-A", "127.0.0.1", "--log", "stdout"]);
+        command
+            .arg("-z")
+            .arg(dir.join("zserv.api"))
+            .arg("-i")
+            .arg(dir.join(format!("{program}.pid")));
+        command.arg("--vty_socket").arg(&dir);
+        let name = format!("{program} on {}", router.name);
+        let daemon = Daemon::start(&name, command, &dir.join(format!("{program}.log")))?;
+        speaker.daemons.push(daemon);
+        wait::until(&format!("{name} to answer"), Duration::from_secs(10), || {
+            speaker.expect_running()?;
+            Ok(ask(speaker, program, "show version").map_err(|error| format!("{error:#}")))
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes root a member of `frrvty`, for this sandbox alone.
+fn allow_root() -> Result<()> {
+    let text = fs::read_to_string("/etc/group").context("read /etc/group")?;
+    if text.lines().any(|line| line == "frrvty:x:0:root") {
+        return Ok(());
+    }
+    let mut group: String = text
+        .lines()
+        .filter(|line| !line.starts_with("frrvty:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    group.push_str("frrvty:x:0:root\n");
+    let file = sandbox::room().join("lab/group");
+    fs::write(&file, group).context("write a group file")?;
+    mount_bind(&file, "/etc/group").context("bind a group file over /etc/group")
+}
+
+/// The answer of one daemon to one command, through `vtysh`.
+///
+/// # Errors
+/// It does not answer.
+pub fn ask(speaker: &Speaker, daemon: &str, question: &str) -> Result<String> {
+    let vtysh = locate("vtysh").context("vtysh is not installed: sudo apt-get install frr")?;
+    let mut command = Command::new(vtysh);
+    let output = command
+        .arg("--vty_socket")
+        .arg(&speaker.dir)
+        .args(["-d", daemon, "-c", question])
+        .output()
+        .context("run vtysh")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!(
+            "vtysh on {}: {question}: {text}{}",
+            speaker.router,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(text)
+}
+
+pub(super) fn sessions(speaker: &Speaker) -> Result<Vec<Session>> {
+    parse_sessions(&ask(speaker, "bgpd", "show bgp summary json")?)
+}
+
+fn parse_sessions(text: &str) -> Result<Vec<Session>> {
+    let answer: Value = serde_json::from_str(text).context("show bgp summary json")?;
+    let mut found: Vec<Session> = Vec::new();
+    for (family, key) in ["ipv4Unicast", "ipv6Unicast"].into_iter().enumerate() {
+        let peers = answer
+            .get(key)
+            .and_then(|family| family.get("peers"))
+            .and_then(Value::as_object);
+        for (address, peer) in peers.into_iter().flatten() {
+            let name = peer
+                .get("desc")
+                .and_then(Value::as_str)
+                .unwrap_or(address)
+                .to_owned();
+            let state = peer
+                .get("state")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+            let count = peer.get("pfxRcd").and_then(Value::as_u64);
+            let at = found
+                .iter()
+                .position(|session| session.neighbour == name)
+                .unwrap_or_else(|| {
+                    found.push(Session {
+                        neighbour: name.clone(),
+                        state,
+                        received: [None, None],
+                    });
+                    found.len() - 1
+                });
+            if let Some(slot) = found
+                .get_mut(at)
+                .and_then(|session| session.received.get_mut(family))
+            {
+                *slot = count;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn zebra(router: &Router) -> String {
+    let Router { name, ipv4, ipv6, .. } = router;
+    format!(
+        "hostname {name}
+log stdout informational
+route-map source4 permit 10
+ set src {ipv4}
+route-map source6 permit 10
+ set src {ipv6}
+ip protocol bgp route-map source4
+ipv6 protocol bgp route-map source6
+"
+    )
+}
+
+/// The configuration of bgpd.
+#[must_use]
+pub fn bgpd(topology: &Topology, router: &Router) -> String {
+    let Router { name, asn, ipv4, .. } = router;
+    let mut text =
+        format!("hostname {name}\nlog stdout informational\nrouter bgp {asn}\n bgp router-id {ipv4}\n");
+    text.push_str(
+        " no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n bgp bestpath as-path multipath-relax\n",
+    );
+    text.push_str(" no bgp network import-check\n timers bgp 10 30\n");
+    let neighbours = topology.neighbours(router);
+    for neighbour in &neighbours {
+        let (address, name) = (neighbour.remote.ipv4, &neighbour.router.name);
+        let _ = write!(
+            text,
+            " neighbor {address} remote-as {}\n neighbor {address} description {name}\n neighbor {address} timers connect 2\n neighbor {address} advertisement-interval 0\n",
+            neighbour.router.asn
+        );
+    }
+    for family in ["ipv4", "ipv6"] {
+        let _ = writeln!(text, " address-family {family} unicast\n  maximum-paths 16");
+        if let Some(cidrs) = router.pod_cidrs {
+            match family {
+                "ipv4" => drop(writeln!(text, "  network {}", cidrs.ipv4)),
+                _ => drop(writeln!(text, "  network {}", cidrs.ipv6)),
+            }
+        }
+        for neighbour in &neighbours {
+            let address = neighbour.remote.ipv4;
+            let _ = writeln!(text, "  neighbor {address} activate");
+            if router.tier == Tier::Node {
+                let _ = writeln!(text, "  neighbor {address} allowas-in 1");
+            }
+            if family == "ipv6" {
+                let _ = writeln!(
+                    text,
+                    "  neighbor {address} route-map next-hop-{} out",
+                    neighbour.router.name
+                );
+            }
+        }
+        text.push_str(" exit-address-family\n");
+    }
+    text.push_str("exit\n");
+    for neighbour in &neighbours {
+        let _ = write!(
+            text,
+            "route-map next-hop-{} permit 10\n set ipv6 next-hop global {}\nexit\n",
+            neighbour.router.name, neighbour.local.ipv6
+        );
+    }
+    text
+}

@@ -1,0 +1,247 @@
+//! Routing software on the routers of a fabric: our agent, BIRD or FRR, behind one small face.
+//!
+//! A test or the demo says which software runs where; what follows from the topology (neighbours, ASNs, what is
+//! originated) is configured here, each in the software's own language. Nodes originate their pod CIDRs and forward
+//! for nobody; ToRs and spines pass on what they learn. Every adjacency is one session over IPv4 that carries both
+//! families.
+
+pub mod agent;
+pub mod bird;
+pub mod frr;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::fabric::Fabric;
+use crate::process::{Daemon, locate};
+use crate::sandbox;
+use crate::topology::Router;
+
+/// Which program speaks BGP on a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Software {
+    /// `flatroute-agent` from this source tree.
+    Agent,
+    /// BIRD 2.
+    Bird,
+    /// FRR's zebra and bgpd.
+    Frr,
+}
+
+impl FromStr for Software {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "agent" | "flatroute" | "" => Ok(Self::Agent),
+            "bird" => Ok(Self::Bird),
+            "frr" => Ok(Self::Frr),
+            _ => bail!(
+                "TOR={text}: there is no such choice; it may be bird or frr, and without it the ToRs run flatroute"
+            ),
+        }
+    }
+}
+
+impl Software {
+    /// Its name for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Agent => "flatroute",
+            Self::Bird => "BIRD",
+            Self::Frr => "FRR",
+        }
+    }
+
+    /// The programs that it needs, found.
+    ///
+    /// # Errors
+    /// One is missing; the message says how to install it.
+    pub fn find(self) -> Result<PathBuf> {
+        match self {
+            Self::Agent => own_program("flatroute-agent"),
+            Self::Bird => locate("bird")
+                .filter(|_| locate("birdc").is_some())
+                .ok_or_else(|| anyhow!("BIRD is not installed. To install it:  sudo apt-get install bird2\n(its service need not run: sudo systemctl disable --now bird)")),
+            Self::Frr => locate("bgpd")
+                .filter(|_| locate("zebra").is_some() && locate("vtysh").is_some())
+                .ok_or_else(|| anyhow!("FRR is not installed. To install it:  sudo apt-get install frr\n(its service need not run: sudo systemctl disable --now frr)")),
+        }
+    }
+}
+
+/// A program of this source tree: beside the running one (`target/release`), or above it (tests run from `deps/`).
+///
+/// # Errors
+/// It has not been built.
+pub fn own_program(name: &str) -> Result<PathBuf> {
+    let exe = std::env::current_exe().context("path of this program")?;
+    let found = exe
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
+    found.with_context(|| {
+        format!(
+            "{name} is not built (looked beside {}); to build it: cargo build --workspace",
+            exe.display()
+        )
+    })
+}
+
+/// What a router's software says of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The neighbour's name, or its address where the software knows no names.
+    pub neighbour: String,
+    /// The state in RFC 4271's words, as far as the software says.
+    pub state: String,
+    /// Routes received, IPv4 and IPv6; absent when the family is not up.
+    pub received: [Option<u64>; 2],
+}
+
+impl Session {
+    /// Whether routes can flow.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        self.state == "Established"
+    }
+}
+
+/// One router's routing software, running.
+#[derive(Debug)]
+pub struct Speaker {
+    router: String,
+    software: Software,
+    /// Where its files lie: configuration, sockets, log.
+    dir: PathBuf,
+    /// In the order of their start.
+    daemons: Vec<Daemon>,
+}
+
+impl Speaker {
+    /// Starts `software` on `router`, configured for its place in the fabric.
+    ///
+    /// # Errors
+    /// A program is missing or does not start.
+    pub fn start(software: Software, fabric: &Fabric, router: &Router) -> Result<Self> {
+        let mut speaker = Self::new(software, router)?;
+        let start = match software {
+            Software::Agent => agent::start(&mut speaker, fabric, router),
+            Software::Bird => bird::start(&mut speaker, fabric, router),
+            Software::Frr => frr::start(&mut speaker, fabric, router),
+        };
+        speaker.explained(start.with_context(|| format!("start {} on {}", software.title(), router.name)))?;
+        Ok(speaker)
+    }
+
+    /// Starts BIRD with a configuration of the caller's.
+    ///
+    /// # Errors
+    /// BIRD is missing or does not start.
+    pub fn start_bird(fabric: &Fabric, router: &Router, configuration: &str) -> Result<Self> {
+        let mut speaker = Self::new(Software::Bird, router)?;
+        let start = bird::launch(&mut speaker, fabric, configuration);
+        speaker.explained(start)?;
+        Ok(speaker)
+    }
+
+    /// Starts our agent with manifests of the caller's (file names and contents).
+    ///
+    /// # Errors
+    /// The agent is missing or does not start.
+    pub fn start_agent(fabric: &Fabric, router: &Router, manifests: &[(String, String)]) -> Result<Self> {
+        let mut speaker = Self::new(Software::Agent, router)?;
+        let start = agent::launch(&mut speaker, fabric, manifests);
+        speaker.explained(start)?;
+        Ok(speaker)
+    }
+
+    fn new(software: Software, router: &Router) -> Result<Self> {
+        let dir = sandbox::room().join("lab").join(&router.name);
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        Ok(Self {
+            router: router.name.clone(),
+            software,
+            dir,
+            daemons: Vec::new(),
+        })
+    }
+
+    /// The router's name.
+    #[must_use]
+    pub fn router(&self) -> &str {
+        &self.router
+    }
+
+    /// What runs here.
+    #[must_use]
+    pub fn software(&self) -> Software {
+        self.software
+    }
+
+    /// Where its files lie.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its sessions, in the order of its configuration.
+    ///
+    /// # Errors
+    /// A program has ended, or its answer makes no sense.
+    pub fn sessions(&mut self) -> Result<Vec<Session>> {
+        self.expect_running()?;
+        match self.software {
+            Software::Agent => agent::sessions(self),
+            Software::Bird => bird::sessions(self),
+            Software::Frr => frr::sessions(self),
+        }
+    }
+
+    /// Fails when one of its programs has ended.
+    ///
+    /// # Errors
+    /// Which one, and how.
+    pub fn expect_running(&mut self) -> Result<()> {
+        self.daemons.iter_mut().try_for_each(Daemon::expect_running)
+    }
+
+    /// The result, with the ends of the logs below the error.
+    ///
+    /// # Errors
+    /// That of `result`.
+    pub fn explained<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| anyhow!("{error:#}\n{}", self.last_words()))
+    }
+
+    /// The ends of its logs, for an error message.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        self.daemons.iter().map(Daemon::last_words).collect()
+    }
+
+    /// The process id of its main program.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.daemons.last().map(Daemon::pid)
+    }
+
+    /// Stops its programs, the last started first.
+    ///
+    /// # Errors
+    /// One had to be killed.
+    pub fn stop(mut self) -> Result<()> {
+        let mut result = Ok(());
+        while let Some(daemon) = self.daemons.pop() {
+            result = result.and(daemon.stop(Duration::from_secs(5)).map(drop));
+        }
+        result
+    }
+}

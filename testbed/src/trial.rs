@@ -1,0 +1,168 @@
+//! A test runner for tests that need a world of their own.
+//!
+//! Rust's own runner starts threads before any test begins, and a program with threads may not enter a user namespace.
+//! So the tests of the testbed have `harness = false` and this runner: it runs each trial in a fresh sandbox with a
+//! time limit, says at once and again at the end which ones it skipped and why, and prints the same last line as the
+//! usual runner, so that counts add up. Skips are also appended to the file that `FLATROUTE_SKIPPED` names, for a
+//! summary over all test programs.
+
+use std::env;
+use std::fs;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::paint;
+use crate::sandbox::{self, Ending};
+use crate::speaker::{Software, own_program};
+
+/// Argument of the run that only tries whether sandboxes are possible.
+const PROBE: &str = "--try-sandbox";
+
+/// Something that a trial cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// BIRD 2 and birdc.
+    Bird,
+    /// Our agent.
+    Agent,
+    /// Our CNI plugin.
+    Plugin,
+}
+
+impl Need {
+    fn missing(self) -> Option<String> {
+        let found = match self {
+            Self::Bird => Software::Bird.find(),
+            Self::Agent => Software::Agent.find(),
+            Self::Plugin => own_program("flatroute-cni"),
+        };
+        found
+            .err()
+            .map(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+/// One test.
+#[derive(Debug, Clone, Copy)]
+pub struct Trial {
+    /// Unique in its program.
+    pub name: &'static str,
+    /// What it cannot do without; when one is missing, the trial is skipped.
+    pub needs: &'static [Need],
+    /// It fails when it takes longer.
+    pub limit: Duration,
+    /// Runs as process 1 of a sandbox.
+    pub body: fn() -> Result<()>,
+}
+
+/// The `main` of a test program.
+#[must_use]
+pub fn main(trials: &[Trial]) -> ExitCode {
+    sandbox::answer_call();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if sandbox::is_inside() {
+        let body = || match trials
+            .iter()
+            .find(|trial| Some(trial.name) == arguments.first().map(String::as_str))
+        {
+            Some(trial) => (trial.body)().map(|()| 0),
+            None => Ok(0),
+        };
+        return sandbox::run(Duration::MAX, body).map_or(ExitCode::FAILURE, sandbox::exit_code);
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        trials.iter().for_each(|trial| println!("{}: test", trial.name));
+        return ExitCode::SUCCESS;
+    }
+    let exact = arguments.iter().any(|argument| argument == "--exact");
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let wanted = |trial: &&Trial| {
+        let fits = |filter: &&String| {
+            if exact {
+                trial.name == *filter
+            } else {
+                trial.name.contains(filter.as_str())
+            }
+        };
+        filters.is_empty() || filters.iter().any(fits)
+    };
+    run_all(&trials.iter().filter(wanted).collect::<Vec<_>>(), trials.len())
+}
+
+fn run_all(trials: &[&Trial], of: usize) -> ExitCode {
+    let start = Instant::now();
+    let forbidden = sandbox::probe(PROBE).err().map(|error| format!("{error:#}"));
+    let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
+    println!("\nrunning {} tests, each in namespaces of its own", trials.len());
+    for trial in trials {
+        let missing = forbidden
+            .clone()
+            .or_else(|| trial.needs.iter().find_map(|need| need.missing()));
+        if let Some(reason) = missing {
+            let first = reason.lines().next().unwrap_or_default();
+            println!(
+                "test {} ... {}",
+                trial.name,
+                paint::bold(&format!("SKIPPED: {first}"))
+            );
+            note_skip(trial.name, first);
+            skipped.push(trial.name);
+            continue;
+        }
+        let begun = Instant::now();
+        let ending = sandbox::run_with_arguments(trial.limit, vec![trial.name.into()]);
+        let took = begun.elapsed().as_secs_f64();
+        let verdict = match ending {
+            Ok(Ending::Done(0)) => {
+                passed += 1;
+                println!("test {} ... {} ({took:.1} s)", trial.name, paint::good("ok"));
+                continue;
+            }
+            Ok(Ending::Interrupted) => return ExitCode::from(130),
+            Ok(Ending::TimedOut) => format!("took longer than {:.0} s", trial.limit.as_secs_f64()),
+            Ok(Ending::Done(_) | Ending::Refused | Ending::Kept(_)) => "failed, see above".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        println!(
+            "test {} ... {}: {verdict} ({took:.1} s)",
+            trial.name,
+            paint::bad("FAILED")
+        );
+        failed.push(trial.name);
+    }
+    if let Some(why) = forbidden {
+        println!("\n{why}");
+    }
+    if !failed.is_empty() {
+        println!("\nfailures:\n    {}", failed.join("\n    "));
+    }
+    println!(
+        "\ntest result: {}. {passed} passed; {} failed; {} ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failed.is_empty() { "ok" } else { "FAILED" },
+        failed.len(),
+        skipped.len(),
+        of.saturating_sub(trials.len()),
+        start.elapsed().as_secs_f64()
+    );
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Appends a line to the list of skips that a run over several test programs keeps (the file `FLATROUTE_SKIPPED`).
+pub fn note_skip(name: &str, reason: &str) {
+    let Some(path) = env::var_os("FLATROUTE_SKIPPED") else {
+        return;
+    };
+    if let Ok(mut file) = fs::OpenOptions::new().create(true).append(true).open(path) {
+        drop(writeln!(file, "{name}: {reason}"));
+    }
+}

@@ -1,0 +1,74 @@
+//! The demo as a newcomer runs it: whole, with our agent and our plugin everywhere, then with BIRD as the fabric.
+//!
+//! The program is started as a user would start it; what counts is what it prints and that nothing is left behind.
+
+use std::process::Command;
+
+/// Runs the demo; `None`, with the reason noted, where the machine cannot.
+fn demo(name: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_flatroute-testbed"))
+        .arg("demo")
+        .args(arguments)
+        .output();
+    let output = output.expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let cannot = ["this system refuses", "is not installed", "is not built"];
+    if let Some(reason) = errors
+        .lines()
+        .find(|line| cannot.iter().any(|words| line.contains(words)))
+    {
+        println!("SKIPPED {name}: {reason}");
+        flatroute_testbed::trial::note_skip(name, reason);
+        return None;
+    }
+    assert!(
+        output.status.success(),
+        "the demo failed ({}):\n{text}\n{errors}",
+        output.status
+    );
+    Some(text)
+}
+
+fn expect_the_promises(text: &str) {
+    for promise in [
+        "reached: 56 of 56 pairs (IPv4 and IPv6)",
+        "none is IP in IP (protocols 4, 41), GRE (47), IPsec, VXLAN or Geneve; TTL fell by one a router",
+        "the second path is back in every kernel",
+        "Everything worked",
+    ] {
+        assert!(
+            text.contains(promise),
+            "the demo does not say {promise:?}:\n{text}"
+        );
+    }
+    assert!(!text.contains('\u{1b}'), "colours although this is no terminal");
+}
+
+#[test]
+fn the_demo_keeps_its_promises() {
+    if let Some(text) = demo("the_demo_keeps_its_promises", &[]) {
+        expect_the_promises(&text);
+    }
+}
+
+#[test]
+fn the_demo_works_with_bird_as_the_fabric() {
+    if let Some(text) = demo("the_demo_works_with_bird_as_the_fabric", &["--tor", "bird"]) {
+        expect_the_promises(&text);
+    }
+}
+
+#[test]
+fn an_unknown_tor_is_explained() {
+    let output = Command::new(env!("CARGO_BIN_EXE_flatroute-testbed"))
+        .args(["demo", "--tor", "nexus"])
+        .output();
+    let output = output.expect("the program starts");
+    assert!(!output.status.success());
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        words.contains("TOR=nexus") && words.contains("bird or frr"),
+        "{words}"
+    );
+}
