@@ -168,15 +168,21 @@ impl Socket {
                 what: what(),
                 reason: format!("unexpected answer {other:?}"),
             }),
-            Err(error) if error.is_missing() || error.errno().is_some_and(|errno| NO_WAY.contains(&errno)) => Ok(None),
+            Err(error)
+                if error.is_missing() || error.errno().is_some_and(|errno| NO_WAY.contains(&errno)) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
 }
 
 /// No route at all, or one that says `unreachable`: a node's own pod CIDR is covered by such a one.
-const NO_WAY: [i32; 2] =
-    [rustix::io::Errno::NETUNREACH.raw_os_error(), rustix::io::Errno::HOSTUNREACH.raw_os_error()];
+const NO_WAY: [i32; 2] = [
+    rustix::io::Errno::NETUNREACH.raw_os_error(),
+    rustix::io::Errno::HOSTUNREACH.raw_os_error(),
+];
 
 fn unspecified(ipv6: bool) -> IpAddr {
     if ipv6 {

@@ -20,187 +20,32 @@
 //! with has changed.
 
 mod config;
+mod message;
 mod reconfigure;
 mod status;
+mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::peer::{self, Negotiated, Peer, State};
+use crate::peer::{self, Negotiated, Peer};
 use crate::rib::{Batch, LimitOutcome, LocalAddresses, PeerIndex, PeerSettings, Rib, RouteChange};
-use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
-use crate::wire::{self, CeaseSubcode, Notification, Update};
+use crate::types::{ConnId, FamilySet, Instant, PeerName};
+use crate::wire::{CeaseSubcode, Notification, Update};
 
 pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
 pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
+pub use message::{Event, EventKind, Input, Output, Target};
 pub use status::{PeerSummary, PrefixCounts, RouteEntry, RouteQuery};
 
 /// Events kept while nobody asks for them; older ones are dropped first, and counted.
 const MAX_EVENTS: usize = 4096;
 /// How many numbers of dialled connections each peer has before the next peer's begin.
 const CONNS_PER_PEER: u64 = 1 << 32;
-
-/// One fact.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// What the speaker shall be from now on.
-    Configure(Config),
-    /// A connection that [`Output::Dial`] asked for is open.
-    Connected {
-        /// The connection.
-        conn: ConnId,
-        /// Our addresses on the interface that it uses.
-        local: LocalAddresses,
-    },
-    /// A connection that [`Output::Dial`] asked for cannot be had.
-    ConnectFailed {
-        /// The connection.
-        conn: ConnId,
-        /// Why, for people.
-        error: String,
-    },
-    /// The listener took a connection.
-    Accepted {
-        /// Its number, given by the driver.
-        conn: ConnId,
-        /// Who dialled.
-        remote: SocketAddr,
-        /// Our addresses on the interface that it uses.
-        local: LocalAddresses,
-    },
-    /// Octets arrived.
-    Received {
-        /// On this connection.
-        conn: ConnId,
-        /// In this order, cut anywhere.
-        bytes: &'a [u8],
-    },
-    /// The neighbour closed the connection, or it broke.
-    Closed {
-        /// The connection.
-        conn: ConnId,
-        /// Why; none when it was closed in order.
-        error: Option<String>,
-    },
-    /// Our addresses on the interface of an open connection have changed.
-    LocalAddresses {
-        /// The connection.
-        conn: ConnId,
-        /// The addresses now.
-        local: LocalAddresses,
-    },
-    /// Ask a peer for its routes again (RFC 2918).
-    Refresh(PeerName),
-    /// Cease to every peer (6/2 with this text); none is dialled again.
-    Shutdown {
-        /// Why, for the neighbours' operators (RFC 9003).
-        text: String,
-    },
-    /// The moment of [`Speaker::poll_timeout`] has come.
-    Timeout,
-}
-
-/// What the driver shall do, or tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Open a connection, and answer with [`Input::Connected`] or [`Input::ConnectFailed`].
-    Dial {
-        /// Its number.
-        conn: ConnId,
-        /// Where to.
-        target: Target,
-    },
-    /// An accepted connection belongs to a peer: set this on its socket.
-    Adopt {
-        /// The connection.
-        conn: ConnId,
-        /// How far away the peer may be.
-        ttl: Ttl,
-    },
-    /// Send `last` after all that was polled before, then close. The connection is forgotten here.
-    Close {
-        /// The connection.
-        conn: ConnId,
-        /// The last octets, such as a NOTIFICATION.
-        last: Vec<u8>,
-    },
-    /// Something that people want to know.
-    Event(Event),
-}
-
-/// Where to connect to, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The peer's address.
-    pub address: IpAddr,
-    /// The interface index, for a link-local address.
-    pub interface: Option<u32>,
-    /// The TCP port.
-    pub port: u16,
-    /// Our address; none: the kernel's choice.
-    pub source: Option<IpAddr>,
-    /// How far away it may be.
-    pub ttl: Ttl,
-}
-
-/// Something that people want to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// When.
-    pub at: Instant,
-    /// Whom it concerns; none for a connection from a stranger.
-    pub peer: Option<PeerName>,
-    /// What happened.
-    pub kind: EventKind,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventKind {
-    /// The state machine moved.
-    Transition {
-        /// From this state.
-        from: State,
-        /// To this one.
-        to: State,
-        /// Because of this.
-        cause: String,
-    },
-    /// The session is up.
-    Established,
-    /// The session is no longer up.
-    Down {
-        /// Why: the NOTIFICATION in words, or what became of the connection.
-        reason: String,
-    },
-    /// An UPDATE had errors, and the session lives on (RFC 7606).
-    Malformed {
-        /// What was wrong, and what was done.
-        what: String,
-    },
-    /// The peer sends more prefixes than it may.
-    PrefixLimit {
-        /// In this family.
-        family: Family,
-        /// What was done.
-        what: String,
-    },
-    /// The peer has sent all that it has (RFC 4724 §2).
-    EndOfRib(Family),
-    /// Somebody dialled who is not configured.
-    Stranger(IpAddr),
-    /// The attributes of some routes do not fit into one message, and these routes are not advertised.
-    Unsendable {
-        /// How many prefixes.
-        prefixes: usize,
-        /// Why.
-        what: String,
-    },
-}
 
 /// One neighbour, as the speaker keeps it.
 struct Neighbour {
@@ -304,45 +149,6 @@ impl Speaker {
             self.events = self.events.saturating_sub(1);
         }
         output
-    }
-
-    /// Writes what waits for `conn` to `out` until nothing waits or `out` holds `limit` octets or a little more
-    /// (one message). Call it when the socket has room and `out` has been sent.
-    pub fn poll_transmit(&mut self, conn: ConnId, out: &mut BytesMut, limit: usize, now: Instant) {
-        let Some(name) = self.conns.get(&conn) else { return };
-        let Some(neighbour) = self.neighbours.get_mut(name) else {
-            return;
-        };
-        neighbour.peer.poll_transmit(conn, out);
-        let Some(session) = neighbour.session.as_mut().filter(|s| s.conn == conn) else {
-            return;
-        };
-        let mut unsendable = Vec::new();
-        while out.len() < limit {
-            let (batch, sent) = match session.batch.take() {
-                Some(batch) => batch,
-                None => match self.rib.next_batch(session.index) {
-                    Some(batch) => (batch, 0),
-                    None => break,
-                },
-            };
-            let sent = encode(&batch, sent, &session.negotiated.context, out, &mut unsendable);
-            session.batch = sent.map(|sent| (batch, sent));
-        }
-        let name = name.clone();
-        for (prefixes, what) in unsendable {
-            self.event(Some(name.clone()), EventKind::Unsendable { prefixes, what }, now);
-        }
-    }
-
-    /// Whether [`Speaker::poll_transmit`] has routes to say on `conn`. Control messages are not counted.
-    #[must_use]
-    pub fn has_updates(&self, conn: ConnId) -> bool {
-        self.conns
-            .get(&conn)
-            .and_then(|name| self.neighbours.get(name))
-            .and_then(|n| n.session.as_ref())
-            .is_some_and(|s| s.conn == conn && (s.batch.is_some() || self.rib.has_pending(s.index)))
     }
 
     /// Changes of what the kernel shall hold: at most `max`, each prefix at most once.
@@ -634,44 +440,4 @@ fn rib_settings(
         import: Arc::new(config.import.clone()),
         export: Arc::new(config.export.clone()),
     }
-}
-
-/// Writes one message of `batch` from its prefix number `sent` on. Returns how many are sent now, or none when
-/// the batch is done.
-fn encode(
-    batch: &Batch,
-    sent: usize,
-    context: &wire::Context,
-    out: &mut BytesMut,
-    unsendable: &mut Vec<(usize, String)>,
-) -> Option<usize> {
-    let (total, written) = match batch {
-        Batch::EndOfRib(family) => {
-            wire::encode_end_of_rib(*family, context, out);
-            return None;
-        }
-        Batch::Unreach { prefixes, .. } => {
-            let rest = prefixes.get(sent..).unwrap_or_default();
-            (
-                prefixes.len(),
-                if rest.is_empty() {
-                    0
-                } else {
-                    wire::encode_unreach(rest, context, out)
-                },
-            )
-        }
-        Batch::Reach { attributes, prefixes } => {
-            let rest = prefixes.get(sent..).unwrap_or_default();
-            match wire::encode_reach(rest, attributes, context, out) {
-                Ok(written) => (prefixes.len(), written),
-                Err(error) => {
-                    unsendable.push((rest.len(), error.to_string()));
-                    return None;
-                }
-            }
-        }
-    };
-    let sent = sent.saturating_add(written);
-    (written > 0 && sent < total).then_some(sent)
 }

@@ -1,0 +1,166 @@
+//! What goes into the speaker and what comes out of it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Config, Ttl};
+use crate::peer::State;
+use crate::rib::LocalAddresses;
+use crate::types::{ConnId, Family, Instant, PeerName};
+
+/// One fact.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// What the speaker shall be from now on.
+    Configure(Config),
+    /// A connection that [`Output::Dial`] asked for is open.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// Our addresses on the interface that it uses.
+        local: LocalAddresses,
+    },
+    /// A connection that [`Output::Dial`] asked for cannot be had.
+    ConnectFailed {
+        /// The connection.
+        conn: ConnId,
+        /// Why, for people.
+        error: String,
+    },
+    /// The listener took a connection.
+    Accepted {
+        /// Its number, given by the driver.
+        conn: ConnId,
+        /// Who dialled.
+        remote: SocketAddr,
+        /// Our addresses on the interface that it uses.
+        local: LocalAddresses,
+    },
+    /// Octets arrived.
+    Received {
+        /// On this connection.
+        conn: ConnId,
+        /// In this order, cut anywhere.
+        bytes: &'a [u8],
+    },
+    /// The neighbour closed the connection, or it broke.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// Why; none when it was closed in order.
+        error: Option<String>,
+    },
+    /// Our addresses on the interface of an open connection have changed.
+    LocalAddresses {
+        /// The connection.
+        conn: ConnId,
+        /// The addresses now.
+        local: LocalAddresses,
+    },
+    /// Ask a peer for its routes again (RFC 2918).
+    Refresh(PeerName),
+    /// Cease to every peer (6/2 with this text); none is dialled again.
+    Shutdown {
+        /// Why, for the neighbours' operators (RFC 9003).
+        text: String,
+    },
+    /// The moment of [`Speaker::poll_timeout`] has come.
+    Timeout,
+}
+
+/// What the driver shall do, or tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a connection, and answer with [`Input::Connected`] or [`Input::ConnectFailed`].
+    Dial {
+        /// Its number.
+        conn: ConnId,
+        /// Where to.
+        target: Target,
+    },
+    /// An accepted connection belongs to a peer: set this on its socket.
+    Adopt {
+        /// The connection.
+        conn: ConnId,
+        /// How far away the peer may be.
+        ttl: Ttl,
+    },
+    /// Send `last` after all that was polled before, then close. The connection is forgotten here.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// The last octets, such as a NOTIFICATION.
+        last: Vec<u8>,
+    },
+    /// Something that people want to know.
+    Event(Event),
+}
+
+/// Where to connect to, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The peer's address.
+    pub address: IpAddr,
+    /// The interface index, for a link-local address.
+    pub interface: Option<u32>,
+    /// The TCP port.
+    pub port: u16,
+    /// Our address; none: the kernel's choice.
+    pub source: Option<IpAddr>,
+    /// How far away it may be.
+    pub ttl: Ttl,
+}
+
+/// Something that people want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Instant,
+    /// Whom it concerns; none for a connection from a stranger.
+    pub peer: Option<PeerName>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// The state machine moved.
+    Transition {
+        /// From this state.
+        from: State,
+        /// To this one.
+        to: State,
+        /// Because of this.
+        cause: String,
+    },
+    /// The session is up.
+    Established,
+    /// The session is no longer up.
+    Down {
+        /// Why: the NOTIFICATION in words, or what became of the connection.
+        reason: String,
+    },
+    /// An UPDATE had errors, and the session lives on (RFC 7606).
+    Malformed {
+        /// What was wrong, and what was done.
+        what: String,
+    },
+    /// The peer sends more prefixes than it may.
+    PrefixLimit {
+        /// In this family.
+        family: Family,
+        /// What was done.
+        what: String,
+    },
+    /// The peer has sent all that it has (RFC 4724 §2).
+    EndOfRib(Family),
+    /// Somebody dialled who is not configured.
+    Stranger(IpAddr),
+    /// The attributes of some routes do not fit into one message, and these routes are not advertised.
+    Unsendable {
+        /// How many prefixes.
+        prefixes: usize,
+        /// Why.
+        what: String,
+    },
+}
