@@ -12,6 +12,10 @@ fn the_example_manifests_have_no_problems() {
         .output()
         .expect("the agent starts");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(said.trim(), "4 objects, no problems");
 }

@@ -249,6 +249,9 @@ impl Fib {
         self.stale.nexthops |= self.objects_in_use;
         self.failed.insert(slot);
         if let Some(entry) = self.entries.get_mut(slot as usize) {
+            if entry.trouble == Trouble::Failed {
+                return;
+            }
             entry.trouble = Trouble::Failed;
             let prefix = entry.prefix;
             self.report(Report::Failed {

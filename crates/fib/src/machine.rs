@@ -335,8 +335,9 @@ impl Fib {
 
     /// Tries again what the kernel refused.
     pub fn retry(&mut self) {
+        // Not afresh: a route that is refused again was told of already.
         for slot in std::mem::take(&mut self.failed) {
-            self.enqueue_afresh(slot);
+            self.enqueue(slot);
         }
         self.sets.retry_failed();
     }
