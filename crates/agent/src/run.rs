@@ -68,7 +68,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     let act = Live::new();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
-    tokio::spawn(server::serve(listener, ask));
+    let server = tokio::spawn(server::serve(listener, ask));
     // A reading must not be dropped half-way, so it has a task of its own; the channel holds one.
     let (observed, changes) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -81,7 +81,10 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
         }
     });
     let mut owner = Owner::new(act, &options.node_name, merged)?;
-    owner.run(changes, requests, stop_signal()?).await
+    let outcome = owner.run(changes, requests, stop_signal()?).await;
+    // Who asked for the end reads the answer before the program is gone.
+    let _ = server.await;
+    outcome
 }
 
 /// Waits for SIGTERM or SIGINT.
