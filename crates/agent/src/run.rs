@@ -8,6 +8,7 @@
 //! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
 //! way out, and the next agent adopts what it finds.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -65,10 +66,11 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
         );
     };
     let (mut standalone, merged) = Standalone::open(directory).await?;
-    let act = Live::new();
+    let act = Live::open().await?;
+    let interfaces = act.interfaces();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
-    tokio::spawn(server::serve(listener, ask));
+    let server = tokio::spawn(server::serve(listener, ask));
     // A reading must not be dropped half-way, so it has a task of its own; the channel holds one.
     let (observed, changes) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -80,8 +82,11 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
             }
         }
     });
-    let mut owner = Owner::new(act, &options.node_name, merged)?;
-    owner.run(changes, requests, stop_signal()?).await
+    let mut owner = Owner::new(act, &options.node_name, merged, interfaces)?;
+    let outcome = owner.run(changes, requests, stop_signal()?).await;
+    // Who asked for the end reads the answer before the program is gone.
+    let _ = server.await;
+    outcome
 }
 
 /// Waits for SIGTERM or SIGINT.
@@ -117,7 +122,7 @@ enum Next {
 }
 
 impl<A: Act> Owner<A> {
-    fn new(act: A, node: &str, first: Merged) -> anyhow::Result<Self> {
+    fn new(act: A, node: &str, first: Merged, interfaces: BTreeMap<String, u32>) -> anyhow::Result<Self> {
         let mut listing = Listing::of(ClusterState::default(), ["manifests"]);
         listing.listed("manifests", |state| *state = first.state);
         let Ok(state) = listing.synced() else {
@@ -130,6 +135,7 @@ impl<A: Act> Owner<A> {
             manifest_problems: first.problems,
             facts: Facts {
                 source: ObjectSource::Standalone,
+                interfaces,
                 ..Facts::default()
             },
             in_force: None,

@@ -6,8 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use flatroute_fib::{
-    Counts, DesiredRoute, Fib, InstalledRoute, Interface, MAX_BATCH, NexthopId, PrefSrc, Report, Settings,
-    turn,
+    Counts, DesiredRoute, Fib, InstalledRoute, MAX_BATCH, NexthopId, PrefSrc, Report, Settings, turn,
 };
 use ipnetwork::IpNetwork;
 use tokio::io::unix::AsyncFd;
@@ -57,8 +56,6 @@ pub enum Command {
 /// What the kernel routes have to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// All interfaces with their addresses: at the start and after each change.
-    Interfaces(Vec<Interface>),
     /// Everything that was asked for is written, refused or waiting; the figures then.
     Settled(Counts),
     /// A refused write, a foreign route or a repair.
@@ -84,7 +81,7 @@ impl Handle {
 /// Starts the thread, in the network namespace of the calling one. Both channels should be small (8 is enough):
 /// the bound on commands is what lets changes coalesce at their source.
 ///
-/// Events that find the channel full wait here; of interfaces and figures only the newest state is kept.
+/// Events that find the channel full wait here; of figures only the newest are kept.
 ///
 /// # Errors
 /// When netlink is out of reach or no thread can be had.
@@ -106,7 +103,6 @@ pub fn spawn(
         kernel,
         commands,
         events,
-        interfaces: true,
         settled: None,
         report: None,
         commanded: 0,
@@ -129,8 +125,6 @@ struct Task {
     kernel: Netlink,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
-    /// The interfaces changed since they were last sent.
-    interfaces: bool,
     /// The figures of the last rest, until they are sent.
     settled: Option<Counts>,
     /// A report that found the channel full.
@@ -179,7 +173,7 @@ impl Task {
     }
 
     async fn wait(&mut self, listener: &AsyncFd<OwnedFd>) -> Wake {
-        let has_events = self.interfaces || self.settled.is_some() || self.report.is_some();
+        let has_events = self.settled.is_some() || self.report.is_some();
         let has_events = has_events && !self.events.is_closed();
         let wants_retry = self.fib.wants_retry();
         tokio::select! {
@@ -221,7 +215,8 @@ impl Task {
     fn send_events(&mut self) {
         while let Some(report) = self.report.take().or_else(|| self.fib.poll_report()) {
             match report {
-                Report::Interfaces => self.interfaces = true,
+                // Links have an observer of their own for the rest of the node.
+                Report::Interfaces => {}
                 Report::Failed { .. } | Report::Foreign { .. } | Report::Drift { .. } => {
                     tracing::debug!(?report, "kernel route");
                     let Ok(permit) = self.events.try_reserve() else {
@@ -231,12 +226,6 @@ impl Task {
                     permit.send(Event::Report(report));
                 }
             }
-        }
-        if self.interfaces
-            && let Ok(permit) = self.events.try_reserve()
-        {
-            self.interfaces = false;
-            permit.send(Event::Interfaces(self.fib.interfaces()));
         }
         if let Some(counts) = self.settled.take() {
             match self.events.try_reserve() {

@@ -2,6 +2,7 @@
 
 mod netns {
     pub(crate) mod lab;
+    mod links;
     mod routes;
     mod task;
 }

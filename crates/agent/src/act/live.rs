@@ -4,16 +4,18 @@
 //!            route changes              Command::Routes
 //!  bgp-io ─────────────────► routes ────────────────────► fib-io
 //!     ▲  └──── events ─────► sessions ── SweepAllowed ──►  │
-//!     └───── interfaces ──── links ◄──────── events ───────┘
+//!     │                      reports ◄─────── events ──────┘
+//!     └──── interfaces ───── links ◄─── newest state ── fib-io::links
 //! ```
 //!
-//! Three small tasks carry things between the two; each waits for room at its receiver, so a busy kernel holds the
-//! first one up and the speaker's changes coalesce in its RIB. What is worth telling goes to the loop in `run`;
+//! Four small tasks carry things between them; each waits for room at its receiver, so a busy kernel holds the
+//! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made. What is worth telling goes to the loop in `run`;
 //! when that has no room, it is dropped and counted, never waited for.
 //!
 //! Routes that nobody wants any more are swept when every neighbour has sent End-of-RIB, or after
 //! [`SWEEP_AFTER`]: until then those of a previous life of this agent carry the traffic.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -28,7 +30,7 @@ use flatroute_fib as fib;
 use flatroute_fib_io as fib_io;
 use flatroute_plan::{FibPlan, Listen, Plan};
 use ipnetwork::IpNetwork;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::{Act, Event, words};
@@ -45,9 +47,12 @@ const EVENTS: usize = 1024;
 /// Both, running from the first plan on.
 pub(crate) struct Live {
     running: Option<Running>,
+    links: Links,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
+
+type Links = watch::Receiver<Vec<fib_io::links::Interface>>;
 
 struct Running {
     bgp: bgp_io::Handle,
@@ -60,16 +65,26 @@ struct Running {
 }
 
 impl Live {
-    pub(crate) fn new() -> Self {
+    /// Looks at the node's links; nothing else runs before the first plan.
+    ///
+    /// # Errors
+    /// When the links cannot be observed.
+    pub(crate) async fn open() -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
-        Self {
+        Ok(Self {
             running: None,
+            links: fib_io::links::observe().await?,
             sender,
             events,
-        }
+        })
     }
 
-    fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
+    /// The interfaces that there are now, by name, with their indices.
+    pub(crate) fn interfaces(&self) -> BTreeMap<String, u32> {
+        names(&self.links.borrow())
+    }
+
+    async fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
         let settings = settings(&plan.fib);
         let (fib, fib_commands) = mpsc::channel(DEPTH);
         let (fib_sender, fib_events) = mpsc::channel(EVENTS);
@@ -86,6 +101,9 @@ impl Live {
             events: bgp_sender,
         };
         let (bgp, driver) = bgp_io::spawn(options);
+        // Before any session: from them come the next hops.
+        let interfaces = addressed(&self.links.borrow());
+        bgp.interfaces(interfaces).await?;
         let routes = tokio::spawn(carry_routes(route_changes, fib.clone()));
         tokio::spawn(carry_sessions(
             bgp_events,
@@ -93,8 +111,9 @@ impl Live {
             fib.clone(),
             self.sender.clone(),
         ));
-        tokio::spawn(carry_links(fib_events, bgp.clone(), self.sender.clone()));
-        tokio::spawn(watch(kernel, driver, self.sender.clone()));
+        tokio::spawn(carry_reports(fib_events, self.sender.clone()));
+        tokio::spawn(carry_links(self.links.clone(), bgp.clone(), self.sender.clone()));
+        tokio::spawn(watch_over(kernel, driver, self.sender.clone()));
         Ok(Running {
             bgp,
             fib,
@@ -117,7 +136,7 @@ impl Act for Live {
     async fn apply(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let running = match self.running.take() {
             Some(running) => running,
-            None => self.start(plan)?,
+            None => self.start(plan).await?,
         };
         if running.settings != settings(&plan.fib) {
             let text = "BGPConfiguration/default: spec.kernel: table, metric, protocol, maxPaths and \
@@ -159,7 +178,13 @@ impl Act for Live {
 
     async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>> {
         let status = self.running()?.bgp.status().await?;
-        Ok(status.peers.iter().map(words::peer).collect())
+        let links = self.links.borrow();
+        let name_of = |index| links.iter().find(|l| l.index == index).map(|l| l.name.clone());
+        Ok(status
+            .peers
+            .iter()
+            .map(|peer| words::peer(peer, name_of))
+            .collect())
     }
 
     async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
@@ -275,30 +300,10 @@ async fn carry_sessions(
     }
 }
 
-/// Tells of links and refusals, and gives the speaker the addresses for its next hops.
-async fn carry_links(
-    mut events: mpsc::Receiver<fib_io::Event>,
-    bgp: bgp_io::Handle,
-    teller: mpsc::Sender<Event>,
-) {
+/// Tells of refusals and repairs.
+async fn carry_reports(mut events: mpsc::Receiver<fib_io::Event>, teller: mpsc::Sender<Event>) {
     while let Some(event) = events.recv().await {
         match event {
-            fib_io::Event::Interfaces(interfaces) => {
-                let addressed = interfaces
-                    .iter()
-                    .map(|i| bgp_io::Interface {
-                        index: i.index,
-                        addresses: i.addresses.iter().copied().collect(),
-                    })
-                    .collect();
-                if bgp.interfaces(addressed).await.is_err() {
-                    return;
-                }
-                let names = interfaces.into_iter().map(|i| (i.name, i.index)).collect();
-                if teller.send(Event::Interfaces(names)).await.is_err() {
-                    return;
-                }
-            }
             fib_io::Event::Settled(_) => {}
             fib_io::Event::Report(report) => {
                 if let Some((kind, text)) = words::report(&report) {
@@ -309,8 +314,38 @@ async fn carry_links(
     }
 }
 
+/// Gives the speaker the addresses for its next hops, and tells which interfaces there are.
+async fn carry_links(mut links: Links, bgp: bgp_io::Handle, teller: mpsc::Sender<Event>) {
+    loop {
+        let (addressed, names) = {
+            let links = links.borrow_and_update();
+            (addressed(&links), names(&links))
+        };
+        if bgp.interfaces(addressed).await.is_err() || teller.send(Event::Interfaces(names)).await.is_err() {
+            return;
+        }
+        if links.changed().await.is_err() {
+            let text = "the node's links are out of reach over netlink".to_owned();
+            _ = teller.send(Event::Failed(text)).await;
+            return;
+        }
+    }
+}
+
+fn addressed(links: &[fib_io::links::Interface]) -> Vec<bgp_io::Interface> {
+    let interface = |link: &fib_io::links::Interface| bgp_io::Interface {
+        index: link.index,
+        addresses: link.addresses.clone(),
+    };
+    links.iter().map(interface).collect()
+}
+
+fn names(links: &[fib_io::links::Interface]) -> BTreeMap<String, u32> {
+    links.iter().map(|link| (link.name.clone(), link.index)).collect()
+}
+
 /// Says it when one of the two ends.
-async fn watch(kernel: fib_io::Handle, driver: JoinHandle<()>, teller: mpsc::Sender<Event>) {
+async fn watch_over(kernel: fib_io::Handle, driver: JoinHandle<()>, teller: mpsc::Sender<Event>) {
     let text = tokio::select! {
         ended = kernel.join() => match ended {
             Ok(()) => return,

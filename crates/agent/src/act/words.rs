@@ -11,11 +11,14 @@ pub(super) fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-pub(super) fn peer(peer: &PeerSummary) -> control::Peer {
+/// A neighbour. `name_of` knows the interfaces; one that has gone is told by its index.
+pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) -> control::Peer {
     control::Peer {
         name: peer.name.to_string(),
         address: peer.address,
-        interface: peer.interface.map(|index| format!("#{index}")),
+        interface: peer
+            .interface
+            .map(|index| name_of(index).unwrap_or_else(|| format!("#{index}"))),
         asn: peer.asn.map(|asn| asn.0),
         local_asn: peer.local_asn.0,
         state: peer.state.to_string(),

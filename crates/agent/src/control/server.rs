@@ -1,4 +1,9 @@
 //! The server of the control socket.
+//!
+//! The program ends when the owner of the state does, and the last question may be the one that ends it
+//! (`POST /v1/node:shutdown`). Who asked must still read the answer, so [`serve`] does not end with the owner: it
+//! takes no further connection, lets each one that is open finish the answer that is under way, and returns when
+//! all are closed, or after [`FAREWELL`], because a client that does not read may hold up nothing.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,7 +21,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -24,11 +29,13 @@ use super::query::{self, Refused};
 use super::{Answer, Request};
 
 /// How many connections are served at once; further ones wait.
-const MAX_CONNECTIONS: usize = 16;
+const MAX_CONNECTIONS: u32 = 16;
 /// How long a client may take to ask.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the last answers may take once the owner is gone.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The socket in the file system; it goes when this is dropped, unless another has taken its place.
 #[derive(Debug)]
@@ -84,13 +91,15 @@ pub(crate) fn bind(path: &Path) -> anyhow::Result<(UnixListener, Socket)> {
     ))
 }
 
-/// Serves until the owner of the state is gone.
+/// Serves until the owner of the state is gone and the last answers are written.
 pub(crate) async fn serve(listener: UnixListener, owner: mpsc::Sender<Request>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            () = owner.closed() => break,
         };
+        let Ok(slot) = slot else { break };
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
@@ -101,22 +110,41 @@ pub(crate) async fn serve(listener: UnixListener, owner: mpsc::Sender<Request>) 
                     continue;
                 }
             },
-            () = owner.closed() => return,
+            () = owner.closed() => break,
         };
         let owner = owner.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| respond(request, owner.clone()));
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_buf_size(16 << 10)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Ok(Err(error)) = timeout(CONNECTION_TIMEOUT, connection).await {
+            if let Ok(Err(error)) = timeout(CONNECTION_TIMEOUT, converse(stream, owner)).await {
                 tracing::debug!(%error, "control socket: a connection ended");
             }
             drop(slot);
         });
     }
+    drop(listener);
+    // Every slot comes back when its connection is closed.
+    if timeout(FAREWELL, slots.acquire_many(MAX_CONNECTIONS))
+        .await
+        .is_err()
+    {
+        tracing::warn!("control socket: a client did not read its answer in time");
+    }
+}
+
+/// One connection, until the client has enough; when the owner goes, until the answer under way is written.
+async fn converse(stream: UnixStream, owner: mpsc::Sender<Request>) -> hyper::Result<()> {
+    let asked = owner.clone();
+    let service = service_fn(move |request| respond(request, asked.clone()));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = owner.closed() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
 }
 
 async fn respond(

@@ -6,17 +6,36 @@
 //! A mistake in a manifest does not take down what runs: an object whose new version has a fault stays in force as
 //! it was, as it would with an API server, which refuses such a version. The problem says so. Only what is
 //! taken out of a readable file, or a file that is removed, takes an object away.
+//!
+//! **A file that is being written is never believed.** Whoever writes in place truncates first, and an agent that
+//! takes the empty file for an order withdraws the node's pod CIDRs. So a new content counts only when it has stood
+//! still for a while, by its change time and by our own clock, and how long depends on what it would do:
+//! - [`SETTLE`] when whoever wrote it has closed it. This is longer than news of the first write needs to arrive: when
+//!   nobody is known to be writing then, nobody was when the content came to be as it is;
+//! - [`LOSS`] when the file has lost all its objects, or is gone: some programs truncate or remove, close, and write
+//!   anew in a second step;
+//! - [`ABANDONED`] while somebody still has it open after writing to it.
+//!
+//! Until then what was known of the file stays in force, and the reading says when to look again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use flatroute_api::manifest::{self, Located, MAX_FILE_BYTES, Merged, Parsed};
-use flatroute_api::{Place, Problem};
+use flatroute_api::{Kind, Place, Problem};
 
 /// How many files are read.
 const MAX_FILES: usize = 4096;
+/// How long a content must have stood still.
+pub(crate) const SETTLE: Duration = Duration::from_millis(100);
+/// The same when it takes all objects of the file away.
+pub(crate) const LOSS: Duration = Duration::from_millis(500);
+/// The same when the file was written to and has not been closed.
+pub(crate) const ABANDONED: Duration = Duration::from_secs(10);
 
 /// A directory, and what it held when it was last read.
 #[derive(Debug)]
@@ -30,6 +49,90 @@ pub(crate) struct Directory {
 struct Known {
     text: Option<String>,
     parsed: Parsed,
+    /// What it looked like when it was last looked at, and since when it has.
+    seen: Option<(Option<Stamp>, Instant)>,
+}
+
+/// What a reading found.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// What is in force.
+    pub(crate) merged: Merged,
+    /// When a file that is not believed yet should be looked at again.
+    pub(crate) again: Option<Duration>,
+}
+
+/// What changes whenever a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// How long ago that was by the wall clock; none when the clock was set back since.
+    fn age(self) -> Option<Duration> {
+        let (seconds, nanoseconds) = self.changed;
+        let since = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH.checked_add(since)?)
+            .ok()
+    }
+}
+
+impl Known {
+    /// For how long the file has looked like this.
+    fn stood_still(&mut self, stamp: Option<Stamp>) -> Duration {
+        let since = match self.seen {
+            Some((before, since)) if before == stamp => since,
+            Some(_) | None => Instant::now(),
+        };
+        self.seen = Some((stamp, since));
+        let by_clock = stamp.and_then(Stamp::age).unwrap_or_default();
+        since.elapsed().max(by_clock)
+    }
+
+    /// Takes a file that could not be read.
+    fn refuse(&mut self, problem: Problem) {
+        let refused = Parsed {
+            objects: Vec::new(),
+            problems: vec![problem],
+        };
+        self.text = None;
+        self.parsed = with_predecessors(refused, std::mem::take(&mut self.parsed));
+    }
+
+    /// Takes a content if it can be believed; otherwise says how long to wait.
+    fn take(&mut self, path: &Path, content: Content, written: bool) -> Option<Duration> {
+        let stood = self.stood_still(Some(content.stamp));
+        if self.text.as_ref() == Some(&content.text) {
+            return None;
+        }
+        let new = manifest::parse(&path.display().to_string(), &content.text);
+        let loses = new.objects.is_empty() && new.problems.is_empty() && !self.parsed.objects.is_empty();
+        let needed = match (written, loses) {
+            (true, _) => ABANDONED,
+            (false, true) => LOSS,
+            (false, false) => SETTLE,
+        };
+        if !content.steady || stood < needed {
+            return Some(needed.saturating_sub(stood).max(Duration::from_millis(10)));
+        }
+        self.text = Some(content.text);
+        self.parsed = with_predecessors(new, std::mem::take(&mut self.parsed));
+        None
+    }
 }
 
 impl Directory {
@@ -41,65 +144,77 @@ impl Directory {
         }
     }
 
-    /// Reads the directory. What did not change is not parsed again.
-    pub(crate) fn read(&mut self) -> io::Result<Merged> {
+    /// Reads the directory. What did not change is not parsed again. `written` tells which files somebody has
+    /// written to and not closed; it is asked after a file has been read.
+    pub(crate) fn read(&mut self, written: impl Fn(&Path) -> bool) -> io::Result<Reading> {
+        let listing = list(&self.path)?;
         let mut before = std::mem::take(&mut self.files);
-        let listing = match list(&self.path) {
-            Ok(listing) => listing,
-            Err(error) => {
-                self.files = before;
-                return Err(error);
-            }
-        };
+        let mut again: Option<Duration> = None;
+        let mut wait = |time: Duration| again = Some(again.map_or(time, |other| other.min(time)));
         for path in listing.files {
-            let known = before.remove(&path);
             match read_file(&path) {
                 Err(Unreadable::Gone) => {}
                 Err(Unreadable::Refused(problem)) => {
-                    let refused = Parsed {
-                        objects: Vec::new(),
-                        problems: vec![*problem],
-                    };
-                    let parsed = with_predecessors(refused, known.unwrap_or_default().parsed);
-                    self.files.insert(path, Known { text: None, parsed });
+                    let mut known = before.remove(&path).unwrap_or_default();
+                    known.refuse(*problem);
+                    self.files.insert(path, known);
                 }
-                Ok(text) => {
-                    let known = known.unwrap_or_default();
-                    let known = if known.text.as_ref() == Some(&text) {
-                        known
-                    } else {
-                        let parsed = manifest::parse(&path.display().to_string(), &text);
-                        Known {
-                            text: Some(text),
-                            parsed: with_predecessors(parsed, known.parsed),
-                        }
-                    };
+                Ok(content) => {
+                    let mut known = before.remove(&path).unwrap_or_default();
+                    if let Some(time) = known.take(&path, content, written(&path)) {
+                        wait(time);
+                    }
                     self.files.insert(path, known);
                 }
             }
         }
-        let mut merged = manifest::merge(self.files.values().map(|k| k.parsed.clone()));
+        let mut parsed: Vec<Parsed> = self.files.values().map(|k| k.parsed.clone()).collect();
+        let elsewhere: BTreeSet<_> = parsed.iter().flat_map(|p| &p.objects).map(key).collect();
+        // What is left are files that are gone. What has moved to another file is found there.
+        for (path, mut known) in before {
+            let stood = known.stood_still(None);
+            known.parsed.problems.clear();
+            known.parsed.objects.retain(|o| !elsewhere.contains(&key(o)));
+            known.text = None;
+            if !known.parsed.objects.is_empty() && stood < LOSS {
+                wait(LOSS.saturating_sub(stood));
+                parsed.push(known.parsed.clone());
+                self.files.insert(path, known);
+            }
+        }
+        let mut merged = manifest::merge(parsed);
         merged.problems.extend(listing.problem);
-        Ok(merged)
+        Ok(Reading { merged, again })
     }
 }
 
-/// Reads a directory or one file, once.
+fn key(located: &Located) -> (Kind, String, String) {
+    (
+        located.object.kind(),
+        located.namespace.clone(),
+        located.name.clone(),
+    )
+}
+
+/// Reads a directory or one file, once, as it is.
 pub(crate) fn read_once(path: &Path) -> io::Result<Merged> {
-    if std::fs::metadata(path)?.is_dir() {
-        return Directory::new(path).read();
-    }
-    match read_file(path) {
-        Ok(text) => Ok(manifest::merge([manifest::parse(
-            &path.display().to_string(),
-            &text,
-        )])),
-        Err(Unreadable::Gone) => Err(io::ErrorKind::NotFound.into()),
-        Err(Unreadable::Refused(problem)) => Ok(Merged {
+    let (files, problem) = if std::fs::metadata(path)?.is_dir() {
+        let listing = list(path)?;
+        (listing.files, listing.problem)
+    } else {
+        (vec![path.to_owned()], None)
+    };
+    let parsed = files.iter().filter_map(|file| match read_file(file) {
+        Ok(content) => Some(manifest::parse(&file.display().to_string(), &content.text)),
+        Err(Unreadable::Gone) => None,
+        Err(Unreadable::Refused(problem)) => Some(Parsed {
+            objects: Vec::new(),
             problems: vec![*problem],
-            ..Merged::default()
         }),
-    }
+    });
+    let mut merged = manifest::merge(parsed);
+    merged.problems.extend(problem);
+    Ok(merged)
 }
 
 struct Listed {
@@ -139,26 +254,46 @@ enum Unreadable {
     Refused(Box<Problem>),
 }
 
-fn read_file(path: &Path) -> Result<String, Unreadable> {
+/// A file that was read.
+struct Content {
+    text: String,
+    stamp: Stamp,
+    /// It looked the same before and after.
+    steady: bool,
+}
+
+fn read_file(path: &Path) -> Result<Content, Unreadable> {
     let refused = |message: String, remedy: &str| {
         Unreadable::Refused(Box::new(at(path, Problem::new("", "", "", message, remedy))))
     };
-    let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FILE_BYTES)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
-    match File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unreadable::Gone),
-        Err(error) => {
-            return Err(refused(
+    let read = || {
+        let mut file = File::open(path)?;
+        let before = Stamp::of(&file.metadata()?);
+        let mut bytes = Vec::new();
+        (&mut file).take(limit).read_to_end(&mut bytes)?;
+        let after = Stamp::of(&file.metadata()?);
+        Ok((bytes, before, after))
+    };
+    let (bytes, before, after) = read().map_err(|error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            Unreadable::Gone
+        } else {
+            refused(
                 format!("cannot be read: {error}"),
                 "make it readable, or remove it",
-            ));
+            )
         }
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| refused("is not UTF-8 text".to_owned(), "save it as UTF-8, or remove it"))
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| refused("is not UTF-8 text".to_owned(), "save it as UTF-8, or remove it"))?;
+    Ok(Content {
+        text,
+        stamp: after,
+        steady: before == after,
+    })
 }
 
 fn at(path: &Path, problem: Problem) -> Problem {

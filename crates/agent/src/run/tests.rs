@@ -81,6 +81,7 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
                 Fake { told, events },
                 "n1",
                 merged(&(NODE.to_owned() + &peer(65001))),
+                BTreeMap::new(),
             )
             .unwrap();
             let task =
@@ -145,7 +146,7 @@ fn what_can_no_longer_be_carried_out_ends_the_agent() {
             let (tell, events) = mpsc::channel(1);
             let (_change, changes) = mpsc::channel(1);
             let (_ask, requests) = mpsc::channel(1);
-            let mut owner = Owner::new(Fake { told, events }, "n1", merged(NODE)).unwrap();
+            let mut owner = Owner::new(Fake { told, events }, "n1", merged(NODE), BTreeMap::new()).unwrap();
             tell.send(Event::Failed("netlink is gone".to_owned()))
                 .await
                 .unwrap();

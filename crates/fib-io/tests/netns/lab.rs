@@ -4,6 +4,7 @@
 //! thread cannot enter a user namespace by itself, so that without it the test is skipped, loudly. Nothing needs to
 //! be taken down: the namespace goes with its last thread and socket, also after a failure.
 
+use std::io::Write as _;
 use std::process::Command;
 use std::thread;
 
@@ -19,11 +20,22 @@ pub(crate) fn in_fresh_netns(name: &str, test: impl FnOnce() + Send + 'static) {
     match thread.expect("a thread").join() {
         Ok(None) => {}
         Ok(Some(error)) => {
-            println!(
-                "SKIPPED: no network namespace of our own: {error}; run as root, or under `unshare -rn`"
-            );
+            note_skip(thread::current().name().unwrap_or(name), &error);
         }
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Says that a test was skipped: at once, past the test runner, and in the summary over all test programs that is kept
+/// in the file `FLATROUTE_SKIPPED`.
+fn note_skip(name: &str, error: &std::io::Error) {
+    let line =
+        format!("{name}: no network namespace of our own: {error}; run as root, or under `unshare -rn`");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {line}");
+    let summary = std::env::var_os("FLATROUTE_SKIPPED")
+        .map(|path| std::fs::OpenOptions::new().create(true).append(true).open(path));
+    if let Some(Ok(mut file)) = summary {
+        let _ = writeln!(file, "{line}");
     }
 }
 

@@ -42,10 +42,6 @@ async fn story() {
     let (commands, receiver) = mpsc::channel(8);
     let (sender, mut events) = mpsc::channel(8);
     let handle = spawn(Settings::default(), receiver, sender).expect("netlink");
-    event(&mut events, "both uplinks with carrier", |event| {
-        matches!(event, Event::Interfaces(all) if all.iter().filter(|found| found.carrier).count() == 5)
-    })
-    .await;
     let hop = |text: &str| NextHop {
         gateway: text.parse().expect("address"),
         interface: None,

@@ -1,6 +1,5 @@
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 
 use crate::control::query::Query;
 
@@ -74,5 +73,43 @@ fn curl_would_be_answered() {
             assert!(!path.exists());
             drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
             let (_listener, _socket) = bind(&path).unwrap();
+        });
+}
+
+/// The owner ends with the very question that it answers last. The client reads late; an idle connection and one that
+/// never asks hold up nothing for long.
+#[test]
+fn the_last_answer_is_read_although_the_owner_has_ended() {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("agent.sock");
+            let (listener, _socket) = bind(&path).unwrap();
+            let (tx, mut owner) = mpsc::channel::<Request>(1);
+            let server = tokio::spawn(serve(listener, tx));
+            let _idle = UnixStream::connect(&path).await.unwrap();
+            let mut client = UnixStream::connect(&path).await.unwrap();
+            client
+                .write_all(b"POST /v1/node:shutdown HTTP/1.1\r\nhost: x\r\n\r\n")
+                .await
+                .unwrap();
+            let Request { query, reply } = owner.recv().await.unwrap();
+            assert_eq!(query, Query::Shutdown);
+            // Nothing runs between the answer and the end of the owner.
+            reply.send(Answer::Done("bye".to_owned())).unwrap();
+            drop(owner);
+            timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+            let mut text = String::new();
+            timeout(Duration::from_secs(10), client.read_to_string(&mut text))
+                .await
+                .unwrap()
+                .unwrap();
+            assert!(
+                text.starts_with("HTTP/1.1 200") && text.ends_with("{\"done\":\"bye\"}\n"),
+                "{text}"
+            );
         });
 }

@@ -128,6 +128,139 @@ fn a_mistake_leaves_in_force_what_was() {
     });
 }
 
+/// Follows `dir` while `write` runs on a thread of its own, until its last content is seen; gives everything that was
+/// seen.
+async fn seen_during(
+    dir: &Path,
+    write: impl FnOnce() + Send + 'static,
+    last: impl Fn(&Merged) -> bool,
+) -> Vec<Merged> {
+    let (mut standalone, first) = Standalone::open(dir).await.unwrap();
+    let writer = std::thread::spawn(write);
+    let mut seen = vec![first];
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !seen.last().is_some_and(&last) {
+        let merged = timeout_at(deadline, standalone.next())
+            .await
+            .expect("the last content is never seen");
+        seen.push(merged.unwrap());
+    }
+    writer.join().unwrap();
+    seen
+}
+
+/// A file that changes by renaming every 150 ms: seldom enough that the directory is quiet in between, and so is read
+/// each time.
+fn restless(dir: &Path, rounds: u32) -> std::thread::JoinHandle<()> {
+    let dir = dir.to_owned();
+    std::thread::spawn(move || {
+        for round in 0..rounds {
+            std::fs::write(dir.join("z.tmp"), peer("z", 70000 + round)).unwrap();
+            std::fs::rename(dir.join("z.tmp"), dir.join("z.yaml")).unwrap();
+            std::thread::sleep(Duration::from_millis(150));
+        }
+    })
+}
+
+fn asn(merged: &Merged, name: &str) -> Option<flatroute_api::values::PeerAsn> {
+    merged.state.peers.get(name).map(|p| p.spec.peer_asn)
+}
+
+#[test]
+fn a_slow_writer_is_never_seen_half_way() {
+    use std::io::Write as _;
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        std::fs::write(&file, peer("a", 65000) + &peer("b", 65000)).unwrap();
+        let restless = restless(dir.path(), 24);
+        let writing = move || {
+            for round in 1..=4 {
+                let mut open = std::fs::File::create(&file).unwrap();
+                std::thread::sleep(Duration::from_millis(350));
+                open.write_all(peer("a", 65000 + round).as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(350));
+                open.write_all(peer("b", 65000 + round).as_bytes()).unwrap();
+                drop(open);
+                std::thread::sleep(Duration::from_millis(u64::from(round) * 40));
+            }
+        };
+        let end = Some(flatroute_api::values::PeerAsn::Number(65004));
+        let seen = seen_during(dir.path(), writing, |m| asn(m, "b") == end).await;
+        assert!(
+            seen.len() > 15,
+            "the directory was read only {} times",
+            seen.len()
+        );
+        for merged in &seen {
+            assert!(asn(merged, "a").is_some(), "without a: {:?}", names(merged));
+            assert_eq!(asn(merged, "a"), asn(merged, "b"), "half of a file");
+            assert_eq!(merged.problems, []);
+        }
+        restless.join().unwrap();
+    });
+}
+
+#[test]
+fn emptied_and_written_anew_is_no_withdrawal() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        std::fs::write(&file, peer("a", 65000)).unwrap();
+        let writing = move || {
+            for round in 1..=4 {
+                // Closed while it is empty, then gone altogether: each time for less than it takes to count.
+                std::fs::write(&file, "").unwrap();
+                std::thread::sleep(Duration::from_millis(150));
+                std::fs::remove_file(&file).unwrap();
+                std::thread::sleep(Duration::from_millis(150));
+                std::fs::write(&file, peer("a", 65000 + round)).unwrap();
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        };
+        let end = Some(flatroute_api::values::PeerAsn::Number(65004));
+        let seen = seen_during(dir.path(), writing, |m| asn(m, "a") == end).await;
+        for merged in &seen {
+            assert_eq!(names(merged), ["a"]);
+        }
+    });
+}
+
+#[test]
+fn what_stays_empty_takes_its_objects_away() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        std::fs::write(&file, peer("a", 65001)).unwrap();
+        let (mut standalone, _) = Standalone::open(dir.path()).await.unwrap();
+        let emptied = Instant::now();
+        std::fs::write(&file, "").unwrap();
+        until(&mut standalone, "emptied", |m| names(m).is_empty()).await;
+        // The kernel's change times are those of its last tick.
+        let waited = emptied.elapsed() + Duration::from_millis(20);
+        assert!(waited >= LOSS, "{waited:?}");
+    });
+}
+
+#[test]
+fn an_object_that_moves_to_another_file_is_never_there_twice_nor_gone() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("a.yaml"), dir.path().join("b.yaml"));
+        std::fs::write(&old, peer("a", 65001)).unwrap();
+        let target = new.clone();
+        let renaming = move || std::fs::rename(old, target).unwrap();
+        let place = new.display().to_string();
+        let seen = seen_during(dir.path(), renaming, |m| {
+            m.places.values().any(|p| p.file == place)
+        })
+        .await;
+        for merged in &seen {
+            assert_eq!((names(merged), merged.problems.len()), (vec!["a"], 0));
+        }
+    });
+}
+
 #[test]
 fn a_directory_that_is_made_again_is_found_again() {
     run(async {

@@ -1,0 +1,9 @@
+//! The real agent, end to end: real processes, real kernels (network namespaces that each test makes), manifests as a
+//! user writes them, and the control socket as a user asks it.
+
+mod end_to_end {
+    mod agent;
+    mod check;
+    mod lab;
+    mod stories;
+}
