@@ -21,6 +21,24 @@ pub(crate) struct Happening {
     pub(crate) bytes: Option<Vec<u8>>,
 }
 
+impl Happening {
+    /// Whether an operator should look at it: these are logged as warnings.
+    pub(crate) fn is_trouble(&self) -> bool {
+        const TROUBLE: [&str; 9] = [
+            "ConfigurationInvalid",
+            "FIBDrift",
+            "ForeignRoute",
+            "MalformedUpdate",
+            "PeerDown",
+            "PrefixLimit",
+            "RouteFailed",
+            "RouteUnsendable",
+            "Stranger",
+        ];
+        TROUBLE.contains(&self.kind.as_str())
+    }
+}
+
 /// The events.
 #[derive(Debug, Default)]
 pub(crate) struct Events {

@@ -9,6 +9,7 @@
 //! way out, and the next agent adopts what it finds.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,7 @@ fn log(options: &RunOptions) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log")?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let set = match options.log_format {
         LogFormat::Text => builder.try_init(),
@@ -190,7 +192,11 @@ impl<A: Act> Owner<A> {
                 }
             }
             Event::Happened(happening) => {
-                tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+                if happening.is_trouble() {
+                    tracing::warn!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+                } else {
+                    tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+                }
                 self.events.add(Instant::now(), happening);
             }
             Event::Failed(why) => anyhow::bail!("{why}"),

@@ -128,10 +128,17 @@ pub(super) fn event(kind: &EventKind) -> (&'static str, String) {
 pub(super) fn report(report: &fib::Report) -> Option<(&'static str, String)> {
     match report {
         fib::Report::Interfaces => None,
-        fib::Report::Failed { prefix, error } => Some((
-            "RouteFailed",
-            format!("the kernel refused the route to {prefix}: {error}; it is tried again"),
-        )),
+        fib::Report::Failed { prefix, error } => {
+            let remedy = if error.starts_with("Operation not permitted") {
+                "the agent needs the capability NET_ADMIN in its network namespace"
+            } else {
+                "it is tried again every second and when a link changes"
+            };
+            Some((
+                "RouteFailed",
+                format!("the kernel refused the route to {prefix}: {error}; {remedy}"),
+            ))
+        }
         fib::Report::Foreign { prefix } => Some((
             "ForeignRoute",
             format!(
