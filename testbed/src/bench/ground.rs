@@ -29,8 +29,7 @@ pub(super) enum Transport {
 
 impl Transport {
     /// The addresses of the link to a feeder: the feeder's, the receiver's.
-    pub(super) fn link(self, number: usize) -> (IpAddr, IpAddr) {
-        let number = u8::try_from(number).unwrap_or(u8::MAX);
+    pub(super) fn link(self, number: u8) -> (IpAddr, IpAddr) {
         let both = |end: u8| -> IpAddr {
             match self {
                 Self::Ipv4 => Ipv4Addr::new(10, 0, number, end).into(),
@@ -53,7 +52,7 @@ impl Transport {
 #[derive(Debug)]
 pub(super) struct Ground {
     namespace: Namespace,
-    feeders: Vec<(usize, u32)>,
+    feeders: Vec<(u8, u32)>,
 }
 
 impl Ground {
@@ -81,7 +80,7 @@ impl Ground {
     }
 
     /// Number and ASN of each feeder.
-    pub(super) fn feeders(&self) -> &[(usize, u32)] {
+    pub(super) fn feeders(&self) -> &[(u8, u32)] {
         &self.feeders
     }
 
@@ -103,7 +102,7 @@ impl Ground {
 
 fn wire(receiver: &Namespace, feeder: &Feeder) -> Result<()> {
     let (near, far) = (format!("up{}", feeder.number), feeder.interface());
-    let index = u32::try_from(feeder.number).context("a small number")?;
+    let index = u32::from(feeder.number);
     let (here, there) = (receiver.file()?, feeder.namespace.file()?);
     // Different indexes: ends with equal ones report the loss of carrier late.
     let veth = Veth {

@@ -1,21 +1,21 @@
 //! `make bench`: what the house promises in figures, each beside a peer's in the same run.
 //!
-//! The first row is *installation*: 100,000 routes that BGP peers announce, from the session's Established until the
-//! kernel holds every one of them with all its next hops. Receivers are our agent and BIRD; the peers that announce
-//! (*feeders*) are BIRD for both.
+//! The first row is *installation*: 100,000 routes that BGP peers announce, from Established until the kernel holds
+//! every one of them with all its next hops. Receivers are our agent and BIRD; the peers that announce ([`feeder`]) are
+//! the bench's own, the same for both.
 //!
 //! What makes the two figures comparable:
 //!
-//! - **Same peers.** The feeders run for the whole bench, with their routes loaded; of a round they see only that a
-//!   session is enabled and disabled again. The receiver waits for them (passive), so that nobody's retry timer counts.
+//! - **Same peers.** They say the same bytes to both, as fast as they are read. The receiver waits for them (passive), so
+//!   that nobody's retry timer counts.
 //! - **Fresh ground.** Each round has a receiver namespace of its own ([`ground`]); the next one begins when the kernel
 //!   has taken the last one apart. Rounds alternate between the receivers, and who goes first changes each time.
 //! - **Same sysctls**: those of `flatroute-agent prepare`, for both.
-//! - **Same clock.** It starts when the first feeder logs its session as established and stops when [`watch`] has seen
+//! - **Same clock.** It starts when all sessions are established and the feeders begin to write, and stops when [`watch`] has seen
 //!   the last route. The looking is done by single look-ups at a low rate: no dump and no listener of the bench's on the
 //!   route group, which would cost the writer a third of its speed (the receivers keep the listeners that they have).
 //! - **The feeders' share is known**: [`sink`] is a receiver that only counts prefixes. What it needs is the floor of
-//!   every row, and is printed with them.
+//!   every row, and is printed with them; so is the time after which a receiver had taken the last byte.
 //!
 //! CPU time is that of the receiver's process, kernel work on its behalf included ([`usage`]); memory is its peak.
 
@@ -24,18 +24,19 @@ mod ground;
 mod receiver;
 mod report;
 mod sink;
+mod talk;
 mod usage;
 mod watch;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::paint;
 use crate::sandbox::{self, Ending};
 use crate::speaker::Software;
-use feeder::Feeder;
+use feeder::{Feed, Feeder};
 use ground::{Ground, Transport};
 use report::{Figure, Row};
 use usage::Usage;
@@ -45,7 +46,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// New rounds are not begun after this, so that the figures so far are printed.
 const BUDGET: Duration = Duration::from_secs(150);
 /// How many feeders there are: the most next hops of a route.
-const FEEDERS: usize = 2;
+const FEEDERS: u8 = 2;
 /// How long one receiver may take for one round.
 const ROUND_BOUND: Duration = Duration::from_secs(20);
 
@@ -108,7 +109,7 @@ fn inside(wishes: &Wishes) -> Result<u8> {
     let begin = Instant::now();
     print!("{}", report::conditions(wishes)?);
     let feeders = (1..=FEEDERS)
-        .map(|number| Feeder::start(number, wishes.routes))
+        .map(|number| Feeder::new(number, wishes.routes))
         .collect::<Result<Vec<_>>>()?;
     let transports: &[Transport] = if wishes.ipv4_only {
         &[Transport::Ipv4]
@@ -116,7 +117,7 @@ fn inside(wishes: &Wishes) -> Result<u8> {
         &[Transport::Ipv4, Transport::Ipv6]
     };
     for transport in transports {
-        for hops in (1..=FEEDERS).filter(|hops| wishes.hops.is_none_or(|only| only == *hops)) {
+        for hops in (1..=usize::from(FEEDERS)).filter(|hops| wishes.hops.is_none_or(|only| only == *hops)) {
             let shape = Shape {
                 transport: *transport,
                 hops,
@@ -166,20 +167,14 @@ fn install(feeders: &[Feeder], shape: Shape, software: Software, wishes: &Wishes
     let ground = Ground::lay(feeders)?;
     let mut receiver = receiver::start(&ground, software, shape, wishes)?;
     let before = Usage::of(receiver.pid())?;
-    let feeding = Usage::of_all(feeders)?;
     let mut watch = watch::Watch::new(ground.namespace(), shape)?;
-    let enabled = SystemTime::now();
-    for feeder in feeders {
-        feeder.enable(shape.transport)?;
-    }
+    let feed = Feed::start(feeders, shape.transport)
+        .with_context(|| format!("{}\n{}", software.title(), receiver.last_words()))?;
+    let start = feed.start;
     let done = watch.until_all(ROUND_BOUND, || receiver.expect_running());
     let done = done.with_context(|| format!("{}\n{}", software.title(), receiver.last_words()))?;
     let usage = Usage::of(receiver.pid())?;
-    let fed = Usage::of_all(feeders)?;
-    let start = established(feeders, enabled)?;
-    for feeder in feeders {
-        feeder.disable(shape.transport)?;
-    }
+    let sent = feed.end()?;
     drop(watch);
     // Killed, not stopped: BIRD would take a hundred thousand routes back first.
     drop(receiver);
@@ -190,7 +185,9 @@ fn install(feeders: &[Feeder], shape: Shape, software: Software, wishes: &Wishes
             .context("the end is before the start")?,
         cpu: usage.cpu.saturating_sub(before.cpu),
         peak_bytes: usage.peak_bytes,
-        feeders_cpu: fed.cpu.saturating_sub(feeding.cpu),
+        sent: sent
+            .duration_since(start)
+            .context("the end is before the start")?,
     })
 }
 
@@ -199,26 +196,16 @@ fn floor(feeders: &[Feeder], shape: Shape) -> Result<Duration> {
     let feeders = feeders.get(..shape.hops).context("too few feeders")?;
     let ground = Ground::lay(feeders)?;
     let sink = sink::Sink::listen(ground.namespace(), shape)?;
-    let enabled = SystemTime::now();
-    for feeder in feeders {
-        feeder.enable(shape.transport)?;
-    }
-    let done = sink.drain(ROUND_BOUND)?;
+    let done = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| sink.drain(ROUND_BOUND));
+        let feed = Feed::start(feeders, shape.transport)?;
+        let start = feed.start;
+        let done = reader.join().ok().context("the sink panicked")??;
+        feed.end()?;
+        done.duration_since(start).context("the end is before the start")
+    })?;
     // A socket would keep the namespace alive.
     drop(sink);
-    let start = established(feeders, enabled)?;
-    for feeder in feeders {
-        feeder.disable(shape.transport)?;
-    }
     ground.clear(feeders)?;
-    done.duration_since(start).context("the end is before the start")
-}
-
-/// When the first of the feeders had its session, not counting sessions before `since`.
-fn established(feeders: &[Feeder], since: SystemTime) -> Result<SystemTime> {
-    let times: Vec<SystemTime> = feeders
-        .iter()
-        .map(|feeder| feeder.established(since))
-        .collect::<Result<_>>()?;
-    times.into_iter().min().context("no feeders")
+    Ok(done)
 }

@@ -21,8 +21,8 @@ pub(super) struct Figure {
     pub(super) cpu: Duration,
     /// Of the receiver.
     pub(super) peak_bytes: u64,
-    /// Of all feeders.
-    pub(super) feeders_cpu: Duration,
+    /// Until the receiver's socket had taken the last byte.
+    pub(super) sent: Duration,
 }
 
 /// All rounds of one row.
@@ -85,11 +85,11 @@ pub(super) fn row(shape: Shape, row: &Row) -> String {
         "routes/s",
         "CPU s",
         "peak MiB",
-        "feeders' CPU s",
+        "taken after s",
     ])];
     rows.extend(line("flatroute", shape, &row.ours));
     rows.extend(line("BIRD", shape, &row.bird));
-    let mut feeders = cells(&["feeders alone"]);
+    let mut feeders = cells(&["reading alone"]);
     feeders.push(seconds(row.floor));
     rows.push(feeders);
     let mut text = format!("\n{}", paint::table(&rows));
@@ -126,7 +126,7 @@ fn line(name: &str, shape: Shape, figures: &[Figure]) -> Option<Vec<String>> {
         format!("{:.0}k", f64::from(shape.routes) / time.as_secs_f64() / 1000.0),
         seconds(median(figures, |f| f.cpu)?),
         format!("{}", peak.div_ceil(1024 * 1024)),
-        seconds(median(figures, |f| f.feeders_cpu)?),
+        seconds(median(figures, |f| f.sent)?),
     ])
 }
 
@@ -155,7 +155,7 @@ mod tests {
             time: Duration::from_millis(milliseconds),
             cpu: Duration::ZERO,
             peak_bytes: 0,
-            feeders_cpu: Duration::ZERO,
+            sent: Duration::ZERO,
         };
         let of = |times: &[u64]| {
             let figures: Vec<_> = times.iter().copied().map(figure).collect();

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::feeder::Feeder;
-
 /// What was used so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
@@ -49,17 +47,6 @@ impl Usage {
         Ok(Self {
             cpu,
             peak_bytes: kilobytes * 1024,
-        })
-    }
-
-    /// The sum over feeders.
-    pub(super) fn of_all(feeders: &[Feeder]) -> Result<Self> {
-        feeders.iter().try_fold(Self::default(), |sum, feeder| {
-            let one = Self::of(feeder.pid())?;
-            Ok(Self {
-                cpu: sum.cpu + one.cpu,
-                peak_bytes: sum.peak_bytes + one.peak_bytes,
-            })
         })
     }
 }
