@@ -57,9 +57,6 @@ enum Command {
         /// Only our agent, without BIRD as a receiver
         #[arg(long)]
         alone: bool,
-        /// Run our agent under this command, such as "perf record -g -o FILE"
-        #[arg(long)]
-        wrapper: Option<String>,
     },
     /// Remove a lab that was left up
     Clean,
@@ -103,7 +100,6 @@ fn run(command: Command) -> Result<ExitCode> {
             ipv4_only,
             hops,
             alone,
-            wrapper,
         } => {
             return bench::run(&bench::Wishes {
                 rounds,
@@ -111,7 +107,6 @@ fn run(command: Command) -> Result<ExitCode> {
                 ipv4_only,
                 alone,
                 hops,
-                wrapper,
             });
         }
         Command::Clean => println!("{}", keep::clean()?),

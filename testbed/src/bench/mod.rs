@@ -63,8 +63,6 @@ pub struct Wishes {
     pub alone: bool,
     /// Only this number of next hops.
     pub hops: Option<usize>,
-    /// Run our agent under this command (for a profiler).
-    pub wrapper: Option<String>,
 }
 
 /// What is installed in one round.
@@ -152,9 +150,9 @@ fn measure(feeders: &[Feeder], shape: Shape, wishes: &Wishes, begin: Instant) ->
         }
         for software in order {
             if software == Software::Agent {
-                row.ours.push(install(feeders, shape, software, wishes)?);
+                row.ours.push(install(feeders, shape, software)?);
             } else if !wishes.alone {
-                row.bird.push(install(feeders, shape, software, wishes)?);
+                row.bird.push(install(feeders, shape, software)?);
             }
         }
     }
@@ -162,10 +160,10 @@ fn measure(feeders: &[Feeder], shape: Shape, wishes: &Wishes, begin: Instant) ->
 }
 
 /// One round: one receiver, from nothing to all routes in the kernel.
-fn install(feeders: &[Feeder], shape: Shape, software: Software, wishes: &Wishes) -> Result<Figure> {
+fn install(feeders: &[Feeder], shape: Shape, software: Software) -> Result<Figure> {
     let feeders = feeders.get(..shape.hops).context("too few feeders")?;
     let ground = Ground::lay(feeders)?;
-    let mut receiver = receiver::start(&ground, software, shape, wishes)?;
+    let mut receiver = receiver::start(&ground, software, shape)?;
     let before = Usage::of(receiver.pid())?;
     let mut watch = watch::Watch::new(ground.namespace(), shape)?;
     let feed = Feed::start(feeders, shape.transport)
@@ -185,6 +183,7 @@ fn install(feeders: &[Feeder], shape: Shape, software: Software, wishes: &Wishes
             .context("the end is before the start")?,
         cpu: usage.cpu.saturating_sub(before.cpu),
         peak_bytes: usage.peak_bytes,
+        grown_bytes: usage.peak_bytes.saturating_sub(before.peak_bytes),
         sent: sent
             .duration_since(start)
             .context("the end is before the start")?,

@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use flatroute_api::control::{Peers, Status};
 
+use super::Shape;
 use super::ground::{Ground, Transport};
-use super::{Shape, Wishes};
 use crate::control;
 use crate::process::{Daemon, locate};
 use crate::sandbox;
@@ -26,33 +26,22 @@ pub(super) const ASN: u32 = 64512;
 const START_BOUND: Duration = Duration::from_secs(10);
 
 /// Starts the receiver and waits until it is ready for the feeders.
-pub(super) fn start(ground: &Ground, software: Software, shape: Shape, wishes: &Wishes) -> Result<Daemon> {
+pub(super) fn start(ground: &Ground, software: Software, shape: Shape) -> Result<Daemon> {
     let dir = sandbox::room().join("lab").join(ground.namespace().name());
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     match software {
-        Software::Agent => start_agent(ground, shape, &dir, wishes),
+        Software::Agent => start_agent(ground, shape, &dir),
         Software::Bird => start_bird(ground, shape, &dir),
         Software::Frr => bail!("FRR is not a receiver of this bench"),
     }
 }
 
-fn start_agent(ground: &Ground, shape: Shape, dir: &Path, wishes: &Wishes) -> Result<Daemon> {
+fn start_agent(ground: &Ground, shape: Shape, dir: &Path) -> Result<Daemon> {
     let manifests = dir.join("manifests");
     fs::create_dir_all(&manifests).context("create the manifests' directory")?;
     fs::write(manifests.join("bench.yaml"), agent_manifests(ground, shape)).context("write the manifests")?;
     let program = Software::Agent.find()?;
-    let mut command = match &wishes.wrapper {
-        None => ground.namespace().command(&program),
-        Some(wrapper) => {
-            let mut words = wrapper.split_whitespace();
-            let first = words.next().context("--wrapper: no program named")?;
-            let mut command = ground
-                .namespace()
-                .command(&locate(first).with_context(|| format!("--wrapper: {first} is not installed"))?);
-            command.args(words).arg(&program);
-            command
-        }
-    };
+    let mut command = ground.namespace().command(&program);
     let socket = dir.join("agent.sock");
     command
         .args(["run", "--node-name", "receiver", "--standalone"])

@@ -21,6 +21,8 @@ pub(super) struct Figure {
     pub(super) cpu: Duration,
     /// Of the receiver.
     pub(super) peak_bytes: u64,
+    /// By how much the peak grew since before the sessions.
+    pub(super) grown_bytes: u64,
     /// Until the receiver's socket had taken the last byte.
     pub(super) sent: Duration,
 }
@@ -85,6 +87,7 @@ pub(super) fn row(shape: Shape, row: &Row) -> String {
         "routes/s",
         "CPU s",
         "peak MiB",
+        "B/route",
         "taken after s",
     ])];
     rows.extend(line("flatroute", shape, &row.ours));
@@ -118,6 +121,7 @@ fn line(name: &str, shape: Shape, figures: &[Figure]) -> Option<Vec<String>> {
     let least = figures.iter().map(|f| f.time).min()?;
     let most = figures.iter().map(|f| f.time).max()?;
     let peak = figures.iter().map(|f| f.peak_bytes).max()?;
+    let grown = figures.iter().map(|f| f.grown_bytes).max()?;
     Some(vec![
         name.to_owned(),
         seconds(time),
@@ -126,6 +130,7 @@ fn line(name: &str, shape: Shape, figures: &[Figure]) -> Option<Vec<String>> {
         format!("{:.0}k", f64::from(shape.routes) / time.as_secs_f64() / 1000.0),
         seconds(median(figures, |f| f.cpu)?),
         format!("{}", peak.div_ceil(1024 * 1024)),
+        format!("{}", grown / u64::from(shape.routes)),
         seconds(median(figures, |f| f.sent)?),
     ])
 }
@@ -155,6 +160,7 @@ mod tests {
             time: Duration::from_millis(milliseconds),
             cpu: Duration::ZERO,
             peak_bytes: 0,
+            grown_bytes: 0,
             sent: Duration::ZERO,
         };
         let of = |times: &[u64]| {

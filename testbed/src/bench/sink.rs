@@ -89,7 +89,7 @@ fn count(mut stream: TcpStream, shape: Shape, bound: Duration) -> Result<SystemT
                     stream.write_all(&talk::keepalive()).context("send KEEPALIVE")?;
                 }
                 talk::UPDATE => {
-                    prefixes += talk::prefixes_in(body).context("an UPDATE that the sink cannot read")?
+                    prefixes += talk::prefixes_in(body).context("an UPDATE that the sink cannot read")?;
                 }
                 _ => {}
             }
