@@ -5,6 +5,7 @@
 #   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
 #   make test             every test that this machine can run; says what it skipped and why
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
+#   make bench            100,000 BGP routes into the kernel, ours beside BIRD's (needs BIRD; takes under 3 minutes)
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
@@ -12,7 +13,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOR ?= flatroute
 KEEP ?=
 
-.PHONY: help demo demo-clean test test-deps lint
+.PHONY: help demo demo-clean test test-deps bench lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,6 +31,10 @@ test: test-deps
 
 test-deps:
 	@testbed/scripts/test-deps
+
+bench:
+	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
+	@$(TARGET_DIR)/release/flatroute-testbed bench
 
 lint:
 	$(CARGO) fmt --all --check

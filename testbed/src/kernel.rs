@@ -208,6 +208,18 @@ fn plain(address: &RouteAddress) -> Option<IpAddr> {
 
 // --------------------------------------------------------------------------------------------------- nexthop objects
 
+/// How many legs each nexthop object has.
+///
+/// # Errors
+/// The namespace or the kernel refuses to be read.
+pub fn nexthop_legs(namespace: &Namespace) -> Result<BTreeMap<u32, usize>> {
+    let objects = namespace.run(nexthops)?;
+    Ok(objects
+        .keys()
+        .map(|id| (*id, resolve(*id, &objects).len()))
+        .collect())
+}
+
 /// A nexthop object of the kernel: one leg, or a group of others.
 #[derive(Debug, Clone, Default)]
 struct Object {

@@ -1,11 +1,12 @@
-//! `flatroute-testbed`: the demo, and what belongs to it.
+//! `flatroute-testbed`: the demo, the bench, and what belongs to them.
 //!
-//! `make demo` builds everything and calls `flatroute-testbed demo`.
+//! `make demo` builds everything and calls `flatroute-testbed demo`; `make bench` calls `flatroute-testbed bench`.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use flatroute_testbed::bench;
 use flatroute_testbed::demo::{self, Wishes, keep};
 use flatroute_testbed::lab::{Cast, Wiring};
 use flatroute_testbed::sandbox;
@@ -38,6 +39,24 @@ enum Command {
         /// Wire pods without the CNI plugin (to test the testbed)
         #[arg(long, hide = true)]
         wire_by_hand: bool,
+    },
+    /// Measure: routes from BGP peers into the kernel, ours beside BIRD's
+    Bench {
+        /// How often each receiver installs each row
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// How many routes
+        #[arg(long, default_value_t = 100_000)]
+        routes: u32,
+        /// Leave the IPv6 rows out
+        #[arg(long)]
+        ipv4_only: bool,
+        /// Only the rows with this number of next hops
+        #[arg(long)]
+        hops: Option<usize>,
+        /// Only our agent, without BIRD as a receiver
+        #[arg(long)]
+        alone: bool,
     },
     /// Remove a lab that was left up
     Clean,
@@ -74,6 +93,21 @@ fn run(command: Command) -> Result<ExitCode> {
                 Wiring::Plugin
             };
             return demo::run(&Wishes { cast, wiring, keep });
+        }
+        Command::Bench {
+            rounds,
+            routes,
+            ipv4_only,
+            hops,
+            alone,
+        } => {
+            return bench::run(&bench::Wishes {
+                rounds,
+                routes,
+                ipv4_only,
+                alone,
+                hops,
+            });
         }
         Command::Clean => println!("{}", keep::clean()?),
         Command::Draw => print!("{}", Topology::two_racks().drawing()),
