@@ -38,6 +38,14 @@ fn the_thread_installs_repairs_and_ends() {
     });
 }
 
+/// How many interfaces of an event have their carrier.
+fn carriers(event: &Event) -> Option<usize> {
+    match event {
+        Event::Interfaces(all) => Some(all.iter().filter(|found| found.carrier).count()),
+        Event::Settled(_) | Event::Report(_) => None,
+    }
+}
+
 async fn story() {
     let (commands, receiver) = mpsc::channel(8);
     let (sender, mut events) = mpsc::channel(8);
@@ -88,6 +96,24 @@ async fn story() {
     .await;
     println!("repaired and reported {:?} after the deletion", start.elapsed());
     assert!(ip("route show 10.244.7.0/24").contains("10.0.2.1"));
+
+    // A link that comes back waits before it shares load, and then is admitted without being asked.
+    ip("link set tor1 down");
+    event(&mut events, "carrier loss", |event| carriers(event) == Some(3)).await;
+    ip("link set tor1 up");
+    event(&mut events, "carrier", |event| carriers(event) == Some(5)).await;
+    let start = Instant::now();
+    let legs = ip("route show 10.244.7.0/24");
+    assert!(legs.contains("10.0.2.1") && !legs.contains("10.0.1.1"), "{legs}");
+    event(&mut events, "admission", |event| {
+        matches!(event, Event::Settled(_)) && ip("route show 10.244.7.0/24").contains("10.0.1.1")
+    })
+    .await;
+    println!(
+        "a returned link shared load {:?} after its carrier",
+        start.elapsed()
+    );
+    assert!(start.elapsed() > Duration::from_millis(500));
 
     drop(commands);
     timeout(DEADLINE, handle.join())
