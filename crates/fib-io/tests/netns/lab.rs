@@ -4,6 +4,8 @@
 //! thread cannot enter a user namespace by itself, so that without it the test is skipped, loudly. Nothing needs to
 //! be taken down: the namespace goes with its last thread and socket, also after a failure.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::process::Command;
 use std::thread;
 
@@ -19,12 +21,29 @@ pub(crate) fn in_fresh_netns(name: &str, test: impl FnOnce() + Send + 'static) {
     match thread.expect("a thread").join() {
         Ok(None) => {}
         Ok(Some(error)) => {
-            println!(
-                "SKIPPED: no network namespace of our own: {error}; run as root, or under `unshare -rn`"
-            );
+            let reason =
+                format!("no network namespace of its own ({error}): run as root, or under `unshare -rn`");
+            println!("SKIPPED: {reason}");
+            note_skip(&reason);
         }
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// Appends this test to the list of skips that a run over all test programs keeps (the file `FLATROUTE_SKIPPED`): the
+/// runner shows nothing that a passing test prints.
+fn note_skip(reason: &str) {
+    let Some(path) = std::env::var_os("FLATROUTE_SKIPPED") else {
+        return;
+    };
+    let current = thread::current();
+    let test = current.name().unwrap_or("a test of fib-io");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("the list of skips");
+    writeln!(file, "{test}: {reason}").expect("the list of skips");
 }
 
 #[expect(
