@@ -236,7 +236,9 @@ pub(super) fn cut(teller: &Teller, lab: &mut Lab) -> Result<()> {
 /// A ToR that comes back must hurt nobody: its neighbours had another way all the time. Where other software runs on the
 /// fabric, its manners are its own and are only told.
 fn judge_return(teller: &Teller, lab: &Lab, worst: usize) -> Result<()> {
-    let verdict = format!("the return cost no stream more than {worst} packets; allowed are {RETURN_BOUND}");
+    let verdict = format!(
+        "packets that the return cost the worst stream: {worst} (more than {RETURN_BOUND} would be a failure)"
+    );
     let is_ours = |speaker: &Speaker| speaker.software() == Software::Agent;
     if worst <= RETURN_BOUND {
         teller.say(&verdict);
