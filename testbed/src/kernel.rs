@@ -17,9 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use flatroute_netlink::packet::AddressFamily;
 use flatroute_netlink::packet::RouteNetlinkMessage;
-use flatroute_netlink::packet::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteType,
-};
+use flatroute_netlink::packet::route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteType};
 use ipnetwork::IpNetwork;
 use netlink_packet_core::NlasIterator;
 
@@ -45,9 +43,14 @@ pub enum Action {
     Drop,
 }
 
-/// A route of the main table.
+/// The table that ordinary packets are routed by (RT_TABLE_MAIN).
+const MAIN: u32 = 254;
+
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelRoute {
+    /// The table that holds it.
+    pub table: u32,
     /// Where to.
     pub prefix: IpNetwork,
     /// Who made it (RTPROT_*: 2 kernel, 3 boot, 12 BIRD, 79 flatroute, 186 FRR).
@@ -81,11 +84,33 @@ impl fmt::Display for KernelRoute {
     }
 }
 
+impl KernelRoute {
+    /// Whether packets to some address of `network` match this route.
+    #[must_use]
+    pub fn touches(&self, network: IpNetwork) -> bool {
+        match (self.prefix, network) {
+            (IpNetwork::V4(a), IpNetwork::V4(b)) => a.overlaps(b),
+            (IpNetwork::V6(a), IpNetwork::V6(b)) => a.overlaps(b),
+            (IpNetwork::V4(_), IpNetwork::V6(_)) | (IpNetwork::V6(_), IpNetwork::V4(_)) => false,
+        }
+    }
+}
+
 /// The unicast, unreachable and dropping routes of the main table, both families.
 ///
 /// # Errors
 /// The namespace or the kernel refuses to be read.
 pub fn routes(namespace: &Namespace) -> Result<Vec<KernelRoute>> {
+    let mut routes = routes_of_all_tables(namespace)?;
+    routes.retain(|route| route.table == MAIN);
+    Ok(routes)
+}
+
+/// The unicast, unreachable and dropping routes of every table, both families.
+///
+/// # Errors
+/// The namespace or the kernel refuses to be read.
+pub fn routes_of_all_tables(namespace: &Namespace) -> Result<Vec<KernelRoute>> {
     let mut netlink = namespace.netlink()?;
     let names: BTreeMap<u32, String> = netlink
         .links()?
@@ -97,7 +122,6 @@ pub fn routes(namespace: &Namespace) -> Result<Vec<KernelRoute>> {
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut query = RouteMessage::default();
         query.header.address_family = family;
-        query.header.table = RouteHeader::RT_TABLE_MAIN;
         let answers = match netlink.dump(&RouteNetlinkMessage::GetRoute(query), || "list routes".to_owned()) {
             Err(error) if error.is_missing() => Vec::new(),
             answers => answers?,
@@ -128,6 +152,7 @@ fn read(
         _ => Ipv4Addr::UNSPECIFIED.into(),
     };
     let (mut destination, mut source, mut metric, mut nexthop_id) = (any, None, 0, None);
+    let mut table = u32::from(header.table);
     let mut raw = Raw::default();
     let mut legs: Vec<Raw> = Vec::new();
     for attribute in &message.attributes {
@@ -135,6 +160,7 @@ fn read(
             RouteAttribute::Destination(address) => destination = plain(address)?,
             RouteAttribute::PrefSource(address) => source = plain(address),
             RouteAttribute::Priority(value) => metric = *value,
+            RouteAttribute::Table(value) => table = *value,
             RouteAttribute::NhId(id) => nexthop_id = Some(*id),
             RouteAttribute::MultiPath(list) => legs = list.iter().map(Raw::of_leg).collect(),
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::Oif(_) => {
@@ -159,6 +185,7 @@ fn read(
     hops.sort();
     let prefix = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
     Some(KernelRoute {
+        table,
         prefix,
         protocol: header.protocol.into(),
         metric,

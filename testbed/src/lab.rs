@@ -220,6 +220,34 @@ impl Lab {
             .collect())
     }
 
+    /// Routes by which a node would send packets to pods of another node although BGP did not teach them, in whatever
+    /// table and of whatever length: each with the node's name. `learned` is the protocol number of those that it did.
+    ///
+    /// # Errors
+    /// The kernel refuses to be read.
+    pub fn other_routes_to_pods(&self, learned: Option<u8>) -> Result<Vec<String>> {
+        let topology = self.fabric.topology();
+        let mut found = Vec::new();
+        for node in topology.nodes() {
+            let elsewhere: Vec<IpNetwork> = topology
+                .nodes()
+                .filter(|other| other.name != node.name)
+                .flat_map(prefixes)
+                .collect();
+            for route in kernel::routes_of_all_tables(self.fabric.namespace(&node.name)?)? {
+                let is_learned = learned == Some(route.protocol);
+                if !is_learned && elsewhere.iter().any(|network| route.touches(*network)) {
+                    let (table, protocol) = (route.table, route.protocol);
+                    found.push(format!(
+                        "{}: {route} (table {table}, protocol {protocol})",
+                        node.name
+                    ));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Creates pods on every node, with servers that answer probes.
     ///
     /// # Errors

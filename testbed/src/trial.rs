@@ -21,7 +21,8 @@ use crate::speaker::{Software, own_program};
 /// Argument of the run that only tries whether sandboxes are possible.
 const PROBE: &str = "--try-sandbox";
 
-/// Something that a trial cannot do without.
+/// Something that a trial cannot do without. A program of others that is not installed is a reason to skip the trial; one
+/// of ours that is not built is a mistake of whoever runs the tests, and the trial fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// BIRD 2 and birdc.
@@ -43,6 +44,22 @@ impl Need {
             .err()
             .map(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
     }
+
+    /// Whether it comes out of this source tree.
+    fn is_ours(self) -> bool {
+        match self {
+            Self::Bird => false,
+            Self::Agent | Self::Plugin => true,
+        }
+    }
+}
+
+impl Trial {
+    /// Why it cannot run, among the needs that are ours or among the others.
+    fn lacks(&self, ours: bool) -> Option<String> {
+        let mut needs = self.needs.iter().filter(|need| need.is_ours() == ours);
+        needs.find_map(|need| need.missing())
+    }
 }
 
 /// One test.
@@ -50,7 +67,7 @@ impl Need {
 pub struct Trial {
     /// Unique in its program.
     pub name: &'static str,
-    /// What it cannot do without; when one is missing, the trial is skipped.
+    /// What it cannot do without.
     pub needs: &'static [Need],
     /// It fails when it takes longer.
     pub limit: Duration,
@@ -101,10 +118,12 @@ fn run_all(trials: &[&Trial], of: usize) -> ExitCode {
     let (mut passed, mut failed, mut skipped) = (0, Vec::new(), Vec::new());
     println!("\nrunning {} tests, each in namespaces of its own", trials.len());
     for trial in trials {
-        let missing = forbidden
-            .clone()
-            .or_else(|| trial.needs.iter().find_map(|need| need.missing()));
-        if let Some(reason) = missing {
+        if let Some(reason) = trial.lacks(true) {
+            println!("test {} ... {}: {reason}", trial.name, paint::bad("FAILED"));
+            failed.push(trial.name);
+            continue;
+        }
+        if let Some(reason) = forbidden.clone().or_else(|| trial.lacks(false)) {
             let first = reason.lines().next().unwrap_or_default();
             println!(
                 "test {} ... {}",

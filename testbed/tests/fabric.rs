@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use flatroute_testbed::capture::Capture;
 use flatroute_testbed::lab::{Cast, Lab, Wiring};
 use flatroute_testbed::probe::{self, Matrix};
@@ -27,6 +27,12 @@ fn main() -> ExitCode {
             needs: &[],
             limit,
             body: a_namespace_begins_empty,
+        },
+        Trial {
+            name: "a_route_that_bgp_did_not_teach_is_seen",
+            needs: &[],
+            limit,
+            body: a_planted_route,
         },
         Trial {
             name: "nobody_reaches_anybody_without_routes",
@@ -81,6 +87,41 @@ fn a_namespace_begins_empty() -> Result<()> {
     ensure!(
         indexes.len() == count,
         "two ends of links share an interface index"
+    );
+    Ok(())
+}
+
+fn a_planted_route() -> Result<()> {
+    let lab = Lab::build(Topology::one_rack())?;
+    ensure!(lab.other_routes_to_pods(None)?.is_empty(), "there is none yet");
+    let node = lab.fabric.topology().find("node1").context("node1")?;
+    let gateway = lab.fabric.topology().neighbours(node)[0].remote.clone();
+    let mut netlink = lab.fabric.namespace("node1")?.netlink()?;
+    // A default route, and one to a single address within node2's pod CIDR.
+    for (destination, prefix_len, via) in [
+        ("0.0.0.0", 0, gateway.ipv4.into()),
+        ("fd00:244:2::7", 128, gateway.ipv6.into()),
+    ] {
+        netlink.add_route(&flatroute_netlink::Route {
+            destination: destination.parse()?,
+            prefix_len,
+            next_hop: flatroute_netlink::NextHop::Gateway {
+                via,
+                index: None,
+                onlink: false,
+            },
+            source: None,
+            protocol: 4,
+        })?;
+    }
+    let seen = lab.other_routes_to_pods(Some(79))?;
+    ensure!(
+        seen.len() == 2 && seen.iter().all(|route| route.starts_with("node1: ")),
+        "both are seen, and nothing else: {seen:?}"
+    );
+    ensure!(
+        lab.other_routes_to_pods(Some(4))?.is_empty(),
+        "what carries the protocol of the learned ones is left out"
     );
     Ok(())
 }

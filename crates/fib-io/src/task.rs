@@ -1,16 +1,18 @@
 //! The loop: commands, notifications and time go in, writes and events come out.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
 use flatroute_fib::{
-    Counts, DesiredRoute, Fib, InstalledRoute, MAX_BATCH, NexthopId, PrefSrc, Report, Settings, turn,
+    Counts, DesiredRoute, Fib, InstalledRoute, MAX_BATCH, NexthopId, PrefSrc, Report, Return, Settings, turn,
 };
 use ipnetwork::IpNetwork;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::netlink::Netlink;
 use crate::socket::Error;
@@ -19,6 +21,11 @@ use crate::socket::Error;
 const ROOM: usize = 4 * MAX_BATCH;
 /// How long after a refusal the routes are tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a link has to be back before it shares load with links that never left. Repair at the far end takes
+/// milliseconds, but a neighbour whose first answer got lost is asked again after a second only.
+const SETTLE: Duration = Duration::from_millis(1500);
+/// Links that come back within this time are admitted in one go.
+const TOGETHER: Duration = Duration::from_millis(100);
 
 /// What the rest of the node asks of the kernel routes.
 #[derive(Debug)]
@@ -106,6 +113,7 @@ pub fn spawn(
         settled: None,
         report: None,
         commanded: 0,
+        returned: BTreeMap::new(),
     };
     thread::Builder::new()
         .name("fib".to_owned())
@@ -131,6 +139,8 @@ struct Task {
     report: Option<Report>,
     /// Commands carried out.
     commanded: u64,
+    /// Links that came back, and when each is admitted.
+    returned: BTreeMap<Return, Instant>,
 }
 
 /// What woke the loop.
@@ -138,6 +148,7 @@ enum Wake {
     Command(Option<Command>),
     Kernel,
     Retry,
+    Returned,
     Events,
 }
 
@@ -148,6 +159,7 @@ impl Task {
         // The state of affairs that was last told: anything since makes the next rest worth an event.
         let mut told = None;
         loop {
+            self.admit_returned();
             let more = turn(&mut self.fib, &mut self.kernel)?;
             let now = (self.commanded, self.fib.answers());
             if !more && told != Some(now) {
@@ -167,15 +179,41 @@ impl Task {
                 Wake::Command(Some(command)) => self.command(command),
                 Wake::Command(None) => return Ok(()),
                 Wake::Retry => self.fib.retry(),
-                Wake::Kernel | Wake::Events => {}
+                Wake::Kernel | Wake::Returned | Wake::Events => {}
             }
         }
+    }
+
+    /// Admits the links that have been back for long enough, and notes when those that came back since may follow.
+    fn admit_returned(&mut self) {
+        let now = Instant::now();
+        let listed: Vec<Return> = self.fib.returned().collect();
+        self.returned.retain(|back, _| listed.contains(back));
+        for back in listed {
+            let newest = self.returned.values().copied().max();
+            let shared = newest.filter(|due| *due + TOGETHER > now + SETTLE);
+            self.returned
+                .entry(back)
+                .or_insert_with(|| shared.unwrap_or(now + SETTLE));
+        }
+        let fib = &mut self.fib;
+        self.returned.retain(|back, due| {
+            let waits = *due > now;
+            if !waits {
+                fib.admit(*back);
+            }
+            waits
+        });
     }
 
     async fn wait(&mut self, listener: &AsyncFd<OwnedFd>) -> Wake {
         let has_events = self.settled.is_some() || self.report.is_some();
         let has_events = has_events && !self.events.is_closed();
         let wants_retry = self.fib.wants_retry();
+        // The last turn may have brought news of a link.
+        self.admit_returned();
+        let due = self.returned.values().copied().min();
+        let admission = due.unwrap_or_else(Instant::now);
         tokio::select! {
             biased;
             ready = listener.readable() => {
@@ -186,6 +224,7 @@ impl Task {
             }
             command = self.commands.recv() => Wake::Command(command),
             _ = self.events.reserve(), if has_events => Wake::Events,
+            () = tokio::time::sleep_until(admission), if due.is_some() => Wake::Returned,
             () = tokio::time::sleep(RETRY), if wants_retry => Wake::Retry,
         }
     }

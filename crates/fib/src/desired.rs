@@ -200,8 +200,8 @@ impl Fib {
         changed
     }
 
-    /// The legs of a set that can carry packets now. Dead ones count when no other is left: the speaker will say
-    /// what shall be instead.
+    /// The legs of a set that can carry packets now. Links that came back lately count when no other is left, dead
+    /// legs when none at all is: the speaker will say what shall be instead.
     pub(crate) fn usable_legs(&self, set: &PathSet) -> Vec<Leg> {
         let mut usable = BTreeSet::new();
         for (hop, leg) in set.hops.iter().zip(&set.legs) {
@@ -218,10 +218,14 @@ impl Fib {
             .copied()
             .collect();
         if alive.is_empty() {
-            usable.into_iter().collect()
-        } else {
-            alive
+            return usable.into_iter().collect();
         }
+        let steady: Vec<Leg> = alive
+            .iter()
+            .filter(|leg| !self.returned.contains_key(&leg.interface))
+            .copied()
+            .collect();
+        if steady.is_empty() { alive } else { steady }
     }
 }
 

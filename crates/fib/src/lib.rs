@@ -39,8 +39,8 @@ pub use machine::Fib;
 pub use report::{Counts, Report, Stale};
 pub use types::{
     DesiredRoute, InstalledRoute, Interface, KernelNexthop, KernelRoute, Leg, NextHop, NexthopContent,
-    NexthopId, NexthopObjects, Notice, Op, PrefSrc, Refusal, RefusalKind, RouteTarget, Settings, Snapshot,
-    Target,
+    NexthopId, NexthopObjects, Notice, Op, PrefSrc, Refusal, RefusalKind, Return, RouteTarget, Settings,
+    Snapshot, Target,
 };
 
 /// Most operations that one batch may hold: 256 are about half a millisecond of kernel time, so that what must

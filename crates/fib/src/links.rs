@@ -4,6 +4,12 @@
 //! stands on the interface, when it resolves differently afterwards, when a nexthop object of ours lives on it,
 //! or when a preferred source came or went. Then the kernel has, or may have, deleted objects and routes in
 //! silence: the objects are read at once, the routes when the repair that follows from the objects is done.
+//!
+//! A link whose carrier comes back is not yet a link that forwards. The far end may still be restoring its routes,
+//! and for some milliseconds it may drop what it sends, the answer of its ARP or ND included; a neighbour that
+//! did not answer is asked again only after a second, and of the packets that wait for it so long the kernel keeps
+//! a few hundred and drops the rest. So a returned leg carries at once what has no other way, but joins legs that
+//! never left only when it is admitted ([`Fib::admit`]); the caller, who has a clock, does that after a pause.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,7 +18,7 @@ use ipnetwork::IpNetwork;
 
 use crate::machine::Fib;
 use crate::report::Report;
-use crate::types::{Interface, NexthopContent, Target};
+use crate::types::{Interface, NexthopContent, Return, Target};
 
 impl Fib {
     pub(crate) fn link(&mut self, index: u32, name: String, up: bool, carrier: bool) {
@@ -64,6 +70,7 @@ impl Fib {
         if self.interfaces.get(&index) == new.as_ref() {
             return;
         }
+        self.note_return(index, new.as_ref());
         let sources = self.sources_present();
         match new {
             Some(interface) => self.interfaces.insert(index, interface),
@@ -83,6 +90,42 @@ impl Fib {
         }
     }
 
+    /// Links that came back and were not admitted yet. Each return is a new value: one that is no longer listed needs
+    /// no admission.
+    pub fn returned(&self) -> impl Iterator<Item = Return> + '_ {
+        let each = |(interface, number): (&u32, &u64)| Return {
+            interface: *interface,
+            number: *number,
+        };
+        self.returned.iter().map(each)
+    }
+
+    /// The legs on a link that came back join those that never left.
+    pub fn admit(&mut self, back: Return) {
+        if self.returned.get(&back.interface) == Some(&back.number) {
+            self.returned.remove(&back.interface);
+            self.sets.mark_all();
+        }
+    }
+
+    /// Before the change of an interface: is this a link with legs of ours that comes back?
+    fn note_return(&mut self, index: u32, new: Option<&Interface>) {
+        let carries = |interface: &Interface| interface.up && interface.carrier;
+        let was_down = self.interfaces.get(&index).is_some_and(|old| !carries(old));
+        if !new.is_some_and(carries) {
+            self.returned.remove(&index);
+        } else if was_down && self.has_leg(index) {
+            self.returns = self.returns.wrapping_add(1);
+            self.returned.insert(index, self.returns);
+        }
+    }
+
+    fn has_leg(&self, index: u32) -> bool {
+        self.sets
+            .wanted()
+            .any(|set| set.legs.iter().flatten().any(|leg| leg.interface == index))
+    }
+
     fn links_matter(&mut self) {
         self.sets.mark_all();
         self.stale.nexthops |= self.objects_in_use;
@@ -94,11 +137,6 @@ impl Fib {
     }
 
     fn stands_on(&self, index: u32) -> bool {
-        let by_leg = || {
-            self.sets
-                .wanted()
-                .any(|set| set.legs.iter().flatten().any(|leg| leg.interface == index))
-        };
         let by_object = || {
             self.objects.values().any(
                 |object| matches!(&object.seen, Some(NexthopContent::Gateway(leg)) if leg.interface == index),
@@ -115,7 +153,7 @@ impl Fib {
                         Target::Nexthop(_) | Target::Unreachable | Target::Other => false,
                     })
         };
-        by_leg() || by_object() || by_route()
+        self.has_leg(index) || by_object() || by_route()
     }
 
     /// Which of the node's preferred sources some interface carries.

@@ -105,6 +105,9 @@ pub struct Fib {
     pub(crate) fixed: BTreeSet<IpNetwork>,
     /// Next hops that were declared dead and not named since.
     pub(crate) down: BTreeSet<IpAddr>,
+    /// Interfaces that came back and whose legs do not share load yet, each with the number of that return.
+    pub(crate) returned: BTreeMap<u32, u64>,
+    pub(crate) returns: u64,
     /// Writes that overtake all others.
     pub(crate) urgent: Vec<Op>,
     pub(crate) sweep: bool,
@@ -147,6 +150,8 @@ impl Fib {
             taken: BTreeSet::new(),
             fixed: BTreeSet::new(),
             down: BTreeSet::new(),
+            returned: BTreeMap::new(),
+            returns: 0,
             urgent: Vec::new(),
             sweep: false,
             sweep_pending: false,

@@ -99,6 +99,15 @@ pub struct Interface {
     pub addresses: BTreeSet<IpNetwork>,
 }
 
+/// One return of a link: its carrier was gone and came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Return {
+    /// Kernel index.
+    pub interface: u32,
+    /// Counts the returns of all links.
+    pub number: u64,
+}
+
 /// A next hop with its interface: what the kernel calls a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Leg {

@@ -122,9 +122,11 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..200 {
             if !self.turn() {
-                if !self.fib.wants_retry() {
+                let back: Vec<_> = self.fib.returned().collect();
+                if back.is_empty() && !self.fib.wants_retry() {
                     return;
                 }
+                back.into_iter().for_each(|back| self.fib.admit(back));
                 self.fib.retry();
             }
         }

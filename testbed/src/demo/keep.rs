@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::process::locate;
 use crate::{sandbox, wait};
 
 /// `$XDG_STATE_HOME/flatroute/lab`, or below `~/.local/state`.
@@ -106,14 +107,21 @@ pub fn signpost(pid: u32) -> String {
     let enter = format!("nsenter -t {pid}{user} -m --");
     let mut text = String::from("\nTo look inside (names: spine1, tor1a, node1, node1-pod1 …):\n\n");
     let room = sandbox::room().display().to_string();
-    for command in [
-        "nsenter --net=ROOM/netns/node1 ip route",
-        "nsenter --net=ROOM/netns/node1 ip nexthop",
-        "curl -s --unix-socket ROOM/lab/node1/agent.sock http://localhost/v1/peers",
-        "nsenter --net=ROOM/netns/node1-pod1 ping -c 3 10.244.3.2",
-        "nsenter --net=ROOM/netns/tor1a bash",
-        "ls ROOM/lab/node1",
+    // Only what works on this machine: a line that fails teaches nothing.
+    for (tool, command) in [
+        ("ip", "nsenter --net=ROOM/netns/node1 ip route"),
+        ("ip", "nsenter --net=ROOM/netns/node1 ip nexthop"),
+        (
+            "curl",
+            "curl -s --unix-socket ROOM/lab/node1/agent.sock http://localhost/v1/peers",
+        ),
+        ("ping", "nsenter --net=ROOM/netns/node1-pod1 ping -c 3 10.244.3.2"),
+        ("bash", "nsenter --net=ROOM/netns/tor1a bash"),
+        ("ls", "ls ROOM/lab/node1"),
     ] {
+        if locate(tool).is_none() {
+            continue;
+        }
         let _ = writeln!(text, "  {enter} {}", command.replace("ROOM", &room));
     }
     text.push_str("\nTo remove it:  make demo-clean\n");

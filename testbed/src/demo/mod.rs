@@ -82,7 +82,7 @@ fn inside(wishes: &Wishes) -> Result<u8> {
         start: Instant::now(),
     };
     let mut lab = story::rise(&teller, Topology::two_racks(), wishes)?;
-    story::routes(&teller, &mut lab)?;
+    story::routes(&teller, &mut lab, wishes)?;
     story::matrix(&teller, &lab)?;
     wire::tell(&teller, &lab)?;
     story::cut(&teller, &mut lab)?;

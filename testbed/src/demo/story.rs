@@ -8,7 +8,7 @@ use super::{ROUTES_BOUND, SESSIONS_BOUND, Teller, Wishes, cast_in_words, lab_wit
 use crate::lab::{Lab, prefixes};
 use crate::paint::{self, table};
 use crate::probe::Matrix;
-use crate::speaker::Session;
+use crate::speaker::{Session, Software, Speaker};
 use crate::topology::Topology;
 use crate::traffic::{Outcome, Stream};
 
@@ -18,6 +18,8 @@ const NODE: &str = "node1";
 const VICTIM: &str = "tor1a";
 /// Packets a second of each stream while the ToR is cut.
 const RATE: u32 = 1000;
+/// Most packets of a stream that the return of the ToR may cost: what is sent in 20 ms.
+const RETURN_BOUND: usize = 20;
 /// Source ports of each stream.
 pub(super) const FLOWS: u16 = 16;
 
@@ -28,31 +30,30 @@ pub(super) fn rise(teller: &Teller, topology: Topology, wishes: &Wishes) -> Resu
     println!("\n{}", topology.drawing());
     let (routers, links) = (topology.routers.len(), topology.links.len());
     let mut lab = Lab::build(topology)?;
+    expect_no_other_routes(&lab, None)?;
     teller.say(&format!(
-        "{routers} network namespaces, {links} links, dual-stack; nobody has a route to any pod"
+        "{routers} network namespaces, {links} links, IPv4 and IPv6; no node has a route to another node's pods"
     ));
-    for node in lab.fabric.topology().nodes() {
-        let routes = lab.routes_to_pods(&node.name)?;
-        ensure!(
-            routes.is_empty(),
-            "{} has routes to pods before BGP runs: {routes:?}",
-            node.name
-        );
-    }
 
     teller.chapter("BGP");
     teller.say(&format!("starting {}", cast_in_words(wishes.cast)));
+    let begin = Instant::now();
     lab.start_speakers(wishes.cast)?;
-    teller.say("waiting for the sessions");
-    let (_, took) = lab.await_sessions(SESSIONS_BOUND)?;
     teller.say(&format!(
-        "all sessions established, {:.1} s after the last start",
-        took.as_secs_f64()
+        "{routers} programs run, started one after the other in {:.0} ms; waiting for their sessions",
+        millis(begin.elapsed())
     ));
-    let took = lab.await_routes(ROUTES_BOUND, None)?;
+    let (sessions, _) = lab.await_sessions(SESSIONS_BOUND)?;
+    let count: usize = sessions.iter().map(|(_, sessions)| sessions.len()).sum();
     teller.say(&format!(
-        "every kernel has every route, over two ToRs each, {:.1} s later",
-        took.as_secs_f64()
+        "all {} sessions are established, {:.0} ms after the first start",
+        count / 2,
+        millis(begin.elapsed())
+    ));
+    lab.await_routes(ROUTES_BOUND, None)?;
+    teller.say(&format!(
+        "every node's kernel has every route, over two ToRs each, {:.0} ms after the first start",
+        millis(begin.elapsed())
     ));
     // A second look: counts of routes are settled only now.
     let (sessions, _) = lab.await_sessions(SESSIONS_BOUND)?;
@@ -98,10 +99,23 @@ fn print_sessions(all: &[(String, Vec<Session>)]) {
 }
 
 /// What one node's kernel was taught.
-pub(super) fn routes(teller: &Teller, lab: &mut Lab) -> Result<()> {
+pub(super) fn routes(teller: &Teller, lab: &mut Lab, wishes: &Wishes) -> Result<()> {
     teller.chapter(&format!("What BGP taught the kernel of {NODE}"));
     print_routes(lab, None)?;
-    teller.say("two next hops each; no other route there covers any pod of another node");
+    expect_no_other_routes(lab, Some(wishes.cast.nodes.route_protocol()))?;
+    teller
+        .say("two next hops each; on no node does another route, in any table, cover a pod of another node");
+    Ok(())
+}
+
+/// Nothing but what BGP taught may lead to the pods of another node.
+fn expect_no_other_routes(lab: &Lab, learned: Option<u8>) -> Result<()> {
+    let others = lab.other_routes_to_pods(learned)?;
+    ensure!(
+        others.is_empty(),
+        "routes to pods of other nodes that BGP did not teach:\n  {}",
+        others.join("\n  ")
+    );
     Ok(())
 }
 
@@ -194,11 +208,14 @@ pub(super) fn cut(teller: &Teller, lab: &mut Lab) -> Result<()> {
     std::thread::sleep(Duration::from_secs(1).saturating_sub(dark.elapsed()));
     let light = Instant::now();
     lab.fabric.restore(VICTIM)?;
-    teller.say(&format!("{VICTIM}: links up again"));
+    teller.say(&format!(
+        "{VICTIM}: all links up again; a link that comes back serves at once what has no other way,"
+    ));
+    teller.say("and shares load with others when it has been back for a moment");
     lab.await_routes(ROUTES_BOUND, None)?;
     teller.say(&format!(
-        "the second path is back in every kernel, {:.1} s after the links",
-        light.elapsed().as_secs_f64()
+        "the second path is back in every kernel, {:.0} ms after the links",
+        millis(light.elapsed())
     ));
     print_routes(lab, Some(&to.node))?;
     lab.await_sessions(SESSIONS_BOUND)?;
@@ -212,6 +229,26 @@ pub(super) fn cut(teller: &Teller, lab: &mut Lab) -> Result<()> {
         .map(|outcome| outcome.loss(start, dark).lost)
         .sum();
     ensure!(before == 0, "{before} packets were lost before anything was cut");
+    let worst = outcomes.iter().map(|outcome| outcome.loss(light, end).lost).max();
+    judge_return(teller, lab, worst.unwrap_or_default())
+}
+
+/// A ToR that comes back must hurt nobody: its neighbours had another way all the time. Where other software runs on the
+/// fabric, its manners are its own and are only told.
+fn judge_return(teller: &Teller, lab: &Lab, worst: usize) -> Result<()> {
+    let verdict = format!(
+        "packets that the return cost the worst stream: {worst} (more than {RETURN_BOUND} would be a failure)"
+    );
+    let is_ours = |speaker: &Speaker| speaker.software() == Software::Agent;
+    if worst <= RETURN_BOUND {
+        teller.say(&verdict);
+    } else if lab.speakers.iter().all(is_ours) {
+        bail!("the return of {VICTIM} cost a stream {worst} packets; allowed are {RETURN_BOUND}");
+    } else {
+        teller.say(&paint::bad(&format!(
+            "the return cost a stream {worst} packets: ToRs and spines, which are not ours here, used the links too early"
+        )));
+    }
     Ok(())
 }
 

@@ -58,6 +58,16 @@ impl Software {
         }
     }
 
+    /// The protocol number of the routes that it writes into the kernel (RTPROT_*).
+    #[must_use]
+    pub fn route_protocol(self) -> u8 {
+        match self {
+            Self::Agent => 79,
+            Self::Bird => 12,
+            Self::Frr => 186,
+        }
+    }
+
     /// The programs that it needs, found.
     ///
     /// # Errors

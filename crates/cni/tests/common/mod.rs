@@ -44,8 +44,26 @@ pub fn in_lab(test: &str, body: impl FnOnce(Lab)) {
     match status {
         Ok(status) if status.success() => {}
         Ok(status) if status.code() != Some(1) => panic!("{test} failed inside a user namespace: {status}"),
-        other => eprintln!("SKIPPED {test}: needs root or user namespaces ({other:?})"),
+        other => {
+            let reason = format!("needs root or user namespaces ({other:?})");
+            eprintln!("SKIPPED {test}: {reason}");
+            note_skip(test, &reason);
+        }
     }
+}
+
+/// Appends a test to the list of skips that a run over all test programs keeps (the file `FLATROUTE_SKIPPED`): the
+/// runner shows nothing that a passing test prints.
+fn note_skip(test: &str, reason: &str) {
+    let Some(path) = std::env::var_os("FLATROUTE_SKIPPED") else {
+        return;
+    };
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("the list of skips");
+    writeln!(file, "{test}: {reason}").expect("the list of skips");
 }
 
 pub struct Lab {

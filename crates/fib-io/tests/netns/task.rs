@@ -38,6 +38,14 @@ fn the_thread_installs_repairs_and_ends() {
     });
 }
 
+/// How many interfaces of an event have their carrier.
+fn carriers(event: &Event) -> Option<usize> {
+    match event {
+        Event::Interfaces(all) => Some(all.iter().filter(|found| found.carrier).count()),
+        Event::Settled(_) | Event::Report(_) => None,
+    }
+}
+
 async fn story() {
     let (commands, receiver) = mpsc::channel(8);
     let (sender, mut events) = mpsc::channel(8);
@@ -85,6 +93,8 @@ async fn story() {
     println!("repaired and reported {:?} after the deletion", start.elapsed());
     assert!(ip("route show 10.244.7.0/24").contains("10.0.2.1"));
 
+    a_link_bounces(&mut events).await;
+
     drop(commands);
     timeout(DEADLINE, handle.join())
         .await
@@ -94,4 +104,24 @@ async fn story() {
         ip("route show 10.244.7.0/24").contains("10.0.2.1"),
         "routes outlive the thread"
     );
+}
+
+/// A link that comes back waits before it shares load, and then is admitted without being asked.
+async fn a_link_bounces(events: &mut mpsc::Receiver<Event>) {
+    ip("link set tor1 down");
+    event(events, "carrier loss", |event| carriers(event) == Some(3)).await;
+    ip("link set tor1 up");
+    event(events, "carrier", |event| carriers(event) == Some(5)).await;
+    let start = Instant::now();
+    let legs = ip("route show 10.244.7.0/24");
+    assert!(legs.contains("10.0.2.1") && !legs.contains("10.0.1.1"), "{legs}");
+    event(events, "admission", |event| {
+        matches!(event, Event::Settled(_)) && ip("route show 10.244.7.0/24").contains("10.0.1.1")
+    })
+    .await;
+    println!(
+        "a returned link shared load {:?} after its carrier",
+        start.elapsed()
+    );
+    assert!(start.elapsed() > Duration::from_millis(500));
 }
