@@ -1,7 +1,10 @@
 //! One open TCP connection: what waits to be sent, and how it ends.
+//!
+//! Readiness here is what tokio remembers of it, which stays until an attempt says that it is over: whoever is told
+//! "read" or "write" has to attempt it, or is told again at once.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
@@ -16,15 +19,20 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// Octets that the socket has not taken yet.
     pub(crate) unsent: BytesMut,
-    /// Our address on it.
-    pub(crate) local: IpAddr,
+    /// Our address on it, with the interface where it is a link-local one.
+    pub(crate) local: SocketAddr,
+    /// Whether the peer may have heard anything from us.
+    spoke: bool,
     ending: Option<Ending>,
 }
 
 /// A connection that the speaker has closed, and that delivers its last octets.
 struct Ending {
     deadline: Instant,
+    /// Whether our direction is closed.
     shut: bool,
+    /// Whether the peer's direction is.
+    closed: bool,
 }
 
 /// What a connection is ready for.
@@ -38,11 +46,12 @@ pub(crate) enum Ready {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        let local = stream.local_addr()?.ip().to_canonical();
+        let local = stream.local_addr()?;
         Ok(Self {
             stream,
             unsent: BytesMut::new(),
             local,
+            spoke: false,
             ending: None,
         })
     }
@@ -56,6 +65,11 @@ impl Connection {
         self.unsent.is_empty() && self.ending.is_none()
     }
 
+    /// Whether it can be closed at once: the peer was told nothing that it could lose.
+    pub(crate) fn is_silent(&self) -> bool {
+        !self.spoke && self.unsent.is_empty()
+    }
+
     /// When it is given up, once it is ending.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.ending.as_ref().map(|e| e.deadline)
@@ -63,7 +77,8 @@ impl Connection {
 
     /// Ready for what? Write only counts while something waits to be sent.
     pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Ready> {
-        if self.stream.poll_read_ready(cx).is_ready() {
+        let reads = self.ending.as_ref().is_none_or(|e| !e.closed);
+        if reads && self.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(Ready::Read);
         }
         if !self.unsent.is_empty() && self.stream.poll_write_ready(cx).is_ready() {
@@ -85,7 +100,10 @@ impl Connection {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while !self.unsent.is_empty() {
             match self.stream.try_write(&self.unsent) {
-                Ok(count) => self.unsent.advance(count),
+                Ok(count) => {
+                    self.spoke = true;
+                    self.unsent.advance(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -103,7 +121,19 @@ impl Connection {
         self.ending = Some(Ending {
             deadline: now + LINGER,
             shut: false,
+            closed: false,
         });
         self.flush()
+    }
+
+    /// Reads and writes what can be, of a connection that is ending; whether both directions are over.
+    pub(crate) fn proceed(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        let closed = self.ending.as_ref().is_some_and(|e| e.closed) || self.read(buffer)? == Some(0);
+        self.flush()?;
+        let Some(ending) = self.ending.as_mut() else {
+            return Ok(false);
+        };
+        ending.closed = closed;
+        Ok(ending.closed && ending.shut)
     }
 }

@@ -1,33 +1,41 @@
 //! The task that owns the speaker.
+//!
+//! It is a loop of three steps: carry out all that the speaker says, wait for the first thing that happens, tell the
+//! speaker. Nothing in it waits for anybody: what has no room stays where it is, and room is one more thing that
+//! happens. Four rules keep it fair:
+//!
+//! * listeners, endings and connections take turns in being asked first, and so do the connections among
+//!   themselves, so nobody is heard only when all others are silent;
+//! * a connection that has its turn is read and written; a peer that never stops talking cannot keep us from answering;
+//! * routes go to the kernel's receiver in every round, not when the sockets are quiet;
+//! * after [`SLICE`] the other tasks of the runtime have their turn, and with them its poll of the sockets.
+//!
+//! A process that stood still (a paused machine) finds its hold timers expired, and KEEPALIVEs that came in
+//! time in its sockets: when a deadline is seen late, the sockets are read before the timers are judged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use flatroute_bgp::speaker::{Input, Output, Speaker, Target};
 use flatroute_bgp::types::{ConnId, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time;
 
 use crate::connection::{Connection, Ready};
+use crate::ending::Endings;
+use crate::listeners::Listeners;
 use crate::local::{Interface, local_addresses};
-use crate::{
-    Command, LISTEN_RETRY, MAX_ACCEPTED, Options, READ_CHUNK, ROUTE_BATCH, Status, WRITE_CHUNK, socket,
-};
+use crate::{Command, MAX_ACCEPTED, Options, READ_CHUNK, ROUTE_BATCH, Status, WRITE_CHUNK, socket};
 
-/// Closed connections that may linger at once; beyond it the oldest are cut off.
-const MAX_ENDING: usize = 256;
-/// How long no connection is taken after one could not be.
-const ACCEPT_RETRY: time::Duration = time::Duration::from_secs(1);
-
-struct Listener {
-    address: SocketAddr,
-    socket: Result<TcpListener, String>,
-}
+/// How long the task works before the others of the runtime have their turn.
+const SLICE: time::Duration = time::Duration::from_millis(2);
+/// A deadline that is seen this much later than it was is a sign that the process stood still.
+const LATE: time::Duration = time::Duration::from_secs(1);
 
 /// Everything that the task owns.
 pub(crate) struct Driver {
@@ -36,12 +44,9 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     options: Options,
     interfaces: Vec<Interface>,
-    listeners: Vec<Listener>,
-    next_listen: Option<time::Instant>,
-    /// No connection is taken before this moment: the last attempt failed, as when descriptors run out.
-    next_accept: Option<time::Instant>,
+    listeners: Listeners,
     connections: BTreeMap<ConnId, Connection>,
-    ending: VecDeque<Connection>,
+    endings: Endings,
     dialling: JoinSet<(ConnId, io::Result<TcpStream>)>,
     aborts: BTreeMap<ConnId, AbortHandle>,
     accepted: u64,
@@ -50,7 +55,10 @@ pub(crate) struct Driver {
     more: bool,
     events_dropped: u64,
     buffer: Box<[u8]>,
-    stopping: Option<oneshot::Sender<()>>,
+    /// Who wants to know when all is over; somebody does once [`Command::Shutdown`] has come.
+    stopping: Vec<oneshot::Sender<()>>,
+    /// How often the task has waited: says which kind of socket is asked first.
+    turns: usize,
 }
 
 /// The first thing that happened.
@@ -60,9 +68,53 @@ enum Happening {
     Dialled(ConnId, io::Result<TcpStream>),
     Ready(ConnId, Ready),
     EndingReady(usize),
-    RouteRoom,
-    More,
     Deadline,
+    /// Nothing that the speaker has to know, but there is something to carry on with.
+    Turn,
+}
+
+/// All sockets, as far as waiting for them goes.
+struct Sockets<'a> {
+    listeners: &'a Listeners,
+    endings: &'a Endings,
+    connections: &'a BTreeMap<ConnId, Connection>,
+    last_served: Option<ConnId>,
+    turn: usize,
+}
+
+impl Sockets<'_> {
+    /// The first that is ready. All are polled before this is pending, so each has its waker.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Happening> {
+        for kind in 0..3 {
+            let polled = match self.turn.wrapping_add(kind) % 3 {
+                0 => self.listeners.poll_accept(cx).map(Happening::Accepted),
+                1 => self.endings.poll_ready(cx).map(Happening::EndingReady),
+                _ => self.poll_connections(cx),
+            };
+            if polled.is_ready() {
+                return polled;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Those after the one that was served last come first.
+    fn poll_connections(&self, cx: &mut Context<'_>) -> Poll<Happening> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let (later, earlier) = match self.last_served {
+            Some(last) => (
+                self.connections.range((Excluded(last), Unbounded)),
+                Some(self.connections.range(..=last)),
+            ),
+            None => (self.connections.range(..), None),
+        };
+        for (id, connection) in later.chain(earlier.into_iter().flatten()) {
+            if let Poll::Ready(ready) = connection.poll_ready(cx) {
+                return Poll::Ready(Happening::Ready(*id, ready));
+            }
+        }
+        Poll::Pending
+    }
 }
 
 impl Driver {
@@ -73,38 +125,49 @@ impl Driver {
             commands,
             options,
             interfaces: Vec::new(),
-            listeners: Vec::new(),
-            next_listen: None,
-            next_accept: None,
-            more: false,
+            listeners: Listeners::default(),
             connections: BTreeMap::new(),
-            ending: VecDeque::new(),
+            endings: Endings::default(),
+            more: false,
             dialling: JoinSet::new(),
             aborts: BTreeMap::new(),
             accepted: 0,
             last_served: None,
             events_dropped: 0,
             buffer: vec![0; READ_CHUNK].into_boxed_slice(),
-            stopping: None,
+            stopping: Vec::new(),
+            turns: 0,
         };
-        driver.listen(&driver.options.listen.clone());
+        driver
+            .listeners
+            .want(&driver.options.listen, time::Instant::now());
         driver
     }
 
     pub(crate) async fn run(mut self) {
+        let mut slice = time::Instant::now();
         loop {
             self.drain();
-            if self.stopping.is_some() && self.connections.is_empty() && self.ending.is_empty() {
+            if !self.stopping.is_empty() && self.connections.is_empty() && self.endings.is_empty() {
                 break;
             }
+            if slice.elapsed() >= SLICE {
+                tokio::task::yield_now().await;
+                slice = time::Instant::now();
+            }
             let happening = self.wait().await;
+            if matches!(happening, Happening::Deadline) && self.is_late() {
+                // The runtime looks at the sockets now.
+                tokio::task::yield_now().await;
+                self.read_all();
+            }
             if !self.happened(happening) {
                 break;
             }
         }
-        if let Some(stopped) = self.stopping.take() {
+        for asker in self.stopping {
             // Whoever asked may have given up waiting.
-            _ = stopped.send(());
+            _ = asker.send(());
         }
     }
 
@@ -116,67 +179,50 @@ impl Driver {
     async fn wait(&mut self) -> Happening {
         let deadline = self.deadline();
         let has_routes = self.speaker.has_fib_changes() && !self.options.routes.is_closed();
-        let after = self.last_served;
         let more = self.more;
-        let accepting = self.next_accept.is_none();
-        let Self {
-            commands,
-            listeners,
-            dialling,
-            connections,
-            ending,
-            options,
-            ..
-        } = self;
+        self.turns = self.turns.wrapping_add(1);
+        let sockets = Sockets {
+            listeners: &self.listeners,
+            endings: &self.endings,
+            connections: &self.connections,
+            last_served: self.last_served,
+            turn: self.turns,
+        };
+        let (commands, dialling, routes) = (&mut self.commands, &mut self.dialling, &self.options.routes);
         tokio::select! {
             biased;
             command = commands.recv() => Happening::Command(command),
             () = time::sleep_until(deadline.unwrap_or_else(time::Instant::now)), if deadline.is_some() => Happening::Deadline,
-            happening = poll_fn(|cx| {
-                for listener in listeners.iter().filter_map(|l| l.socket.as_ref().ok()).filter(|_| accepting) {
-                    if let Poll::Ready(accepted) = listener.poll_accept(cx) {
-                        return Poll::Ready(Happening::Accepted(accepted));
-                    }
-                }
-                for (number, connection) in ending.iter().enumerate() {
-                    if connection.poll_ready(cx).is_ready() {
-                        return Poll::Ready(Happening::EndingReady(number));
-                    }
-                }
-                // Taking turns: those after the one that was served last come first. All are polled before this
-                // is pending, so each has its waker.
-                let later = connections.iter().filter(|(id, _)| after.is_none_or(|after| **id > after));
-                let earlier = connections.iter().filter(|(id, _)| after.is_some_and(|after| **id <= after));
-                for (id, connection) in later.chain(earlier) {
-                    if let Poll::Ready(ready) = connection.poll_ready(cx) {
-                        return Poll::Ready(Happening::Ready(*id, ready));
-                    }
-                }
-                Poll::Pending
-            }) => happening,
+            happening = poll_fn(|cx| sockets.poll(cx)) => happening,
             Some(dialled) = dialling.join_next() => match dialled {
                 Ok((conn, result)) => Happening::Dialled(conn, result),
                 // Only a dial that the speaker gave up is aborted; nobody waits for its end.
-                Err(_) => Happening::Deadline,
+                Err(_) => Happening::Turn,
             },
-            room = options.routes.reserve(), if has_routes => {
-                drop(room);
-                Happening::RouteRoom
-            }
-            () = std::future::ready(()), if more => Happening::More,
+            // The room is used when all is carried out.
+            _ = routes.reserve(), if has_routes => Happening::Turn,
+            () = std::future::ready(()), if more => Happening::Turn,
         }
     }
 
     fn deadline(&self) -> Option<time::Instant> {
-        let speaker = self
-            .speaker
-            .poll_timeout()
-            .map(|at| self.started + time::Duration::from_micros(at.as_micros()));
-        let ending = self.ending.iter().filter_map(Connection::deadline).min();
-        [speaker, ending, self.next_listen, self.next_accept]
+        let speaker = self.speaker.poll_timeout().map(|at| self.moment(at));
+        [speaker, self.endings.deadline(), self.listeners.deadline()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// A moment of the speaker's clock on ours.
+    fn moment(&self, at: Instant) -> time::Instant {
+        self.started + time::Duration::from_micros(at.as_micros())
+    }
+
+    /// Whether the speaker's deadline is long over.
+    fn is_late(&self) -> bool {
+        self.speaker
+            .poll_timeout()
+            .is_some_and(|at| self.moment(at).elapsed() > LATE)
     }
 
     /// Tells the speaker one fact. Returns whether to go on.
@@ -186,37 +232,28 @@ impl Driver {
             Happening::Command(Some(command)) => self.command(command),
             Happening::Command(None) => return false,
             Happening::Accepted(Ok((stream, remote))) => self.accept(stream, remote),
-            Happening::Accepted(Err(error)) => {
-                tracing::warn!(%error, "cannot take a connection");
-                self.next_accept = Some(time::Instant::now() + ACCEPT_RETRY);
-            }
-            Happening::More => {}
+            Happening::Accepted(Err(error)) => self.listeners.failed(&error, time::Instant::now()),
             Happening::Dialled(conn, result) => self.dialled(conn, result),
             Happening::Ready(conn, ready) => {
                 self.last_served = Some(conn);
                 match ready {
-                    Ready::Read => self.read(conn),
+                    Ready::Read => {
+                        self.read(conn);
+                        self.flush(conn);
+                    }
                     Ready::Write => self.flush(conn),
                 }
             }
-            Happening::EndingReady(number) => self.read_ending(number),
-            Happening::RouteRoom => {
-                if let Ok(room) = self.options.routes.try_reserve() {
-                    room.send(self.speaker.poll_fib(ROUTE_BATCH));
-                }
-            }
+            Happening::EndingReady(place) => self.endings.serve(place, &mut self.buffer),
             Happening::Deadline => {
                 let clock = time::Instant::now();
-                self.ending.retain(|c| c.deadline().is_none_or(|at| at > clock));
-                self.next_accept = self.next_accept.filter(|at| *at > clock);
-                if self.next_listen.is_some_and(|at| at <= clock) {
-                    let wanted: Vec<SocketAddr> = self.listeners.iter().map(|l| l.address).collect();
-                    self.listen(&wanted);
-                }
+                self.endings.expire(clock);
+                self.listeners.expire(clock);
                 if self.speaker.poll_timeout().is_some_and(|at| at <= now) {
                     self.speaker.handle(Input::Timeout, now);
                 }
             }
+            Happening::Turn => {}
         }
         true
     }
@@ -226,7 +263,9 @@ impl Driver {
         // A question whose asker has gone needs no answer.
         match command {
             Command::Configure(config) => self.speaker.handle(Input::Configure(config), now),
-            Command::Listen(addresses) => self.listen(&addresses),
+            // Once all is to end, nobody is let in any more.
+            Command::Listen(_) if !self.stopping.is_empty() => {}
+            Command::Listen(addresses) => self.listeners.want(&addresses, time::Instant::now()),
             Command::Interfaces(interfaces) => {
                 self.interfaces = interfaces;
                 for (conn, connection) in &self.connections {
@@ -240,10 +279,9 @@ impl Driver {
             Command::Refresh(peer) => self.speaker.handle(Input::Refresh(peer), now),
             Command::ResendRoutes => self.speaker.resend_fib(),
             Command::Shutdown(text, reply) => {
-                self.listeners.clear();
-                self.next_listen = None;
+                self.listeners.close();
                 self.speaker.handle(Input::Shutdown { text }, now);
-                self.stopping = Some(reply);
+                self.stopping.push(reply);
             }
         }
     }
@@ -252,33 +290,8 @@ impl Driver {
         Status {
             peers: self.speaker.peers(now),
             end_of_rib_from_all: self.speaker.end_of_rib_from_all(),
-            listeners: self
-                .listeners
-                .iter()
-                .map(|l| (l.address, l.socket.as_ref().err().cloned()))
-                .collect(),
+            listeners: self.listeners.status(),
             events_dropped: self.events_dropped,
-        }
-    }
-
-    /// Opens what is missing among `wanted`, closes what is not in it, keeps the rest.
-    fn listen(&mut self, wanted: &[SocketAddr]) {
-        self.next_listen = None;
-        self.listeners
-            .retain(|l| wanted.contains(&l.address) && l.socket.is_ok());
-        for &address in wanted {
-            if self.listeners.iter().any(|l| l.address == address) {
-                continue;
-            }
-            let socket = socket::listen(address).map_err(|error| error.to_string());
-            match &socket {
-                Ok(_) => tracing::info!(%address, "listening"),
-                Err(error) => {
-                    tracing::warn!(%address, %error, "cannot listen; neighbours cannot dial this node, trying again");
-                    self.next_listen = Some(time::Instant::now() + LISTEN_RETRY);
-                }
-            }
-            self.listeners.push(Listener { address, socket });
         }
     }
 
@@ -363,47 +376,50 @@ impl Driver {
         }
     }
 
-    /// Reads a connection that is ending, to its end.
-    fn read_ending(&mut self, number: usize) {
-        let Some(connection) = self.ending.get_mut(number) else {
-            return;
-        };
-        let over = match connection.read(&mut self.buffer) {
-            Ok(Some(0)) | Err(_) => true,
-            Ok(Some(_) | None) => connection.flush().is_err(),
-        };
-        if over {
-            self.ending.remove(number);
+    /// Tells the speaker what all connections have received, one after the other.
+    fn read_all(&mut self) {
+        let conns: Vec<ConnId> = self.connections.keys().copied().collect();
+        for conn in conns {
+            self.read(conn);
+            self.carry_out_all();
         }
     }
 
-    /// Carries out all that the speaker says, and sends at most a chunk on each connection whose socket has room.
+    /// Carries out all that the speaker says, sends at most a chunk on each connection whose socket has room, and
+    /// hands a batch of routes to the kernel's receiver when that has room.
     fn drain(&mut self) {
-        loop {
-            while let Some(output) = self.speaker.poll_output() {
-                self.carry_out(output);
+        self.carry_out_all();
+        let now = self.now();
+        let mut broken = Vec::new();
+        self.more = false;
+        for (conn, connection) in &mut self.connections {
+            if !connection.has_room() {
+                continue;
             }
-            let now = self.now();
-            let mut broken = Vec::new();
-            self.more = false;
-            for (conn, connection) in &mut self.connections {
-                if !connection.has_room() {
-                    continue;
-                }
-                self.speaker
-                    .poll_transmit(*conn, &mut connection.unsent, WRITE_CHUNK, now);
-                if let Err(error) = connection.flush() {
-                    broken.push((*conn, error));
-                } else if connection.has_room() && self.speaker.has_updates(*conn) {
-                    self.more = true;
-                }
+            self.speaker
+                .poll_transmit(*conn, &mut connection.unsent, WRITE_CHUNK, now);
+            if let Err(error) = connection.flush() {
+                broken.push((*conn, error));
+            } else if connection.has_room() && self.speaker.has_updates(*conn) {
+                self.more = true;
             }
-            if broken.is_empty() {
-                break;
-            }
-            for (conn, error) in broken {
-                self.broken(conn, &error);
-            }
+        }
+        for (conn, error) in broken {
+            self.broken(conn, &error);
+            // What follows from it may want to be sent.
+            self.more = true;
+        }
+        self.carry_out_all();
+        if self.speaker.has_fib_changes()
+            && let Ok(room) = self.options.routes.try_reserve()
+        {
+            room.send(self.speaker.poll_fib(ROUTE_BATCH));
+        }
+    }
+
+    fn carry_out_all(&mut self) {
+        while let Some(output) = self.speaker.poll_output() {
+            self.carry_out(output);
         }
     }
 
@@ -442,11 +458,12 @@ impl Driver {
         let Some(mut connection) = self.connections.remove(&conn) else {
             return;
         };
+        // A stranger, most of all, has nothing to wait for.
+        if last.is_empty() && connection.is_silent() {
+            return;
+        }
         if connection.end(last, time::Instant::now()).is_ok() {
-            self.ending.push_back(connection);
-            while self.ending.len() > MAX_ENDING {
-                self.ending.pop_front();
-            }
+            self.endings.add(connection);
         }
     }
 }

@@ -17,7 +17,7 @@
 //!
 //! * UPDATEs are pulled from the speaker only when the socket has taken all that was pulled before, so a peer that
 //!   stops reading costs one buffer of [`WRITE_CHUNK`] octets, and its changes coalesce in the RIB;
-//! * a connection is read at most [`READ_CHUNK`] octets at a time, and the connections take turns;
+//! * a connection is read at most [`READ_CHUNK`] octets at a time, and all sockets take turns (see `driver`);
 //! * the kernel's receiver gets the next batch of routes only when it has room for one;
 //! * events are dropped, and counted, when nobody reads them; the task never waits for a reader.
 //!
@@ -26,6 +26,8 @@
 
 mod connection;
 mod driver;
+mod ending;
+mod listeners;
 mod local;
 mod socket;
 mod sys;
@@ -76,7 +78,7 @@ pub struct Status {
     pub peers: Vec<PeerSummary>,
     /// Whether every neighbour that shall be up has sent all that it has.
     pub end_of_rib_from_all: bool,
-    /// Where the driver listens, and why not where it cannot.
+    /// Where the driver listens (port 0 has become the one that the kernel chose), and why not where it cannot.
     pub listeners: Vec<(SocketAddr, Option<String>)>,
     /// Events that nobody had room for.
     pub events_dropped: u64,
@@ -99,7 +101,8 @@ enum Command {
     Shutdown(String, oneshot::Sender<()>),
 }
 
-/// Talks to the driver's task. Calls wait while its queue of commands is full.
+/// Talks to the driver's task. Calls wait while its queue of commands is full. When the last handle is dropped, the
+/// task ends at once and closes its connections without a word.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,

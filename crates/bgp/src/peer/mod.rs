@@ -35,6 +35,7 @@ mod backoff;
 mod collision;
 mod contract;
 mod parking;
+mod slots;
 mod status;
 
 use std::collections::VecDeque;
@@ -431,51 +432,6 @@ impl Peer {
         }
     }
 
-    /// The connection that the identifiers prefer, once an OPEN has told us the peer's.
-    fn preferred(&self) -> Option<Side> {
-        let local = (self.settings.router_id, self.settings.local_asn);
-        self.sessions()
-            .find_map(Session::negotiated)
-            .map(|n| collision::preferred(local, (n.peer_router_id, n.peer_asn)))
-    }
-
-    fn standing(&self, side: Side) -> Standing {
-        match self.session(side) {
-            None => Standing::Empty,
-            Some(session) if session.is_held() => Standing::Held,
-            Some(session) => match session.state() {
-                State::Idle | State::Active => Standing::Empty,
-                State::Connect => Standing::Connecting,
-                State::OpenSent => Standing::OpenSent,
-                State::OpenConfirm | State::Established => Standing::Promised,
-            },
-        }
-    }
-
-    fn session(&self, side: Side) -> Option<&Session> {
-        match side {
-            Side::Dialled => self.dialled.as_ref(),
-            Side::Accepted => self.accepted.as_ref(),
-        }
-    }
-
-    fn sessions(&self) -> impl Iterator<Item = &Session> {
-        Side::BOTH.into_iter().filter_map(|side| self.session(side))
-    }
-
-    fn slot(&mut self, side: Side) -> &mut Option<Session> {
-        match side {
-            Side::Dialled => &mut self.dialled,
-            Side::Accepted => &mut self.accepted,
-        }
-    }
-
-    fn side_of(&self, conn: ConnId) -> Option<Side> {
-        Side::BOTH
-            .into_iter()
-            .find(|side| self.session(*side).is_some_and(|s| s.conn() == conn))
-    }
-
     /// Orders a connection closed, and keeps its last words for `poll_transmit`.
     fn close(&mut self, conn: ConnId, outbox: Outbox) {
         if !outbox.is_empty() {
@@ -485,11 +441,6 @@ impl Peer {
             self.drains.push_back((conn, outbox));
         }
         self.outputs.push_back(Output::Close(conn));
-    }
-
-    fn furthest(&self) -> State {
-        let base = if self.started { State::Active } else { State::Idle };
-        self.sessions().map(Session::state).fold(base, State::max)
     }
 
     fn transition(&mut self, to: State, cause: String, now: Instant) {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use super::attributes::{AttrId, AttributeTable};
 use super::bits::BitSet;
-use super::decision::{self, Candidate, Step};
+use super::decision::Candidate;
+use super::election::Change;
 use super::fib::NextHopSets;
 use super::hash::Seed;
 use super::import::Import;
 use super::outbound::Outbound;
 use super::receiver::Receiver;
-use super::table::{ACCEPTED, INSTALLABLE, Key, NIL, Path, SELECTED, Table};
-use super::words;
+use super::table::{Key, NIL, Path, SELECTED, Table};
 use super::{Counts, LimitOutcome, Multipath, PeerIndex, PeerSettings, Usage};
 use crate::policy::{Filter, PrefixLimitAction, Source};
 use crate::types::{Family, NextHop, PathAttributes, Prefix};
@@ -32,8 +32,8 @@ pub(super) fn at(family: Family) -> usize {
 pub(super) struct PeerFamily {
     /// The prefixes that it has announced.
     pub(super) has: BitSet,
-    accepted: usize,
-    installed: usize,
+    pub(super) accepted: usize,
+    pub(super) installed: usize,
     pub(super) out: Outbound,
 }
 
@@ -44,30 +44,19 @@ pub(super) struct Peer {
     pub(super) families: [PeerFamily; 2],
 }
 
-/// What happened to a prefix before its paths are decided on again.
-#[derive(Clone, Copy, Default)]
-struct Change {
-    /// This path is not what it was.
-    touched: Option<u32>,
-    /// The best path is not what it was in any case.
-    best: bool,
-    /// A path in use is gone.
-    selected: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) seed: Seed,
     pub(super) attributes: AttributeTable,
     pub(super) peers: Vec<Option<Peer>>,
-    up: Vec<u16>,
+    pub(super) up: Vec<u16>,
     pub(super) multipath: Multipath,
     pub(super) install: Arc<Filter>,
     pub(super) kernel: [Receiver; 2],
     pub(super) sets: NextHopSets,
     /// The attributes of our own routes, held once for each of them.
     pub(super) local: AttrId,
-    candidates: Vec<Candidate>,
+    pub(super) candidates: Vec<Candidate>,
 }
 
 impl Core {
@@ -378,156 +367,6 @@ impl Core {
         for id in 0..t.end() {
             if t.is_live(id) {
                 self.recompute(t, family, id, Change::default());
-            }
-        }
-    }
-
-    /// Changes the flags of a path and the counts of its peer with them.
-    fn set_flags<K: Key>(&mut self, t: &mut Table<K>, family: Family, path: u32, flags: u16) {
-        let path = t.path_mut(path);
-        let old = std::mem::replace(&mut path.flags, flags);
-        let Some(peer) = self
-            .peers
-            .get_mut(usize::from(path.peer))
-            .and_then(Option::as_mut)
-        else {
-            return;
-        };
-        let state = &mut peer.families[at(family)];
-        let installed = SELECTED | INSTALLABLE;
-        for (count, mask) in [(&mut state.accepted, ACCEPTED), (&mut state.installed, installed)] {
-            match (old & mask == mask, flags & mask == mask) {
-                (false, true) => *count += 1,
-                (true, false) => *count = count.saturating_sub(1),
-                (true, true) | (false, false) => {}
-            }
-        }
-    }
-
-    fn select<K: Key>(&mut self, t: &mut Table<K>, family: Family, path: u32, selected: bool) -> bool {
-        let flags = t.path(path).flags;
-        let wanted = if selected {
-            flags | SELECTED
-        } else {
-            flags & !SELECTED
-        };
-        if wanted != flags {
-            self.set_flags(t, family, path, wanted);
-        }
-        wanted != flags
-    }
-
-    /// Decides on the paths of a prefix again and marks it for those whose view of it may have changed.
-    fn recompute<K: Key>(&mut self, t: &mut Table<K>, family: Family, id: u32, change: Change) {
-        let entry = *t.entry(id);
-        let used = entry.head != NIL && t.path(entry.head).is(SELECTED);
-        let before = if used { entry.head } else { NIL };
-        let single = entry.head != NIL && t.path(entry.head).next == NIL;
-        let (best, mut kernel) = if single || entry.head == NIL {
-            let wanted = single && entry.local.is_none() && t.path(entry.head).is(ACCEPTED);
-            let changed = single && self.select(t, family, entry.head, wanted);
-            (if wanted { entry.head } else { NIL }, changed)
-        } else {
-            self.elect(t, family, id)
-        };
-        kernel |= change.selected || change.touched.is_some_and(|path| t.path(path).is(SELECTED));
-        if kernel {
-            self.kernel[at(family)].mark(t, id);
-        }
-        if change.best || before != best || (best != NIL && change.touched == Some(best)) {
-            self.mark_peers(t, family, id, best);
-        }
-    }
-
-    /// The decision process over several paths: the best one, and whether the set of those in use changed.
-    fn elect<K: Key>(&mut self, t: &mut Table<K>, family: Family, id: u32) -> (u32, bool) {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.clear();
-        if t.entry(id).local.is_none() {
-            candidates.extend(t.paths(id).filter_map(|(id, path)| self.candidate(id, path)));
-        }
-        let best = self.decide(&mut candidates).map_or(NIL, |i| candidates[i].path);
-        let mut changed = false;
-        let mut next = t.entry(id).head;
-        while next != NIL {
-            let path = next;
-            next = t.path(path).next;
-            let selected = candidates.iter().any(|c| c.path == path && c.step.is_selected());
-            changed |= self.select(t, family, path, selected);
-        }
-        if best != NIL {
-            t.promote(id, best);
-        }
-        self.candidates = candidates;
-        (best, changed)
-    }
-
-    pub(super) fn decide(&self, candidates: &mut [Candidate]) -> Option<usize> {
-        let path_of = |id| words::facts(self.attributes.words(id)).path;
-        decision::decide(candidates, self.multipath, |a, b| path_of(a) == path_of(b))
-    }
-
-    pub(super) fn candidate(&self, id: u32, path: &Path) -> Option<Candidate> {
-        let settings = &self.peer(path.peer).filter(|_| path.is(ACCEPTED))?.settings;
-        let facts = words::facts(self.attributes.words(path.effective));
-        Some(Candidate {
-            path: id,
-            attributes: path.effective,
-            local_pref: facts.local_pref,
-            path_len: facts.path_len,
-            origin: facts.origin,
-            med: facts.med,
-            neighbour: facts.neighbour,
-            external: !settings.is_internal(),
-            peer: (
-                settings.router_id,
-                settings.address,
-                settings.interface,
-                path.peer,
-            ),
-            step: Step::Best,
-        })
-    }
-
-    /// Marks a prefix for all peers but those that know of no route to it and have none to learn of: the best path
-    /// is their own, or there is none.
-    fn mark_peers<K: Key>(&mut self, t: &mut Table<K>, family: Family, id: u32, best: u32) {
-        let gone = best == NIL && t.entry(id).local.is_none();
-        let origin = if best == NIL {
-            None
-        } else {
-            Some(t.path(best).peer)
-        };
-        for p in &self.up {
-            let Some(peer) = self.peers.get_mut(usize::from(*p)).and_then(Option::as_mut) else {
-                continue;
-            };
-            let out = &mut peer.families[at(family)].out;
-            let nothing_to_say = (gone || origin == Some(*p)) && out.is_silent_about(id);
-            if peer.settings.families.contains(family) && !nothing_to_say {
-                out.receiver.mark(t, id);
-            }
-        }
-    }
-
-    /// Marks everything in use for one peer; with `again` also what it was told already.
-    pub(super) fn mark_all<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, again: bool) {
-        let Some(peer) = self.peer_mut(p).filter(|p| p.settings.families.contains(family)) else {
-            return;
-        };
-        let receiver = &mut peer.families[at(family)].out.receiver;
-        for id in 0..t.end() {
-            if !t.is_live(id) {
-                continue;
-            }
-            let entry = t.entry(id);
-            let used = entry.local.is_some() || (entry.head != NIL && t.path(entry.head).is(SELECTED));
-            if used || receiver.told(id) != 0 {
-                if again {
-                    receiver.mark_again(t, id);
-                } else {
-                    receiver.mark(t, id);
-                }
             }
         }
     }

@@ -26,6 +26,7 @@ mod attributes;
 mod bits;
 mod core;
 mod decision;
+mod election;
 mod export;
 mod fib;
 mod hash;

@@ -22,6 +22,7 @@
 //! **Reuse.** An address that was never used comes first, then the one that has been free for longest, and none before
 //! its cool-down is over: packets and connection-tracking entries of its former owner have time to die.
 
+mod files;
 mod pool;
 mod store;
 

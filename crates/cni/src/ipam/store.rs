@@ -6,17 +6,15 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::Pool;
+use super::files::{flock, names, remove, since_boot};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
 
-/// How long to wait for a lock before the runtime is told to try again.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-const LOCK_POLL: Duration = Duration::from_micros(500);
 /// Freed addresses that are remembered a family. Beyond that, those that have rested are forgotten, oldest first: in
 /// an IPv6 network the list would otherwise grow for ever.
 const FREED_MAX: usize = 512;
@@ -452,54 +450,4 @@ fn exhausted(pool: &Pool) -> CniError {
         Code::TryAgainLater,
         format!("no free address in {} (podCIDRs)", pool.cidr),
     )
-}
-
-/// Time since boot, suspended time included.
-fn since_boot() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::try_from(now).unwrap_or_default()
-}
-
-/// Takes an exclusive lock, waiting at most [`LOCK_PATIENCE`].
-fn flock(file: &File, path: &Path) -> Result<()> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_POLL);
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let msg = format!("{} is locked by another process for too long", path.display());
-                return Err(CniError::new(Code::TryAgainLater, msg));
-            }
-            Err(error) => return Err(io_error(format!("lock {}", path.display()))(error)),
-        }
-    }
-}
-
-/// The names in a directory; none when it does not exist.
-fn names(dir: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(io_error(format!("list {}", dir.display()))(error)),
-    };
-    entries
-        .map(|entry| {
-            Ok(entry
-                .map_err(io_error(format!("list {}", dir.display())))?
-                .file_name())
-        })
-        .filter_map(|name| name.map(|name| name.into_string().ok()).transpose())
-        .collect()
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io_error(format!("remove {}", path.display()))(error))
-        }
-        _ => Ok(()),
-    }
 }

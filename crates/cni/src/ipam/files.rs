@@ -1,0 +1,65 @@
+//! The few things that the state directory asks of a file system and a clock: a lock that is not waited for without
+//! end, the names in a directory that may be missing, the removal of what may be gone, and the time since boot.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use crate::error::{CniError, Code, Result, io_error};
+
+/// How long to wait for a lock before the runtime is told to try again.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_micros(500);
+
+/// Time since boot, suspended time included.
+pub(super) fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// Takes an exclusive lock, waiting at most [`LOCK_PATIENCE`].
+pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let msg = format!("{} is locked by another process for too long", path.display());
+                return Err(CniError::new(Code::TryAgainLater, msg));
+            }
+            Err(error) => return Err(io_error(format!("lock {}", path.display()))(error)),
+        }
+    }
+}
+
+/// The names in a directory; none when it does not exist.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error(format!("list {}", dir.display()))(error)),
+    };
+    entries
+        .map(|entry| {
+            Ok(entry
+                .map_err(io_error(format!("list {}", dir.display())))?
+                .file_name())
+        })
+        .filter_map(|name| name.map(|name| name.into_string().ok()).transpose())
+        .collect()
+}
+
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error(format!("remove {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}
