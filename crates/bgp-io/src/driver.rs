@@ -290,6 +290,7 @@ impl Driver {
         Status {
             peers: self.speaker.peers(now),
             end_of_rib_from_all: self.speaker.end_of_rib_from_all(),
+            routes_pending: self.speaker.has_fib_changes(),
             listeners: self.listeners.status(),
             events_dropped: self.events_dropped,
         }

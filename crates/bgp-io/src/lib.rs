@@ -78,6 +78,8 @@ pub struct Status {
     pub peers: Vec<PeerSummary>,
     /// Whether every neighbour that shall be up has sent all that it has.
     pub end_of_rib_from_all: bool,
+    /// Whether there are route changes that the kernel's receiver has had no room for.
+    pub routes_pending: bool,
     /// Where the driver listens (port 0 has become the one that the kernel chose), and why not where it cannot.
     pub listeners: Vec<(SocketAddr, Option<String>)>,
     /// Events that nobody had room for.

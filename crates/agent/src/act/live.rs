@@ -3,17 +3,18 @@
 //! ```text
 //!            route changes              Command::Routes
 //!  bgp-io ─────────────────► routes ────────────────────► fib-io
-//!     ▲  └──── events ─────► sessions ── SweepAllowed ──►  │
+//!     ▲  └──── events ─────► sessions (the sweep's word)   │
 //!     │                      reports ◄─────── events ──────┘
 //!     └──── interfaces ───── links ◄─── newest state ── fib-io::links
 //! ```
 //!
 //! Four small tasks carry things between them; each waits for room at its receiver, so a busy kernel holds the
-//! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made. What is worth telling goes to the loop in `run`;
-//! when that has no room, it is dropped and counted, never waited for.
+//! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
+//! What is worth telling goes to the loop in `run`; when that has no room, it is dropped, never waited for.
 //!
-//! Routes that nobody wants any more are swept when every neighbour has sent End-of-RIB, or after
-//! [`SWEEP_AFTER`]: until then those of a previous life of this agent carry the traffic.
+//! Routes that nobody wants any more are swept when every neighbour has sent End-of-RIB, or after [`SWEEP_AFTER`]:
+//! until then those of a previous life of this agent carry the traffic. The word goes the way of the routes, behind
+//! all of them: overtaking, it would sweep adopted routes that are wanted again a moment later.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -39,6 +40,8 @@ use crate::events::Happening;
 
 /// When routes that nobody wants are removed at the latest.
 const SWEEP_AFTER: Duration = Duration::from_secs(120);
+/// How soon to look again, when all was said but the kernel has not had all of it.
+const SWEEP_LOOK: Duration = Duration::from_millis(50);
 /// Batches of routes on their way, and commands to the kernel's thread.
 const DEPTH: usize = 4;
 /// Events on their way.
@@ -104,11 +107,12 @@ impl Live {
         // Before any session: from them come the next hops.
         let interfaces = addressed(&self.links.borrow());
         bgp.interfaces(interfaces).await?;
-        let routes = tokio::spawn(carry_routes(route_changes, fib.clone()));
+        let (sweep, swept) = oneshot::channel();
+        let routes = tokio::spawn(carry_routes(route_changes, swept, fib.clone()));
         tokio::spawn(carry_sessions(
             bgp_events,
             bgp.clone(),
-            fib.clone(),
+            sweep,
             self.sender.clone(),
         ));
         tokio::spawn(carry_reports(fib_events, self.sender.clone()));
@@ -248,49 +252,75 @@ impl Act for Live {
         };
         // The sessions end and their routes leave the RIB, but the kernel shall not hear of it.
         running.routes.abort();
+        // Its end is an error of cancellation, and that is what was asked for.
+        _ = running.routes.await;
         running.bgp.shutdown(text.to_owned()).await?;
         Ok(())
     }
 }
 
-async fn carry_routes(mut changes: mpsc::Receiver<Vec<RouteChange>>, fib: mpsc::Sender<fib_io::Command>) {
-    while let Some(batch) = changes.recv().await {
-        let routes = batch.iter().map(desired).collect();
-        if fib.send(fib_io::Command::Routes(routes)).await.is_err() {
+/// Carries routes to the kernel's thread, and behind all that have arrived, once, the word that the rest may be swept.
+async fn carry_routes(
+    mut changes: mpsc::Receiver<Vec<RouteChange>>,
+    sweep: oneshot::Receiver<()>,
+    fib: mpsc::Sender<fib_io::Command>,
+) {
+    let mut sweep = std::pin::pin!(sweep);
+    let mut swept = false;
+    loop {
+        let command = tokio::select! {
+            biased;
+            batch = changes.recv() => match batch {
+                Some(batch) => fib_io::Command::Routes(batch.iter().map(desired).collect()),
+                None => return,
+            },
+            allowed = &mut sweep, if !swept => {
+                swept = true;
+                match allowed {
+                    Ok(()) => fib_io::Command::SweepAllowed,
+                    // Whoever would have allowed it is gone, and the program ends.
+                    Err(_) => continue,
+                }
+            }
+        };
+        if fib.send(command).await.is_err() {
             return;
         }
     }
 }
 
-/// Tells of sessions, and allows the sweep when all have said all.
+/// Tells of sessions, and allows the sweep when all have said all and the speaker has handed all of it over.
 async fn carry_sessions(
     mut events: mpsc::Receiver<speaker::Event>,
     bgp: bgp_io::Handle,
-    fib: mpsc::Sender<fib_io::Command>,
+    sweep: oneshot::Sender<()>,
     teller: mpsc::Sender<Event>,
 ) {
-    let latest = tokio::time::sleep(SWEEP_AFTER);
-    tokio::pin!(latest);
-    let mut swept = false;
+    let latest = tokio::time::Instant::now() + SWEEP_AFTER;
+    let mut sweep = Some(sweep);
+    // When to look whether all has been said; far away until somebody has said all.
+    let mut look = latest;
     loop {
         let event = tokio::select! {
             event = events.recv() => match event {
                 Some(event) => Some(event),
                 None => return,
             },
-            () = &mut latest, if !swept => None,
+            () = tokio::time::sleep_until(look), if sweep.is_some() => None,
         };
-        let may_sweep = match &event {
-            Some(event) if matches!(event.kind, EventKind::EndOfRib(_)) && !swept => {
-                bgp.status().await.is_ok_and(|s| s.end_of_rib_from_all)
-            }
-            Some(_) => false,
-            None => true,
-        };
-        if may_sweep && !swept {
-            swept = true;
-            if fib.send(fib_io::Command::SweepAllowed).await.is_err() {
-                return;
+        let said_all = event
+            .as_ref()
+            .is_none_or(|e| matches!(e.kind, EventKind::EndOfRib(_)));
+        if said_all && sweep.is_some() {
+            let now = tokio::time::Instant::now();
+            let status = bgp.status().await;
+            let all = status.as_ref().is_ok_and(|s| s.end_of_rib_from_all);
+            let handed_over = status.is_ok_and(|s| !s.routes_pending);
+            if now >= latest || (all && handed_over) {
+                // Nobody listens any more only when the program ends.
+                _ = sweep.take().map(|sweep| sweep.send(()));
+            } else {
+                look = if all { latest.min(now + SWEEP_LOOK) } else { latest };
             }
         }
         if let Some(event) = event {
