@@ -212,7 +212,7 @@ fn configuration(cidrs: &PodCidrs, state_dir: &Path) -> Value {
             "mtu": 0,
             "stateDir": state_dir,
             "cooldown": "0s",
-            "capabilities": {"portMappings": true, "bandwidth": true, "ips": true, "mac": true, "dns": true},
+            "capabilities": {"ips": true, "mac": true, "dns": true},
         }],
     })
 }

@@ -253,18 +253,12 @@ impl Task {
 
     fn send_events(&mut self) {
         while let Some(report) = self.report.take().or_else(|| self.fib.poll_report()) {
-            match report {
-                // Links have an observer of their own for the rest of the node.
-                Report::Interfaces => {}
-                Report::Failed { .. } | Report::Foreign { .. } | Report::Drift { .. } => {
-                    tracing::debug!(?report, "kernel route");
-                    let Ok(permit) = self.events.try_reserve() else {
-                        self.report = Some(report);
-                        break;
-                    };
-                    permit.send(Event::Report(report));
-                }
-            }
+            tracing::debug!(?report, "kernel route");
+            let Ok(permit) = self.events.try_reserve() else {
+                self.report = Some(report);
+                break;
+            };
+            permit.send(Event::Report(report));
         }
         if let Some(counts) = self.settled.take() {
             match self.events.try_reserve() {

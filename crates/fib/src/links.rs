@@ -17,7 +17,6 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::machine::Fib;
-use crate::report::Report;
 use crate::types::{Interface, NexthopContent, Return, Target};
 
 impl Fib {
@@ -76,7 +75,6 @@ impl Fib {
             Some(interface) => self.interfaces.insert(index, interface),
             None => self.interfaces.remove(&index),
         };
-        self.report(Report::Interfaces);
         let mut matters = self.stands_on(index);
         for id in self.sets.ids() {
             matters |= self.resolve_set(id);

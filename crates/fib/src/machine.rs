@@ -353,9 +353,6 @@ impl Fib {
     }
 
     pub(crate) fn report(&mut self, report: Report) {
-        if report == Report::Interfaces && self.reports.contains(&report) {
-            return;
-        }
         if self.reports.len() >= MAX_REPORTS {
             self.reports_dropped = self.reports_dropped.saturating_add(1);
         } else {

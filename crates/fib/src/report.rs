@@ -16,8 +16,6 @@ pub struct Stale {
 /// Something that the rest of the node may want to hear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// An interface came, went or changed.
-    Interfaces,
     /// The kernel refused the route; it is tried again by [`Fib::retry`] and when a link changes.
     Failed {
         /// Destination.

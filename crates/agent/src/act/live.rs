@@ -336,9 +336,8 @@ async fn carry_reports(mut events: mpsc::Receiver<fib_io::Event>, teller: mpsc::
         match event {
             fib_io::Event::Settled(_) => {}
             fib_io::Event::Report(report) => {
-                if let Some((kind, text)) = words::report(&report) {
-                    tell(&teller, kind, None, text);
-                }
+                let (kind, text) = words::report(&report);
+                tell(&teller, kind, None, text);
             }
         }
     }

@@ -125,30 +125,29 @@ pub(super) fn event(kind: &EventKind) -> (&'static str, String) {
 }
 
 /// The same of what the kernel's routes have to tell.
-pub(super) fn report(report: &fib::Report) -> Option<(&'static str, String)> {
+pub(super) fn report(report: &fib::Report) -> (&'static str, String) {
     match report {
-        fib::Report::Interfaces => None,
         fib::Report::Failed { prefix, error } => {
             let remedy = if error.starts_with("Operation not permitted") {
                 "the agent needs the capability NET_ADMIN in its network namespace"
             } else {
                 "it is tried again every second and when a link changes"
             };
-            Some((
+            (
                 "RouteFailed",
                 format!("the kernel refused the route to {prefix}: {error}; {remedy}"),
-            ))
+            )
         }
-        fib::Report::Foreign { prefix } => Some((
+        fib::Report::Foreign { prefix } => (
             "ForeignRoute",
             format!(
                 "another program's route to {prefix} stands at our metric and is not replaced; remove it, or set \
                  kernel.metric of BGPConfiguration"
             ),
-        )),
-        fib::Report::Drift { prefix } => Some((
+        ),
+        fib::Report::Drift { prefix } => (
             "FIBDrift",
             format!("another program changed our route to {prefix}; it is repaired"),
-        )),
+        ),
     }
 }
