@@ -13,6 +13,9 @@ use crate::error::{CniError, Code, Result, io_error};
 /// How long to wait for a lock before the runtime is told to try again.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_micros(500);
+/// How long to wait for a turn: long enough for some thousand pods before us.
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
+const TURN_POLL_MAX: Duration = Duration::from_millis(8);
 
 /// Time since boot, suspended time included.
 pub(super) fn since_boot() -> Duration {
@@ -35,6 +38,31 @@ pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
             }
             Err(error) => return Err(io_error(format!("lock {}", path.display()))(error)),
         }
+    }
+}
+
+/// Takes an exclusive lock on any one of `files`, asking ever less often, for at most [`TURN_PATIENCE`].
+pub(super) fn flock_any(files: &[File], dir: &Path) -> Result<File> {
+    let deadline = Instant::now() + TURN_PATIENCE;
+    let mut pause = LOCK_POLL;
+    loop {
+        for file in files {
+            match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return file
+                        .try_clone()
+                        .map_err(io_error(format!("lock {}", dir.display())));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io_error(format!("lock {}", dir.display()))(error)),
+            }
+        }
+        if Instant::now() > deadline {
+            let msg = format!("too many pods are being made at once ({})", dir.display());
+            return Err(CniError::new(Code::TryAgainLater, msg));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(TURN_POLL_MAX);
     }
 }
 

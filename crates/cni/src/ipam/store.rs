@@ -11,13 +11,16 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::Pool;
-use super::files::{flock, names, remove, since_boot};
+use super::files::{flock, flock_any, names, remove, since_boot};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
 
 /// Freed addresses that are remembered a family. Beyond that, those that have rested are forgotten, oldest first: in
 /// an IPv6 network the list would otherwise grow for ever.
 const FREED_MAX: usize = 512;
+/// How many ADDs may work in the kernel at once. They all need its one lock of interfaces, and so does its work queue
+/// that makes IPv6 addresses usable: with a hundred at once, each waits for all the others, and the queue longest.
+const TURNS: usize = 4;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The state directory of one network.
@@ -74,6 +77,27 @@ impl Store {
         &self.dir
     }
 
+    /// Waits for one of [`TURNS`] turns and takes it until the file is dropped.
+    ///
+    /// # Errors
+    /// Code 11 when that takes too long, code 5 when the directory is not writable.
+    pub(crate) fn turn(&self) -> Result<File> {
+        let dir = self.dir.join("turns");
+        let open = |number: usize| {
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(dir.join(number.to_string()))
+        };
+        if matches!(open(0), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            self.make_directories()?;
+        }
+        let turns = (0..TURNS).map(open).collect::<io::Result<Vec<_>>>();
+        let turns = turns.map_err(io_error(format!("open {}", dir.display())))?;
+        flock_any(&turns, &dir)
+    }
+
     /// Begins an attachment: makes its lock file and holds it.
     ///
     /// # Errors
@@ -127,7 +151,7 @@ impl Store {
     }
 
     fn make_directories(&self) -> Result<()> {
-        for name in ["locks", "freed"] {
+        for name in ["locks", "turns", "freed"] {
             let path = self.dir.join(name);
             std::fs::create_dir_all(&path).map_err(io_error(format!(
                 "create {} (stateDir has to be writable)",

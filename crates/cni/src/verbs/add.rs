@@ -28,6 +28,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
     let pod_netns = open_netns(call)?;
     let identity = identity(config, &call.attachment);
     let store = store(config);
+    let _turn = store.turn()?;
     let lock = store.begin(&identity.host_interface(&config.prefix))?;
     let mut host = Socket::open()?;
     let addresses = match allocate(&store, &mut host, &identity, &plan) {

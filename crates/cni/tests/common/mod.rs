@@ -278,7 +278,7 @@ impl Lab {
 
     /// The files of addresses in use.
     pub fn used(&self) -> Vec<String> {
-        let own = ["lock", "locks", "freed"];
+        let own = ["lock", "locks", "turns", "freed"];
         self.names("")
             .into_iter()
             .filter(|name| !own.contains(&name.as_str()))
