@@ -37,7 +37,7 @@ const TX_QUEUE_LEN: u32 = 1000;
 const INDEX_ATTEMPTS: u8 = 8;
 /// How long the kernel's work queues may take. Mostly it is well under a millisecond, but they need the lock that every
 /// change of a link on the machine needs, and a hundred ADDs at once keep that one busy.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(10);
+const KERNEL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What ADD is going to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,13 +318,19 @@ impl PodLink {
     /// the pod's own address is the default route, over a gateway.
     fn await_addresses(&self, pod: &mut Socket) -> Result<()> {
         for address in self.addresses.iter().filter(|address| address.is_ipv6()) {
+            let mut way = None;
             let ready = await_kernel(|| {
-                let next_hop = pod.route_to(*address)?.map(|route| route.next_hop);
-                Ok(matches!(next_hop, Some(NextHop::Link { .. })))
+                way = pod.route_to(*address)?.map(|route| route.next_hop);
+                Ok(matches!(way, Some(NextHop::Link { .. })))
             })?;
             if !ready {
-                let msg = format!("{address} on {} does not become usable", self.pod_interface);
-                return Err(CniError::new(Code::TryAgainLater, msg).because("was it removed meanwhile?"));
+                let seconds = KERNEL_PATIENCE.as_secs();
+                let msg = format!(
+                    "{address} on {} has not become usable within {seconds} s",
+                    self.pod_interface
+                );
+                let why = format!("was it removed meanwhile? the way to it is {way:?}");
+                return Err(CniError::new(Code::TryAgainLater, msg).because(why));
             }
         }
         Ok(())
