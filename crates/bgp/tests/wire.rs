@@ -12,7 +12,6 @@ mod wire {
     mod limits;
     mod merge;
     mod open;
-    mod speed;
 }
 
 #[path = "../../../fuzz/targets.rs"]

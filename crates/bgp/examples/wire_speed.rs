@@ -1,14 +1,12 @@
-//! How long the codec takes for a full UPDATE. Not a test of anything, so it runs only when asked for:
-//! `cargo test --release -p flatroute-bgp --test wire speed -- --ignored --nocapture`.
+//! How long the codec takes for a full UPDATE:
+//! `cargo run --release -p flatroute-bgp --example wire_speed`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use flatroute_bgp::types::{AsPath, Asn, Community, NextHop, PathAttributes, Prefix};
-use flatroute_bgp::wire::encode_reach;
-
-use super::bytes::{extended, read};
+use flatroute_bgp::types::{AsPath, Asn, Community, FamilySet, NextHop, PathAttributes, Prefix};
+use flatroute_bgp::wire::{Context, decode, encode_reach, split};
 
 const ROUNDS: u32 = 20_000;
 
@@ -23,17 +21,15 @@ fn a_turn(mut turn: impl FnMut()) -> Duration {
     (0..5).map(|_| run(&mut turn)).min().unwrap_or_default()
 }
 
-#[test]
-#[ignore = "a measurement, not a test"]
-fn speed_of_1000_prefixes() {
+fn main() {
     let v4s: Vec<Prefix> = (0..1000_u32)
-        .map(|i| Prefix::v4(0x0a00_0000 | i << 8, 24).unwrap())
+        .map(|i| Prefix::v4(0x0a00_0000 | i << 8, 24).expect("good input"))
         .collect();
     let v6s: Vec<Prefix> = (0..1000_u128)
-        .map(|i| Prefix::v6(0xfd00 << 112 | i << 64, 64).unwrap())
+        .map(|i| Prefix::v6(0xfd00 << 112 | i << 64, 64).expect("good input"))
         .collect();
     let v6 = NextHop::V6 {
-        global: "2001:db8::2".parse().unwrap(),
+        global: "2001:db8::2".parse().expect("good input"),
         link_local: None,
     };
     for (name, prefixes, next_hop) in [
@@ -51,17 +47,25 @@ fn speed_of_1000_prefixes() {
             communities: vec![Community(1), Community(2)],
             ..PathAttributes::local()
         };
-        let ctx = extended();
+        let ctx = Context {
+            four_octet_as: true,
+            extended_message: true,
+            families: FamilySet::BOTH,
+            internal: false,
+        };
         let mut out = BytesMut::new();
-        let count = encode_reach(prefixes, &attributes, &ctx, &mut out).unwrap();
+        let count = encode_reach(prefixes, &attributes, &ctx, &mut out).expect("good input");
         assert_eq!(count, prefixes.len());
         let decode = a_turn(|| {
-            black_box(read(black_box(&out), &ctx).unwrap());
+            let frame = split(black_box(&out), ctx.max_len())
+                .expect("a good header")
+                .expect("a whole message");
+            black_box(decode(&frame, &ctx).expect("a good message"));
         });
         let mut again = BytesMut::new();
         let encode = a_turn(|| {
             again.clear();
-            black_box(encode_reach(black_box(prefixes), &attributes, &ctx, &mut again).unwrap());
+            black_box(encode_reach(black_box(prefixes), &attributes, &ctx, &mut again).expect("good input"));
         });
         println!("{name}: decode {decode:?}, encode {encode:?}");
     }
