@@ -42,7 +42,7 @@ pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
 pub use message::{Event, EventKind, Input, Output, Target};
 pub use status::{PeerSummary, PrefixCounts, RouteEntry, RouteQuery};
 
-/// Events kept while nobody asks for them; older ones are dropped first, and counted.
+/// Events kept until they are asked for; further ones are dropped. A driver asks after every input.
 const MAX_EVENTS: usize = 4096;
 /// How many numbers of dialled connections each peer has before the next peer's begin.
 const CONNS_PER_PEER: u64 = 1 << 32;
@@ -396,7 +396,6 @@ impl Speaker {
     }
 
     fn event(&mut self, peer: Option<PeerName>, kind: EventKind, at: Instant) {
-        // A driver drains after every input, so this only bounds a flood inside one of them.
         if self.events < MAX_EVENTS {
             self.events += 1;
             self.outputs.push_back(Output::Event(Event { at, peer, kind }));
