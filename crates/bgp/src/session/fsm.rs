@@ -9,7 +9,8 @@ use super::timers::Timer;
 use super::{End, LARGE_HOLD, Negotiated, Output, Session, State};
 use crate::types::{Family, Instant};
 use crate::wire::{
-    CeaseSubcode, DecodeError, FsmErrorState, Message, MessageKind, Notification, Open, RouteRefresh, Update,
+    CeaseSubcode, DecodeError, FsmErrorState, Message, MessageKind, Notification, Open, RefreshSubtype,
+    RouteRefresh, Update,
 };
 
 /// The state of a connection, with what is known in it.
@@ -213,9 +214,10 @@ impl Session {
                 self.arm_hold(&n, now);
                 Phase::Established(n)
             }
-            Event::RouteRefresh(RouteRefresh { family }) => {
+            Event::RouteRefresh(RouteRefresh { family, subtype }) => {
                 // One for a family that was not negotiated is ignored (RFC 2918 §4).
-                if let Some(family) = family.filter(|f| n.families.contains(*f)) {
+                let family = family.filter(|f| n.families.contains(*f));
+                if let (Some(family), RefreshSubtype::Normal) = (family, subtype) {
                     self.outputs.push_back(Output::RefreshRequested(family));
                 }
                 Phase::Established(n)

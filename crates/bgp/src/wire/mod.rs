@@ -48,7 +48,8 @@ pub use context::Context;
 pub use error::{AttributeError, DecodeError, Disposition, EncodeError};
 pub use frame::{Frame, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN, MessageKind, split};
 pub use message::{
-    Announcement, Capabilities, Message, Notification, Open, RouteRefresh, UnknownCapability, Update,
+    Announcement, Capabilities, Message, Notification, Open, RefreshSubtype, RouteRefresh, UnknownCapability,
+    Update,
 };
 pub use notification::{CeaseSubcode, FsmErrorState, HeaderError, OpenError, UpdateError};
 pub use route_refresh::encode_route_refresh;

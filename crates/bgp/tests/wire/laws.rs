@@ -8,8 +8,8 @@ use flatroute_bgp::types::{
     Segment, SegmentKind, UnknownAttribute,
 };
 use flatroute_bgp::wire::{
-    Capabilities, Context, Message, Notification, Open, RouteRefresh, UnknownCapability, encode_keepalive,
-    encode_reach, encode_route_refresh, encode_unreach, split,
+    Capabilities, Context, Message, Notification, Open, RefreshSubtype, RouteRefresh, UnknownCapability,
+    encode_keepalive, encode_reach, encode_route_refresh, encode_unreach, split,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -88,12 +88,20 @@ fn family() -> impl Strategy<Value = Family> {
     prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)]
 }
 
+fn subtype() -> impl Strategy<Value = RefreshSubtype> {
+    prop_oneof![
+        Just(RefreshSubtype::Normal),
+        Just(RefreshSubtype::Beginning),
+        Just(RefreshSubtype::End)
+    ]
+}
+
 fn routes() -> impl Strategy<Value = (PathAttributes, Vec<Prefix>)> {
     family().prop_flat_map(|family| (next_hop(family).prop_flat_map(attributes), prefixes(family)))
 }
 
 fn open() -> impl Strategy<Value = Open> {
-    let unknown = vec((66_u8..=255, vec(any::<u8>(), 0..=255)), 0..8);
+    let unknown = vec((128_u8..=255, vec(any::<u8>(), 0..=255)), 0..8);
     let families = option::of(prop_oneof![
         Just(FamilySet::BOTH),
         family().prop_map(|f| [f].into_iter().collect::<FamilySet>())
@@ -105,11 +113,19 @@ fn open() -> impl Strategy<Value = Open> {
         hold_time,
         1..=u32::MAX,
         families,
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
         unknown,
     )
         .prop_map(
-            |(asn, four_octet, hold_time, id, families, [route_refresh, extended_message], unknown)| Open {
+            |(
+                asn,
+                four_octet,
+                hold_time,
+                id,
+                families,
+                [route_refresh, extended_message, enhanced_route_refresh],
+                unknown,
+            )| Open {
                 version: 4,
                 asn: if four_octet {
                     asn
@@ -123,6 +139,7 @@ fn open() -> impl Strategy<Value = Open> {
                     four_octet_as: four_octet.then_some(asn),
                     route_refresh,
                     extended_message,
+                    enhanced_route_refresh,
                     unknown: unknown
                         .into_iter()
                         .map(|(code, value)| UnknownCapability {
@@ -195,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn small_messages_read_as_written(code: u8, subcode: u8, data in vec(any::<u8>(), 0..300), family in family()) {
+    fn small_messages_read_as_written(code: u8, subcode: u8, data in vec(any::<u8>(), 0..300), family in family(), subtype in subtype()) {
         let ctx = Context::before_open();
         let notification = Notification { code, subcode, data };
         let mut out = BytesMut::new();
@@ -206,8 +223,8 @@ proptest! {
         encode_keepalive(&mut out);
         prop_assert_eq!(read(&out, &ctx), Ok(Message::Keepalive));
         out.clear();
-        encode_route_refresh(family, &mut out);
-        prop_assert_eq!(read(&out, &ctx), Ok(Message::RouteRefresh(RouteRefresh { family: Some(family) })));
+        encode_route_refresh(family, subtype, &mut out);
+        prop_assert_eq!(read(&out, &ctx), Ok(Message::RouteRefresh(RouteRefresh { family: Some(family), subtype })));
     }
 
     #[test]
