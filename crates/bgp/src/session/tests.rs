@@ -312,7 +312,7 @@ fn route_refresh_is_no_sign_of_life() {
     let later = NOW + Duration::from_secs(10);
     s.handle(
         Input::Received(&encoded(|out| {
-            wire::encode_route_refresh(Family::Ipv4, wire::RefreshSubtype::Normal, out)
+            wire::encode_route_refresh(Family::Ipv4, wire::RefreshSubtype::Normal, out);
         })),
         later,
     );
