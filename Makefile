@@ -5,13 +5,16 @@
 #   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
 #   make test             every test that this machine can run; says what it skipped and why
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
-#   make bench            100,000 BGP routes into the kernel, ours beside BIRD's (needs BIRD; takes under 3 minutes)
+#   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
+#   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOR ?= flatroute
 KEEP ?=
+TABLE ?=
+BENCH ?=
 
 .PHONY: help demo demo-clean test test-deps bench lint
 
@@ -34,7 +37,7 @@ test-deps:
 
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
-	@$(TARGET_DIR)/release/flatroute-testbed bench
+	@$(TARGET_DIR)/release/flatroute-testbed bench $(if $(TABLE),--table '$(TABLE)') $(BENCH)
 
 lint:
 	$(CARGO) fmt --all --check
