@@ -54,9 +54,9 @@ struct Bench {
     /// Only this row
     #[arg(long)]
     row: Option<bench::Kind>,
-    /// How often each daemon goes through each row
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// How often each daemon goes through each row (otherwise 5, and 3 for tables above 500000 routes)
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Row install: how many routes
     #[arg(long, default_value_t = 100_000)]
     routes: u32,

@@ -41,12 +41,10 @@ fn row(feeders: &[Feeder], shape: Shape, wishes: &Wishes, begin: Instant) -> Res
         ours: Vec::new(),
         bird: Vec::new(),
     };
-    for round in 0..wishes.rounds.max(1) {
+    let rounds = wishes.rounds(shape.routes);
+    for round in 0..rounds {
         if round > 0 && begin.elapsed() > BUDGET {
-            println!(
-                "(the time is up: {round} of {} rounds for the next row)",
-                wishes.rounds
-            );
+            println!("(the time is up: {round} of {rounds} rounds for the next row)");
             break;
         }
         let mut order = [Software::Agent, Software::Bird];

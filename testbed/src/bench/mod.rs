@@ -57,6 +57,12 @@ const FEEDERS: u8 = 2;
 /// How long one receiver may take for one round.
 const ROUND_BOUND: Duration = Duration::from_secs(20);
 
+/// How often everyone is measured unless the user says otherwise, and with tables that are [`LARGE`].
+const ROUNDS: usize = 5;
+const FEWER_ROUNDS: usize = 3;
+/// In routes.
+const LARGE: u32 = 500_000;
+
 /// A row of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -71,8 +77,8 @@ pub enum Kind {
 pub struct Wishes {
     /// Only this row.
     pub row: Option<Kind>,
-    /// How often each daemon goes through each row.
-    pub rounds: usize,
+    /// How often each daemon goes through each row; the default depends on how large that is.
+    pub rounds: Option<usize>,
     /// Row 1: how many routes each feeder announces.
     pub routes: u32,
     /// Row 1: only this number of next hops.
@@ -94,6 +100,11 @@ pub struct Wishes {
 impl Wishes {
     fn wants(&self, row: Kind) -> bool {
         self.row.is_none_or(|only| only == row)
+    }
+
+    fn rounds(&self, routes: u32) -> usize {
+        let usual = if routes > LARGE { FEWER_ROUNDS } else { ROUNDS };
+        self.rounds.unwrap_or(usual).max(1)
     }
 
     fn transports(&self) -> &'static [Transport] {

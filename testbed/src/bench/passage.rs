@@ -17,9 +17,6 @@ use crate::paint;
 
 /// New rounds are not begun after this (since the bench began), so that the figures so far are printed.
 const BUDGET: Duration = Duration::from_secs(400);
-/// Tables larger than this get [`FEWER_ROUNDS`] at most.
-const LARGE: u32 = 500_000;
-const FEWER_ROUNDS: usize = 3;
 
 /// One router's rounds of one row.
 #[derive(Debug)]
@@ -83,12 +80,7 @@ fn rounds(
             failed: None,
         })
         .collect();
-    let wanted = if load.routes > LARGE {
-        wishes.rounds.min(FEWER_ROUNDS)
-    } else {
-        wishes.rounds
-    };
-    for round in 0..wanted.max(1) {
+    for round in 0..wishes.rounds(load.routes) {
         // Everyone is first once.
         let count = lines.len().max(1);
         for step in 0..lines.len() {
@@ -143,10 +135,9 @@ fn conditions(transits: &[Transit], wishes: &Wishes) -> Result<String> {
     let _ = write!(
         text,
         "  {}{missing}\n  IPv4 routes {table}; IPv6 routes made; nothing goes into the kernel; load {}\n  \
-         from the first byte fed until the sink has every prefix; {} rounds ({FEWER_ROUNDS} above {LARGE} routes, 1 for who needs more than {} s), alternating\n",
+         from the first byte fed until the sink has every prefix; rounds alternate; one round only for who needs more than {} s\n",
         versions.join(", "),
         load.join(" "),
-        wishes.rounds,
         through::SLOW.as_secs()
     );
     Ok(text)

@@ -65,7 +65,7 @@ pub(super) fn conditions(wishes: &Wishes) -> Result<String> {
         bird::version().unwrap_or_else(|_| "no BIRD".to_owned()),
         uname.release().to_string_lossy(),
         load.join(" "),
-        wishes.rounds
+        wishes.rounds(wishes.routes)
     );
     Ok(text)
 }
