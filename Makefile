@@ -6,7 +6,8 @@
 #   make test             every test that this machine can run; says what it skipped and why
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
 #   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
-#   make bench            100,000 BGP routes into the kernel, ours beside BIRD's (needs BIRD; takes under 3 minutes)
+#   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
+#   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
@@ -14,6 +15,8 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOR ?= flatroute
 KEEP ?=
 WRITE ?=
+TABLE ?=
+BENCH ?=
 
 .PHONY: help demo demo-clean test test-deps interop bench lint
 
@@ -40,7 +43,7 @@ interop: test-deps
 
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
-	@$(TARGET_DIR)/release/flatroute-testbed bench
+	@$(TARGET_DIR)/release/flatroute-testbed bench $(if $(TABLE),--table '$(TABLE)') $(BENCH)
 
 lint:
 	$(CARGO) fmt --all --check
