@@ -90,6 +90,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
             keepalive_time: None,
             connect_retry_time: Duration::from_secs(1),
             families: FamilySet::BOTH,
+            extended_next_hop: false,
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,

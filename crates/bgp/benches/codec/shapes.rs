@@ -9,6 +9,7 @@ pub(crate) const CONTEXT: Context = Context {
     four_octet_as: true,
     extended_message: true,
     families: FamilySet::BOTH,
+    extended_next_hop: false,
     internal: false,
 };
 

@@ -19,6 +19,7 @@ fn settings() -> Settings {
         keepalive_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     }
 }
 

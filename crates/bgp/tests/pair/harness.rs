@@ -129,6 +129,7 @@ pub(crate) fn settings(asn: u32, router_id: u32) -> Settings {
         keepalive_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     }
 }
 
