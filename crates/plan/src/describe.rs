@@ -101,6 +101,7 @@ fn peer(config: &PeerConfig) -> control::PeerConfig {
         state: match &config.admin_state {
             AdminState::Up => "Up".to_owned(),
             AdminState::Down(text) => format!("Down: {text}"),
+            AdminState::Held(reason) => format!("Held: {reason}"),
         },
         import: filter(&config.import),
         export: filter(&config.export),

@@ -10,7 +10,9 @@ use flatroute_api::objects as api;
 use flatroute_api::values::PeerAsn as ApiAsn;
 use flatroute_api::{BGPPeerSpec, Kind, Problem};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
-use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl};
+use flatroute_bgp::speaker::{
+    AdminState, Auth, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl,
+};
 use flatroute_bgp::types::{Asn, Family, FamilySet};
 
 use crate::filters::{self, Context};
@@ -152,6 +154,7 @@ fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerCon
         source_address: spec.source_address,
         session: session(context, spec, local_asn),
         ttl: ttl(spec, internal),
+        auth: Auth::None,
         next_hop: match spec.next_hop {
             None | Some(api::NextHop::Auto) => NextHopMode::Auto,
             Some(api::NextHop::ItSelf) => NextHopMode::ItSelf,
