@@ -176,6 +176,8 @@ impl Node {
         };
         node.handle.interfaces(vec![interface]).await.unwrap();
         node.configure(config).await;
+        // When this is answered, the configuration is in force.
+        node.status().await;
         node
     }
 
