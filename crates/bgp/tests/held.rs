@@ -16,18 +16,18 @@ const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
 fn with(auth: Auth, admin_state: AdminState) -> Config {
     let mut config = config(0, &[1], &["10.244.0.0/24"]);
-    let peer = config.peers.get_mut(&PeerName::from("n1")).unwrap();
+    let peer = config.peers.get_mut(&PeerName::from("n1")).expect("n1");
     (peer.auth, peer.admin_state) = (auth, admin_state);
     config
 }
 
 fn key(text: &str) -> Auth {
-    Auth::Md5(Md5Key::new(text.as_bytes()).unwrap())
+    Auth::Md5(Md5Key::new(text.as_bytes()).expect("a key"))
 }
 
 /// The last error of n0 as n1 sees it.
 fn told(fabric: &Fabric) -> Option<(u8, u8, String)> {
-    let peer = fabric.speaker(1).peer(&PeerName::from("n0"), fabric.now).unwrap();
+    let peer = fabric.speaker(1).peer(&PeerName::from("n0"), fabric.now)?;
     peer.last_error.map(|e| (e.code, e.subcode, e.text))
 }
 
