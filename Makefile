@@ -5,6 +5,7 @@
 #   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
 #   make test             every test that this machine can run; says what it skipped and why
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
+#   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
 #   make bench            100,000 BGP routes into the kernel, ours beside BIRD's (needs BIRD; takes under 3 minutes)
 #   make lint             formatting and clippy, warnings are errors
 
@@ -12,8 +13,9 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOR ?= flatroute
 KEEP ?=
+WRITE ?=
 
-.PHONY: help demo demo-clean test test-deps bench lint
+.PHONY: help demo demo-clean test test-deps interop bench lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -31,6 +33,10 @@ test: test-deps
 
 test-deps:
 	@testbed/scripts/test-deps
+
+interop: test-deps
+	@$(CARGO) build --workspace --locked
+	@$(CARGO) test --locked -p flatroute-testbed --test matrix -- $(if $(filter-out 0,$(WRITE)),--write)
 
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
