@@ -21,6 +21,10 @@
 //! * the kernel's receiver gets the next batch of routes only when it has room for one;
 //! * events are dropped, and counted, when nobody reads them; the task never waits for a reader.
 //!
+//! Who may come in is decided before the speaker hears of a connection (`driver::accept`): a stranger, one too many, and
+//! a neighbour without its key (RFC 2385) or from too far away (RFC 5082) are closed unheard. A socket option that cannot
+//! be set is a reason not to have the session, never one to have it without.
+//!
 //! A connection that the speaker closes is flushed, shut down for writing and read until the peer closes too, at
 //! most [`LINGER`]: closing at once with unread octets would send a reset that can overtake the NOTIFICATION.
 

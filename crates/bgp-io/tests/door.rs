@@ -204,6 +204,16 @@ async fn a_stranger_who_connects_ten_thousand_times_is_told_of_once() {
         // It may hear of the end before connect returns.
         drop(within("connect", BOUND, socket.connect(node.address)).await);
     }
+    node.until("all were refused", BOUND, |s| s.refused >= 9_900)
+        .await;
+    let told = |node: &mut Node| {
+        let mut told = 0;
+        while let Ok(event) = node.events.try_recv() {
+            told += usize::from(matches!(event.kind, EventKind::Stranger(_)));
+        }
+        told
+    };
+    assert_eq!(told(&mut node), 1);
     // Many who come once each are told of up to a limit.
     let [a, b, ..] = match stranger {
         IpAddr::V4(v4) => v4.octets(),
@@ -215,13 +225,10 @@ async fn a_stranger_who_connects_ten_thousand_times_is_told_of_once() {
         socket.bind(SocketAddr::new(source.into(), 0)).unwrap();
         drop(within("connect", BOUND, socket.connect(node.address)).await);
     }
-    node.until("all were refused", BOUND, |s| s.refused >= 10_000)
+    node.until("they were refused", BOUND, |s| s.refused >= 10_100)
         .await;
-    let mut told = 0;
-    while let Ok(event) = node.events.try_recv() {
-        told += usize::from(matches!(event.kind, EventKind::Stranger(_)));
-    }
-    assert_eq!(told, MAX_TOLD);
+    let many = told(&mut node);
+    assert!((1..MAX_TOLD).contains(&many), "{many}");
     assert_eq!(node.status().await.events_dropped, 0);
 }
 
