@@ -22,6 +22,7 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
         asn: peer.asn.map(|asn| asn.0),
         local_asn: peer.local_asn.0,
         state: peer.state.to_string(),
+        reason: peer.held.clone(),
         since_seconds: peer.since.as_secs(),
         flaps: peer.flaps,
         last_error: peer.last_error.as_ref().map(|error| {
@@ -117,6 +118,10 @@ pub(super) fn event(kind: &EventKind) -> (&'static str, String) {
         EventKind::Stranger(address) => (
             "Stranger",
             format!("refused a connection from {address}: no BGPPeer has this address"),
+        ),
+        EventKind::Refused { reason } => (
+            "ConnectionRefused",
+            format!("a connection from its address was closed unheard: {reason}"),
         ),
         EventKind::Unsendable { prefixes, what } => (
             "RouteUnsendable",
