@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::{EventKind, Speaker};
 use crate::rib::Batch;
 use crate::types::{ConnId, Instant};
-use crate::wire;
+use crate::wire::{self, RefreshSubtype};
 
 impl Speaker {
     /// Writes what waits for `conn` to `out` until nothing waits or `out` holds `limit` octets or a little more
@@ -60,6 +60,14 @@ fn encode(
     let (total, written) = match batch {
         Batch::EndOfRib(family) => {
             wire::encode_end_of_rib(*family, context, out);
+            return None;
+        }
+        Batch::BeginRefresh(family) => {
+            wire::encode_route_refresh(*family, RefreshSubtype::Beginning, out);
+            return None;
+        }
+        Batch::EndRefresh(family) => {
+            wire::encode_route_refresh(*family, RefreshSubtype::End, out);
             return None;
         }
         Batch::Unreach { prefixes, .. } => {

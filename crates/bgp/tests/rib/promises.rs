@@ -150,7 +150,9 @@ fn external_peers_get_our_as_our_next_hop_and_nothing_internal() {
         .into_iter()
         .filter_map(|b| match b {
             Batch::Reach { attributes, .. } => Some(attributes),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) => None,
+            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(reach.len(), 2);
@@ -294,7 +296,9 @@ fn updates_are_full_whatever_the_order_of_arrival() {
         .iter()
         .filter_map(|b| match b {
             Batch::Reach { prefixes, .. } => Some(prefixes.len()),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) => None,
+            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(sizes, [50, 50, 50, 50, 1]);
