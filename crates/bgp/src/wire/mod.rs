@@ -43,7 +43,7 @@ mod update;
 
 use bytes::BytesMut;
 
-pub use attribute::display as display_attributes;
+pub use attribute::{display as display_attributes, name as attribute_name};
 pub use context::Context;
 pub use error::{AttributeError, DecodeError, Disposition, EncodeError};
 pub use frame::{Frame, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN, MessageKind, split};
