@@ -33,6 +33,7 @@ mod capability;
 mod context;
 mod error;
 mod frame;
+pub mod limits;
 mod message;
 mod nlri;
 mod notification;
