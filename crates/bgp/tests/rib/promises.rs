@@ -432,3 +432,35 @@ fn the_seed_changes_nothing_that_can_be_seen() {
     };
     assert_eq!(run(1), run(2));
 }
+
+/// A route that changes and changes back while its round is handed out looks as it was told before. It is told again all
+/// the same when it was to be: the peer would take it for gone at EoRR, or has lost it.
+#[test]
+fn a_route_that_flaps_during_a_refresh_is_told_again() {
+    for bracketed in [true, false] {
+        let mut rib = rib();
+        let from = rib.peer_up(peer(1, 65001));
+        let to = rib.peer_up(peer(2, 65002));
+        let (a, b) = (prefix("10.1.0.0/24"), prefix("10.2.0.0/24"));
+        let other = path(&[65001, 7]);
+        rib.announce(from, hop(1), &path(&[65001]), &[a]);
+        rib.announce(from, hop(1), &other, &[b]);
+        drain(&mut rib, to);
+        if bracketed {
+            rib.resend_bracketed(to, Family::Ipv4);
+            assert_eq!(rib.next_batch(to), Some(Batch::BeginRefresh(Family::Ipv4)));
+        } else {
+            rib.resend(to, Family::Ipv4);
+        }
+        // The round is sorted; the second group has not had its turn.
+        assert!(matches!(rib.next_batch(to), Some(Batch::Reach { prefixes, .. }) if prefixes == [a]));
+        rib.withdraw(from, &[b]);
+        rib.announce(from, hop(1), &other, &[b]);
+        let rest = drain(&mut rib, to);
+        assert!(
+            matches!(&rest[0], Batch::Reach { prefixes, .. } if *prefixes == [b]),
+            "{rest:?}"
+        );
+        assert_eq!(rest.get(1), bracketed.then_some(&Batch::EndRefresh(Family::Ipv4)));
+    }
+}
