@@ -471,4 +471,6 @@ fn established_cause(n: &Negotiated) -> String {
 }
 
 #[cfg(test)]
+mod table_tests;
+#[cfg(test)]
 mod tests;
