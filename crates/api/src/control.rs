@@ -123,6 +123,8 @@ pub struct Negotiated {
     pub router_id: String,
     /// The neighbour's ASN.
     pub asn: u32,
+    /// What the neighbour said that it can do, in words: `route refresh`, `add-path: IPv4 receive`.
+    pub capabilities: Vec<String>,
     /// Whether ASNs have four octets on the wire (RFC 6793).
     #[serde(rename = "fourOctetASN")]
     pub four_octet_asn: bool,

@@ -50,6 +50,7 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
             keepalive_time: n.keepalive.as_secs(),
             router_id: n.peer_router_id.to_string(),
             asn: n.peer_asn.0,
+            capabilities: n.capabilities.in_words(),
             four_octet_asn: n.context.four_octet_as,
             route_refresh: n.route_refresh,
             extended_messages: n.context.extended_message,

@@ -44,10 +44,6 @@ impl Phase {
 
 /// What can happen to a connection.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an UPDATE is handed on, not kept: a box would cost an allocation each"
-)]
 pub(super) enum Event {
     Connected,
     ConnectFailed(String),
