@@ -252,3 +252,89 @@ pub(super) fn report(report: &fib::Report) -> (&'static str, String) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> flatroute_bgp::types::Prefix {
+        text.parse::<ipnetwork::IpNetwork>().unwrap().into()
+    }
+
+    #[test]
+    fn an_update_with_errors_says_all_that_is_known_of_it() {
+        let offence = Offence {
+            what: "AS_PATH: a segment of no ASes (the prefixes are treated as withdrawn)".to_owned(),
+            disposition: Disposition::TreatAsWithdraw,
+            attribute: Some(2),
+            prefixes: vec![prefix("203.0.113.0/24"), prefix("2001:db8::/32")],
+            prefixes_total: 5,
+            message: vec![0xff, 1],
+        };
+        let kind = EventKind::Malformed {
+            offence: Box::new(offence),
+            untold: 7,
+        };
+        let told = event(Some(PeerName::from("tor")), kind);
+        assert_eq!(
+            (told.kind.as_str(), told.peer.as_deref()),
+            ("MalformedUpdate", Some("tor"))
+        );
+        assert_eq!(
+            told.text,
+            "AS_PATH: a segment of no ASes (the prefixes are treated as withdrawn): 203.0.113.0/24, 2001:db8::/32 and 3 \
+             more prefixes"
+        );
+        let error = told.error.unwrap();
+        assert_eq!(error.attribute.as_deref(), Some("AS_PATH (2)"));
+        assert_eq!(error.disposition.as_deref(), Some("TreatAsWithdraw"));
+        assert_eq!(
+            (error.prefixes.len(), error.message, told.untold),
+            (2, vec![0xff, 1], 7)
+        );
+    }
+
+    #[test]
+    fn a_notification_has_its_octets_and_no_hostile_text() {
+        let hostile = "bye\r\n\u{1b}[2J\u{202e}";
+        let notification =
+            Notification::cease(flatroute_bgp::wire::CeaseSubcode::AdministrativeShutdown, hostile);
+        let kind = EventKind::Notification {
+            direction: Direction::Received,
+            notification: notification.clone(),
+            why: String::new(),
+            message: Vec::new(),
+            untold: 0,
+        };
+        let told = event(None, kind);
+        assert_eq!(told.kind, "NotificationReceived");
+        assert_eq!(
+            told.text,
+            r#"Cease, Administrative Shutdown (6/2): "bye\r\n\u{1b}[2J\u{202e}""#
+        );
+        assert_eq!(told.bytes, Some(notification.octets()));
+        assert_eq!(told.error, None);
+    }
+
+    #[test]
+    fn a_notification_of_ours_names_the_message_that_was_the_reason() {
+        let kind = EventKind::Notification {
+            direction: Direction::Sent,
+            notification: Notification::hold_timer_expired(),
+            why: "no KEEPALIVE or UPDATE from the peer for 90 s".to_owned(),
+            message: vec![1, 2],
+            untold: 0,
+        };
+        let told = event(None, kind);
+        assert_eq!(told.kind, "NotificationSent");
+        assert_eq!(
+            told.text,
+            "Hold Timer Expired (4/0): no KEEPALIVE or UPDATE from the peer for 90 s"
+        );
+        let error = told.error.unwrap();
+        assert_eq!(
+            (error.message, error.disposition.as_deref()),
+            (vec![1, 2], Some("ResetSession"))
+        );
+    }
+}

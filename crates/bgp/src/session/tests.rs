@@ -264,6 +264,28 @@ fn what_waits_for_confirm_is_bounded() {
     assert_eq!(said(&mut s), " !Sent");
 }
 
+/// Whatever comes, and however it is cut: what is kept of it is less than a message.
+#[test]
+fn what_is_kept_of_what_came_is_less_than_a_message() {
+    let mut stream = Vec::new();
+    for _ in 0..200 {
+        let mut message = vec![0xff; 16];
+        message.extend([0x10, 0, 2]);
+        message.resize(wire::MAX_LEN, 0);
+        stream.extend(message);
+        stream.extend(keepalive());
+    }
+    for piece in [1000, 4095, 4096, 65_536] {
+        let mut s = session_in("Established");
+        for octets in stream.chunks(piece) {
+            s.handle(Input::Received(octets), NOW);
+            assert!(s.inbound.len() < wire::MAX_LEN, "{} octets", s.inbound.len());
+            assert!(s.inbound.capacity() <= wire::MAX_LEN + 65_536);
+        }
+        assert_eq!(s.state(), State::Established);
+    }
+}
+
 #[test]
 fn what_waits_to_be_sent_does_not_grow() {
     let mut s = session_in("Established");

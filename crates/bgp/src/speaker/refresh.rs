@@ -40,6 +40,10 @@ impl Speaker {
                 self.rib.resend_bracketed(session.index, family);
             }
             RefreshSubtype::Normal => self.rib.resend(session.index, family),
+            // Who restarts gracefully has said all of a family before it can say it again (RFC 7313 §4).
+            RefreshSubtype::Beginning
+                if session.negotiated.capabilities.graceful_restart.is_some()
+                    && !session.end_of_rib.contains(family) => {}
             RefreshSubtype::Beginning => {
                 session.refreshing.insert(family, now + REFRESH_TIME);
                 self.rib.refresh_begins(session.index, family);

@@ -464,3 +464,25 @@ fn a_route_that_flaps_during_a_refresh_is_told_again() {
         assert_eq!(rest.get(1), bracketed.then_some(&Batch::EndRefresh(Family::Ipv4)));
     }
 }
+
+#[test]
+fn a_batch_is_bounded() {
+    let mut rib = rib();
+    let from = rib.peer_up(peer(1, 65001));
+    let to = rib.peer_up(peer(2, 65002));
+    let all: Vec<_> = (0..40_000u32)
+        .map(|n| flatroute_bgp::types::Prefix::v4(0x0a00_0000 + (n << 8), 24).unwrap())
+        .collect();
+    let sizes = |rib: &mut Rib| -> Vec<usize> {
+        let batches = drain(rib, to);
+        let size = |batch: &Batch| match batch {
+            Batch::Unreach { prefixes, .. } | Batch::Reach { prefixes, .. } => Some(prefixes.len()),
+            Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => None,
+        };
+        batches.iter().filter_map(size).collect()
+    };
+    rib.announce(from, hop(1), &path(&[65001]), &all);
+    assert_eq!(sizes(&mut rib), [16_384, 16_384, 7232]);
+    rib.withdraw(from, &all);
+    assert_eq!(sizes(&mut rib), [16_384, 16_384, 7232]);
+}

@@ -1,13 +1,15 @@
 //! The prefix limit with its three actions (RFC 4486 §4), and the limits of a session.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use flatroute_bgp::peer::State;
-use flatroute_bgp::speaker::{EventKind, Input, PrefixLimit, PrefixLimitAction};
-use flatroute_bgp::types::{Family, PeerName};
+use flatroute_bgp::rib::LocalAddresses;
+use flatroute_bgp::speaker::{EventKind, Input, Output, PrefixLimit, PrefixLimitAction};
+use flatroute_bgp::types::{ConnId, Family, PeerName};
 use flatroute_bgp::wire::Notification;
 
-use crate::fabric::config;
+use crate::fabric::{address, config};
 use crate::puppet::{Puppet, World, announce, withdraw};
 
 /// A speaker that takes three prefixes of a family from node 1.
@@ -116,4 +118,25 @@ fn a_lower_limit_keeps_what_is_held_and_a_higher_one_takes_more() {
     configure(&mut world, 10, PrefixLimitAction::Drop);
     world.say(&peer, &announce(1, &FOUR[3..]));
     assert_eq!((world.kernel.len(), world.peer(1).flaps), (4, 0));
+}
+
+#[test]
+fn events_that_nobody_fetches_are_bounded() {
+    let mut world = World::new(&[1], &[]);
+    for n in 0..10_000 {
+        let conn = ConnId::Accepted(n);
+        let remote = SocketAddr::new(IpAddr::V4(address(1)), 50_000);
+        let local = LocalAddresses::default();
+        world
+            .speaker
+            .handle(Input::Accepted { conn, remote, local }, world.now);
+        world
+            .speaker
+            .handle(Input::Closed { conn, error: None }, world.now);
+    }
+    let mut events = 0;
+    while let Some(output) = world.speaker.poll_output() {
+        events += usize::from(matches!(output, Output::Event(_)));
+    }
+    assert_eq!(events, 4096);
 }

@@ -227,8 +227,13 @@ fn messages(mut out: BytesMut) -> Vec<Message> {
 }
 
 pub(crate) fn open(node: usize, enhanced: bool) -> Vec<u8> {
+    let open = open_of(node, enhanced);
+    encoded(|out| open.encode(out))
+}
+
+pub(crate) fn open_of(node: usize, enhanced: bool) -> Open {
     let asn = Asn(65_000 + u32::try_from(node).unwrap());
-    let open = Open {
+    Open {
         version: 4,
         asn,
         hold_time: 0,
@@ -240,6 +245,5 @@ pub(crate) fn open(node: usize, enhanced: bool) -> Vec<u8> {
             enhanced_route_refresh: enhanced,
             ..Capabilities::default()
         },
-    };
-    encoded(|out| open.encode(out))
+    }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use flatroute_bgp::speaker::{EventKind, REFRESH_TIME};
 use flatroute_bgp::types::Family;
-use flatroute_bgp::wire::{Message, RefreshSubtype, RouteRefresh};
+use flatroute_bgp::wire::{self, GracefulRestart, Message, RefreshSubtype, RouteRefresh};
 
-use crate::puppet::{Puppet, World, announce, route_refresh, withdraw};
+use crate::puppet::{CONTEXT, Puppet, World, announce, encoded, keepalive, open_of, route_refresh, withdraw};
 
 fn words(messages: &[Message]) -> Vec<String> {
     messages
@@ -93,7 +93,7 @@ fn the_answer_begins_after_end_of_rib() {
     let mut world = World::new(&[1], &["10.244.0.0/24"]);
     let peer = world.connect(1);
     world.say(&peer, &crate::puppet::open(1, true));
-    world.say(&peer, &crate::puppet::keepalive());
+    world.say(&peer, &keepalive());
     world.say(&peer, &route_refresh(Family::Ipv4, RefreshSubtype::Normal));
     let heard = words(&world.hear(&peer));
     let at = |what: &str| heard.iter().position(|w| w == what).unwrap();
@@ -181,4 +181,28 @@ fn a_session_that_ends_in_between_leaves_nothing_stale_for_the_next() {
     world.pass(REFRESH_TIME * 2);
     assert_eq!(world.kernel_has(), ["10.1.0.0/24"]);
     assert_eq!(refreshed(&world), []);
+}
+
+#[test]
+fn a_beginning_before_end_of_rib_of_who_restarts_gracefully_is_ignored() {
+    let mut world = World::new(&[1], &[]);
+    let peer = world.connect(1);
+    let mut open = open_of(1, true);
+    open.capabilities.graceful_restart = Some(GracefulRestart {
+        restarted: false,
+        notification: false,
+        restart_time: 120,
+        families: Vec::new(),
+    });
+    world.say(&peer, &encoded(|out| open.encode(out)));
+    world.say(&peer, &keepalive());
+    world.say(&peer, &announce(1, &["10.1.0.0/24"]));
+    world.say(&peer, &route_refresh(Family::Ipv4, BEGIN));
+    world.say(&peer, &route_refresh(Family::Ipv4, END));
+    assert_eq!(world.kernel_has(), ["10.1.0.0/24"]);
+    let end_of_rib = encoded(|out| wire::encode_end_of_rib(Family::Ipv4, &CONTEXT, out));
+    world.say(&peer, &end_of_rib);
+    world.say(&peer, &route_refresh(Family::Ipv4, BEGIN));
+    world.say(&peer, &route_refresh(Family::Ipv4, END));
+    assert!(world.kernel.is_empty());
 }
