@@ -117,6 +117,7 @@ macro_rules! path {
 
 const BOTH: ConnectMode = ConnectMode::Both;
 
+#[allow(clippy::too_many_lines, reason = "one entry a state")]
 fn states() -> Vec<Path> {
     vec![
         ("stopped", 1, BOTH, path![]),

@@ -131,7 +131,7 @@ impl World {
     fn input(&mut self, node: usize, input: Input<'_>) {
         self.peers[node].handle(input, self.now);
         while let Some(output) = self.peers[node].poll_output() {
-            self.obey(node, output);
+            self.obey(node, &output);
         }
         for pipe in 0..self.pipes.len() {
             if let Some(conn) = self.pipes[pipe].ends[node] {
@@ -150,7 +150,7 @@ impl World {
         wrote
     }
 
-    fn obey(&mut self, node: usize, output: Output) {
+    fn obey(&mut self, node: usize, output: &Output) {
         let pipe_of = |world: &Self, conn| world.pipes.iter().position(|p| p.ends[node] == Some(conn));
         match output {
             Output::Dial(conn) => {
@@ -158,13 +158,13 @@ impl World {
                     ends: [None; 2],
                     queues: Default::default(),
                 };
-                pipe.ends[node] = Some(conn);
+                pipe.ends[node] = Some(*conn);
                 pipe.queues[1 - node].push_back(Event::Syn);
                 self.pipes.push(pipe);
             }
             Output::Close(conn) => {
-                let Some(pipe) = pipe_of(self, conn) else { return };
-                self.send(node, pipe, conn);
+                let Some(pipe) = pipe_of(self, *conn) else { return };
+                self.send(node, pipe, *conn);
                 self.pipes[pipe].ends[node] = None;
                 if self.lost != Some(pipe) {
                     self.pipes[pipe].queues[1 - node].push_back(Event::End);
@@ -172,7 +172,7 @@ impl World {
             }
             Output::Established { conn, .. } => {
                 assert_eq!(self.sessions[node], None, "two sessions at once");
-                self.sessions[node] = pipe_of(self, conn);
+                self.sessions[node] = pipe_of(self, *conn);
                 self.ups[node] += 1;
             }
             Output::Down { .. } => {

@@ -35,7 +35,7 @@ fn texts(world: &World) -> Vec<String> {
             }
             EventKind::Malformed { offence, .. } => all.push(offence.what.clone()),
             EventKind::PrefixLimit { what, .. } | EventKind::Unsendable { what, .. } => {
-                all.push(what.clone())
+                all.push(what.clone());
             }
             EventKind::Established
             | EventKind::EndOfRib(_)
@@ -100,14 +100,18 @@ fn a_text_of_ours_reaches_the_neighbour_as_it_is_and_people_escaped() {
 }
 
 fn notifications(world: &World) -> Vec<(Direction, u8, u8, Vec<u8>)> {
-    let of = |kind: &EventKind| match kind {
-        EventKind::Notification {
+    let of = |kind: &EventKind| {
+        if let EventKind::Notification {
             direction,
             notification: n,
             message,
             ..
-        } => Some((*direction, n.code, n.subcode, message.clone())),
-        _ => None,
+        } = kind
+        {
+            Some((*direction, n.code, n.subcode, message.clone()))
+        } else {
+            None
+        }
     };
     world.events.iter().filter_map(|e| of(&e.kind)).collect()
 }
@@ -143,9 +147,12 @@ fn an_update_with_errors_is_an_event_that_says_all() {
         ["10.1.0.0/24"],
         "a route accepted before goes"
     );
-    let offence = world.events.iter().find_map(|e| match &e.kind {
-        EventKind::Malformed { offence, .. } => Some(offence.clone()),
-        _ => None,
+    let offence = world.events.iter().find_map(|e| {
+        if let EventKind::Malformed { offence, .. } = &e.kind {
+            Some(offence.clone())
+        } else {
+            None
+        }
     });
     let offence = offence.unwrap();
     assert_eq!(
@@ -164,9 +171,12 @@ fn a_flood_of_errors_is_counted_and_told_in_a_trickle() {
     let quiet = world.established(2, true);
     let burst = usize::try_from(EVENT_BURST).unwrap();
     let told = |world: &World| {
-        let of = |kind: &EventKind| match kind {
-            EventKind::Malformed { untold, .. } => Some(*untold),
-            _ => None,
+        let of = |kind: &EventKind| {
+            if let EventKind::Malformed { untold, .. } = kind {
+                Some(*untold)
+            } else {
+                None
+            }
         };
         world
             .events

@@ -20,19 +20,23 @@ fn words(messages: &[Message]) -> Vec<String> {
                 let prefixes = u.announced.iter().flat_map(|a| &a.prefixes);
                 prefixes.map(ToString::to_string).collect::<Vec<_>>().join(" ")
             }
-            other => format!("{other:?}"),
+            Message::Open(_) | Message::Notification(_) | Message::Keepalive => format!("{m:?}"),
         })
         .collect()
 }
 
 fn refreshed(world: &World) -> Vec<(Family, usize, bool)> {
-    let of = |kind: &EventKind| match kind {
-        EventKind::Refreshed {
+    let of = |kind: &EventKind| {
+        if let EventKind::Refreshed {
             family,
             removed,
             ended,
-        } => Some((*family, *removed, *ended)),
-        _ => None,
+        } = kind
+        {
+            Some((*family, *removed, *ended))
+        } else {
+            None
+        }
     };
     world.events.iter().filter_map(|e| of(&e.kind)).collect()
 }
