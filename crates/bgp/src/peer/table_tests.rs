@@ -220,6 +220,7 @@ fn peer_in((_, id, mode, path): Path, octets: &Octets, now: Instant) -> Peer {
         send_hold_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     };
     let mut peer = Peer::new(settings, 7, 100, now);
     for (_, input) in path {

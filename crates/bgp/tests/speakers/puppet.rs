@@ -19,6 +19,7 @@ pub(crate) const CONTEXT: Context = Context {
     four_octet_as: true,
     extended_message: false,
     families: FamilySet::BOTH,
+    extended_next_hop: false,
     internal: false,
 };
 
