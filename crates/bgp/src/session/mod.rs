@@ -298,6 +298,12 @@ impl Session {
                     used = used.saturating_add(frame.len);
                     match wire::decode(&frame, &context) {
                         Ok(message) => Event::from(message),
+                        // What has no place in this state is not judged by what is in it (RFC 4271 §8.2.2,
+                        // events 22 and 28).
+                        Err(_) if let Some(state) = self.phase.misplaces(frame.kind) => {
+                            self.phase = self.unexpected(frame.kind, state);
+                            break;
+                        }
                         Err(error) => Event::Malformed(error),
                     }
                 }
