@@ -40,6 +40,42 @@ impl Phase {
             Self::Ended => State::Idle,
         }
     }
+
+    /// Whether messages of this kind have no place here, as the state to complain of. A malformed OPEN is still an
+    /// OPEN error in OpenConfirm (RFC 4271 §8.2.2, event 22).
+    pub(super) fn misplaces(&self, kind: MessageKind) -> Option<FsmErrorState> {
+        match (self, kind) {
+            (
+                Self::OpenSent | Self::OpenHeld(_),
+                MessageKind::Update | MessageKind::Keepalive | MessageKind::RouteRefresh,
+            ) => Some(FsmErrorState::OpenSent),
+            (Self::OpenConfirm(_), MessageKind::Update | MessageKind::RouteRefresh) => {
+                Some(FsmErrorState::OpenConfirm)
+            }
+            (Self::Established(_), MessageKind::Open) => Some(FsmErrorState::Established),
+            (
+                Self::OpenSent | Self::OpenHeld(_) | Self::OpenConfirm(_),
+                MessageKind::Open | MessageKind::Notification,
+            )
+            | (Self::OpenConfirm(_), MessageKind::Keepalive)
+            | (
+                Self::Established(_),
+                MessageKind::Update
+                | MessageKind::Notification
+                | MessageKind::Keepalive
+                | MessageKind::RouteRefresh,
+            )
+            // Nothing is read here.
+            | (
+                Self::Connecting | Self::Ended,
+                MessageKind::Open
+                | MessageKind::Update
+                | MessageKind::Notification
+                | MessageKind::Keepalive
+                | MessageKind::RouteRefresh,
+            ) => None,
+        }
+    }
 }
 
 /// What can happen to a connection.
@@ -269,7 +305,7 @@ impl Session {
     }
 
     /// A message that has no place in this state (RFC 4271 §6.6, RFC 6608).
-    fn unexpected(&mut self, kind: MessageKind, state: FsmErrorState) -> Phase {
+    pub(super) fn unexpected(&mut self, kind: MessageKind, state: FsmErrorState) -> Phase {
         let why = format!("{kind:?} is not expected in {state:?}");
         let notification = Notification {
             data: vec![kind.code()],

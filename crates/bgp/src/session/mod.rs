@@ -344,6 +344,13 @@ impl Session {
                     let message = rest.get(..frame.len).unwrap_or_default();
                     match wire::decode(&frame, &context) {
                         Ok(decoded) => (message, Event::from(decoded)),
+                        // What has no place in this state is not judged by what is in it (RFC 4271 §8.2.2,
+                        // events 22 and 28).
+                        Err(_) if let Some(state) = self.phase.misplaces(frame.kind) => {
+                            self.phase = self.unexpected(frame.kind, state);
+                            self.blame(message);
+                            break;
+                        }
                         Err(error) => (message, self.malformed(&frame, error)),
                     }
                 }
