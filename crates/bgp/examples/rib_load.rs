@@ -64,7 +64,7 @@ fn drain(rib: &mut Rib, p: PeerIndex) -> (usize, usize) {
         batches += 1;
         routes += match batch {
             Batch::Unreach { prefixes, .. } | Batch::Reach { prefixes, .. } => prefixes.len(),
-            Batch::EndOfRib(_) => 0,
+            Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => 0,
         };
     }
     (routes, batches)

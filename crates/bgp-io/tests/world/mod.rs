@@ -89,6 +89,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
             connect_mode: ConnectMode::Passive,
             hold_time: Duration::from_secs(90),
             keepalive_time: None,
+            send_hold_time: None,
             connect_retry_time: Duration::from_secs(1),
             families: FamilySet::BOTH,
             extended_next_hop: false,

@@ -118,6 +118,10 @@ pub enum Batch {
     },
     /// The initial routes of this family have all been handed out (RFC 4724 §2).
     EndOfRib(Family),
+    /// All routes of this family follow once more (BoRR, RFC 7313 §4).
+    BeginRefresh(Family),
+    /// Those were all of them (EoRR).
+    EndRefresh(Family),
 }
 
 /// What the kernel shall hold for a prefix from now on.

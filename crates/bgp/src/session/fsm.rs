@@ -40,6 +40,42 @@ impl Phase {
             Self::Ended => State::Idle,
         }
     }
+
+    /// Whether messages of this kind have no place here, as the state to complain of. A malformed OPEN is still an
+    /// OPEN error in OpenConfirm (RFC 4271 §8.2.2, event 22).
+    pub(super) fn misplaces(&self, kind: MessageKind) -> Option<FsmErrorState> {
+        match (self, kind) {
+            (
+                Self::OpenSent | Self::OpenHeld(_),
+                MessageKind::Update | MessageKind::Keepalive | MessageKind::RouteRefresh,
+            ) => Some(FsmErrorState::OpenSent),
+            (Self::OpenConfirm(_), MessageKind::Update | MessageKind::RouteRefresh) => {
+                Some(FsmErrorState::OpenConfirm)
+            }
+            (Self::Established(_), MessageKind::Open) => Some(FsmErrorState::Established),
+            (
+                Self::OpenSent | Self::OpenHeld(_) | Self::OpenConfirm(_),
+                MessageKind::Open | MessageKind::Notification,
+            )
+            | (Self::OpenConfirm(_), MessageKind::Keepalive)
+            | (
+                Self::Established(_),
+                MessageKind::Update
+                | MessageKind::Notification
+                | MessageKind::Keepalive
+                | MessageKind::RouteRefresh,
+            )
+            // Nothing is read here.
+            | (
+                Self::Connecting | Self::Ended,
+                MessageKind::Open
+                | MessageKind::Update
+                | MessageKind::Notification
+                | MessageKind::Keepalive
+                | MessageKind::RouteRefresh,
+            ) => None,
+        }
+    }
 }
 
 /// What can happen to a connection.
@@ -92,7 +128,7 @@ impl Session {
             Event::Connected => {
                 self.outbox.open(open::ours(&self.settings));
                 self.timers.set(Timer::Connect, None);
-                self.timers.set(Timer::Hold, Some(now + LARGE_HOLD));
+                self.timers.set(Timer::Hold, Some(now + self.open_wait));
                 Phase::OpenSent
             }
             Event::ConnectFailed(error) => self.end(End::ConnectFailed(error)),
@@ -109,7 +145,7 @@ impl Session {
             | Event::RouteRefresh(_)
             | Event::Malformed(_)
             | Event::Flooded
-            | Event::Expired(Timer::Hold | Timer::Keepalive)
+            | Event::Expired(Timer::Hold | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
             | Event::RequestRefresh(_) => Phase::Connecting,
         }
@@ -131,11 +167,11 @@ impl Session {
             Event::Malformed(error) => self.refuse(error.notification, error.what),
             Event::Flooded => self.flooded(),
             Event::Closed(error) => self.end(End::Closed(error)),
-            Event::Expired(Timer::Hold) => self.hold_expired("no OPEN", LARGE_HOLD),
+            Event::Expired(Timer::Hold) => self.hold_expired("no OPEN", self.open_wait),
             Event::Stop(notification) => self.stop(notification),
             Event::Connected
             | Event::ConnectFailed(_)
-            | Event::Expired(Timer::Connect | Timer::Keepalive)
+            | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
             | Event::RequestRefresh(_) => Phase::OpenSent,
         }
@@ -165,11 +201,11 @@ impl Session {
             Event::Malformed(error) => self.refuse(error.notification, error.what),
             Event::Flooded => self.flooded(),
             Event::Closed(error) => self.end(End::Closed(error)),
-            Event::Expired(Timer::Hold) => self.hold_expired("no decision", LARGE_HOLD),
+            Event::Expired(Timer::Hold) => self.hold_expired("no decision", self.open_wait),
             Event::Stop(notification) => self.stop(notification),
             Event::Connected
             | Event::ConnectFailed(_)
-            | Event::Expired(Timer::Connect | Timer::Keepalive)
+            | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
             | Event::RequestRefresh(_) => Phase::OpenHeld(n),
         }
     }
@@ -178,6 +214,9 @@ impl Session {
         match event {
             Event::Keepalive => {
                 self.arm_hold(&n, now);
+                // Our OPEN and KEEPALIVE may still wait; the next pull says.
+                let patience = (!n.send_hold_time.is_zero()).then(|| now + n.send_hold_time);
+                self.timers.set(Timer::SendHold, patience);
                 self.outputs.push_back(Output::Established(n.clone()));
                 Phase::Established(n)
             }
@@ -197,7 +236,7 @@ impl Session {
             Event::Stop(notification) => self.stop(notification),
             Event::Connected
             | Event::ConnectFailed(_)
-            | Event::Expired(Timer::Connect)
+            | Event::Expired(Timer::Connect | Timer::SendHold)
             | Event::Confirm
             | Event::RequestRefresh(_) => Phase::OpenConfirm(n),
         }
@@ -215,11 +254,14 @@ impl Session {
                 Phase::Established(n)
             }
             Event::RouteRefresh(RouteRefresh { family, subtype }) => {
-                // One for a family that was not negotiated is ignored (RFC 2918 §4).
-                let family = family.filter(|f| n.families.contains(*f));
-                if let (Some(family), RefreshSubtype::Normal) = (family, subtype) {
-                    self.outputs.push_back(Output::RefreshRequested(family));
-                }
+                // One for a family that was not negotiated is ignored (RFC 2918 §4), and so are brackets that were not.
+                let understood = match subtype {
+                    RefreshSubtype::Normal => true,
+                    RefreshSubtype::Beginning | RefreshSubtype::End => n.enhanced_route_refresh,
+                };
+                let family = family.filter(|f| understood && n.families.contains(*f));
+                self.outputs
+                    .extend(family.map(|family| Output::Refresh(family, subtype)));
                 Phase::Established(n)
             }
             Event::RequestRefresh(family) => {
@@ -239,6 +281,7 @@ impl Session {
             Event::Flooded => self.flooded(),
             Event::Closed(error) => self.end(End::Closed(error)),
             Event::Expired(Timer::Hold) => self.hold_expired("no KEEPALIVE or UPDATE", n.hold_time),
+            Event::Expired(Timer::SendHold) => self.send_hold_expired(n.send_hold_time),
             Event::Stop(notification) => self.stop(notification),
             Event::Connected | Event::ConnectFailed(_) | Event::Expired(Timer::Connect) | Event::Confirm => {
                 Phase::Established(n)
@@ -262,7 +305,7 @@ impl Session {
     }
 
     /// A message that has no place in this state (RFC 4271 §6.6, RFC 6608).
-    fn unexpected(&mut self, kind: MessageKind, state: FsmErrorState) -> Phase {
+    pub(super) fn unexpected(&mut self, kind: MessageKind, state: FsmErrorState) -> Phase {
         let why = format!("{kind:?} is not expected in {state:?}");
         let notification = Notification {
             data: vec![kind.code()],
@@ -274,6 +317,14 @@ impl Session {
     fn hold_expired(&mut self, missing: &str, waited: Duration) -> Phase {
         let why = format!("{missing} from the peer for {} s", waited.as_secs());
         self.refuse(Notification::hold_timer_expired(), why)
+    }
+
+    fn send_hold_expired(&mut self, waited: Duration) -> Phase {
+        let why = format!(
+            "the peer took nothing of what was sent to it for {} s",
+            waited.as_secs()
+        );
+        self.refuse(Notification::send_hold_timer_expired(), why)
     }
 
     fn flooded(&mut self) -> Phase {
@@ -288,7 +339,11 @@ impl Session {
     }
 
     fn refuse(&mut self, notification: Notification, why: String) -> Phase {
-        self.end(End::Sent { notification, why })
+        self.end(End::Sent {
+            notification,
+            why,
+            message: Vec::new(),
+        })
     }
 
     fn end(&mut self, end: End) -> Phase {

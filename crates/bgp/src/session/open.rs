@@ -48,6 +48,7 @@ pub(super) fn ours(settings: &Settings) -> Open {
             four_octet_as: Some(settings.local_asn),
             route_refresh: true,
             extended_message: true,
+            enhanced_route_refresh: true,
             ..Capabilities::default()
         },
     }
@@ -67,6 +68,10 @@ pub(super) fn judge(settings: &Settings, conn: ConnId, open: Open) -> Result<Neg
         peer_router_id: open.router_id,
         hold_time,
         keepalive: keepalive_interval(settings, hold_time),
+        // RFC 9687 §3.1 suggests at least 8 minutes: docs/rfc/rfc9687.md says why not.
+        send_hold_time: settings
+            .send_hold_time
+            .unwrap_or_else(|| hold_time.saturating_mul(2)),
         families,
         context: Context {
             four_octet_as: open.capabilities.four_octet_as.is_some(),
@@ -77,6 +82,7 @@ pub(super) fn judge(settings: &Settings, conn: ConnId, open: Open) -> Result<Neg
             internal: open.asn == settings.local_asn,
         },
         route_refresh: open.capabilities.route_refresh,
+        enhanced_route_refresh: open.capabilities.enhanced_route_refresh,
         capabilities: open.capabilities,
     })
 }

@@ -39,6 +39,9 @@ pub struct Settings {
     pub hold_time: Duration,
     /// The interval between KEEPALIVEs; `None`: a third of the negotiated hold time.
     pub keepalive_time: Option<Duration>,
+    /// How long what we send may wait for the peer to take any of it (RFC 9687); zero: for ever; `None`: twice the
+    /// negotiated hold time, and for ever without one.
+    pub send_hold_time: Option<Duration>,
     /// The pause before another attempt to connect; it doubles with each failure up to 32 times this, and is
     /// jittered.
     pub connect_retry_time: Duration,

@@ -35,7 +35,9 @@ impl Speaker {
                 conn,
                 last: Vec::new(),
             });
-            self.event(None, EventKind::Stranger(remote.ip().to_canonical()), now);
+            if self.strangers.take(now).is_some() {
+                self.event(None, EventKind::Stranger(remote.ip().to_canonical()), now);
+            }
             return;
         };
         let name = name.clone();

@@ -20,10 +20,12 @@
 //! with has changed.
 
 mod accept;
+mod allowance;
 mod auth;
 mod config;
 mod message;
 mod reconfigure;
+mod refresh;
 mod status;
 mod transmit;
 
@@ -34,15 +36,18 @@ use bytes::BytesMut;
 
 use crate::peer::{self, LastError, Negotiated, Peer};
 use crate::rib::{Batch, LimitOutcome, LocalAddresses, PeerIndex, PeerSettings, Rib, RouteChange};
-use crate::types::{ConnId, FamilySet, Instant, PeerName};
+use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
 use crate::wire::{CeaseSubcode, Notification, Update};
 
-pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
+use allowance::Allowance;
 
 pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
+pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
+pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
 pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
 pub use message::{Event, EventKind, Input, Output, Target};
+pub use refresh::REFRESH_TIME;
 pub use status::{PeerSummary, PrefixCounts, RouteEntry, RouteQuery};
 
 /// Events kept until they are asked for; further ones are dropped. A driver asks after every input.
@@ -54,6 +59,10 @@ const CONNS_PER_PEER: u64 = 1 << 32;
 struct Neighbour {
     config: PeerConfig,
     peer: Peer,
+    /// Events of UPDATEs with errors.
+    offences: Allowance,
+    /// Events of NOTIFICATIONs.
+    notifications: Allowance,
     /// The connections that are open or asked for, and our addresses on them.
     conns: BTreeMap<ConnId, LocalAddresses>,
     session: Option<Session>,
@@ -69,6 +78,8 @@ struct Session {
     end_of_rib: FamilySet,
     /// The families whose prefix limit was reached, so that it is told once a session.
     limited: FamilySet,
+    /// The families that the peer is sending again (RFC 7313), and until when it may.
+    refreshing: BTreeMap<Family, Instant>,
     /// A batch that did not fit into one message yet, and how many of its prefixes are sent.
     batch: Option<(Batch, usize)>,
 }
@@ -81,6 +92,8 @@ pub struct Speaker {
     rib: Rib,
     outputs: VecDeque<Output>,
     events: usize,
+    /// Events of strangers.
+    strangers: Allowance,
     seed: u64,
     peers_made: u64,
     stopped: bool,
@@ -98,6 +111,7 @@ impl Speaker {
             conns: BTreeMap::new(),
             outputs: VecDeque::new(),
             events: 0,
+            strangers: Allowance::default(),
             seed,
             peers_made: 0,
             stopped: false,
@@ -143,6 +157,7 @@ impl Speaker {
                     if due.is_some_and(|due| due <= now) {
                         self.feed_peer(&name, peer::Input::Timeout, now);
                     }
+                    self.expire_refreshes(&name, now);
                 }
             }
         }
@@ -178,7 +193,10 @@ impl Speaker {
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.neighbours
             .values()
-            .filter_map(|n| n.peer.poll_timeout())
+            .flat_map(|n| {
+                let refreshes = n.session.iter().flat_map(|s| s.refreshing.values().copied());
+                refreshes.chain(n.peer.poll_timeout())
+            })
             .min()
     }
 
@@ -212,18 +230,6 @@ impl Speaker {
         if let Some(session) = neighbour.session.as_ref().filter(|s| s.conn == conn) {
             let settings = rib_settings(&name, &neighbour.config, &session.negotiated, local);
             self.rib.set_peer(session.index, settings);
-        }
-    }
-
-    fn refresh(&mut self, name: &PeerName, now: Instant) {
-        let families = self
-            .neighbours
-            .get(name)
-            .and_then(|n| n.session.as_ref())
-            .filter(|s| s.negotiated.route_refresh)
-            .map(|s| s.negotiated.families);
-        for family in families.into_iter().flat_map(FamilySet::iter) {
-            self.feed_peer(name, peer::Input::RequestRefresh(family), now);
         }
     }
 
@@ -263,7 +269,7 @@ impl Speaker {
             }
             peer::Output::Close(conn) => {
                 let mut last = BytesMut::new();
-                neighbour.peer.poll_transmit(conn, &mut last);
+                neighbour.peer.poll_transmit(conn, &mut last, now);
                 self.outputs.push_back(Output::Close {
                     conn,
                     last: last.to_vec(),
@@ -286,12 +292,30 @@ impl Speaker {
                     now,
                 );
             }
-            peer::Output::Update(update) => self.update(name, &update, now),
-            peer::Output::RefreshRequested(family) => {
-                if let Some(session) = &neighbour.session {
-                    self.rib.resend(session.index, family);
+            peer::Output::Notified {
+                direction,
+                notification,
+                why,
+                message,
+            } => {
+                if let Some(untold) = neighbour.notifications.take(now) {
+                    let kind = EventKind::Notification {
+                        direction,
+                        notification,
+                        why,
+                        message,
+                        untold,
+                    };
+                    self.event(Some(name.clone()), kind, now);
                 }
             }
+            peer::Output::Offending(offence) => {
+                if let Some(untold) = neighbour.offences.take(now) {
+                    self.event(Some(name.clone()), EventKind::Malformed { offence, untold }, now);
+                }
+            }
+            peer::Output::Update(update) => self.update(name, &update, now),
+            peer::Output::Refresh(family, subtype) => self.refreshed(name, family, subtype, now),
             peer::Output::Transition { from, to, cause } => {
                 self.event(Some(name.clone()), EventKind::Transition { from, to, cause }, now);
             }
@@ -315,6 +339,7 @@ impl Speaker {
             negotiated,
             end_of_rib: FamilySet::NONE,
             limited: FamilySet::NONE,
+            refreshing: BTreeMap::new(),
             batch: None,
         });
     }
@@ -330,10 +355,6 @@ impl Speaker {
             if first {
                 self.event(Some(name.clone()), EventKind::EndOfRib(family), now);
             }
-        }
-        for error in &update.errors {
-            let what = format!("{} ({})", error.what, error.disposition);
-            self.event(Some(name.clone()), EventKind::Malformed { what }, now);
         }
         self.rib.withdraw(index, &update.withdrawn);
         for announced in &update.announced {

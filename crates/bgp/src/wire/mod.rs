@@ -44,7 +44,7 @@ mod update;
 
 use bytes::BytesMut;
 
-pub use attribute::display as display_attributes;
+pub use attribute::{display as display_attributes, name as attribute_name};
 pub use capability::values::{
     AddPath, AddPathMode, AfiSafi, ExtendedNextHop, Fqdn, GracefulFamily, GracefulRestart, LongLivedFamily,
     Role, UnknownCapability,

@@ -232,6 +232,12 @@ impl Notification {
         Self::of(4, 0, &[])
     }
 
+    /// Send Hold Timer Expired, code 8 (RFC 9687 §4).
+    #[must_use]
+    pub fn send_hold_timer_expired() -> Self {
+        Self::of(8, 0, &[])
+    }
+
     /// Finite State Machine Error, code 5 (RFC 4271 §6.6, RFC 6608).
     #[must_use]
     pub fn fsm_error(state: FsmErrorState) -> Self {
@@ -302,6 +308,14 @@ impl Notification {
             return None;
         }
         std::str::from_utf8(text).ok()
+    }
+
+    /// The whole message.
+    #[must_use]
+    pub fn octets(&self) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        self.encode(&mut out);
+        out.to_vec()
     }
 
     /// Appends the message. Data beyond what a message of 4,096 octets holds is cut off.

@@ -150,7 +150,9 @@ fn external_peers_get_our_as_our_next_hop_and_nothing_internal() {
         .into_iter()
         .filter_map(|b| match b {
             Batch::Reach { attributes, .. } => Some(attributes),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) => None,
+            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(reach.len(), 2);
@@ -294,7 +296,9 @@ fn updates_are_full_whatever_the_order_of_arrival() {
         .iter()
         .filter_map(|b| match b {
             Batch::Reach { prefixes, .. } => Some(prefixes.len()),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) => None,
+            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(sizes, [50, 50, 50, 50, 1]);
@@ -367,4 +371,58 @@ fn the_seed_changes_nothing_that_can_be_seen() {
         (drain(&mut rib, b), fib(&mut rib))
     };
     assert_eq!(run(1), run(2));
+}
+
+/// A route that changes and changes back while its round is handed out looks as it was told before. It is told again all
+/// the same when it was to be: the peer would take it for gone at EoRR, or has lost it.
+#[test]
+fn a_route_that_flaps_during_a_refresh_is_told_again() {
+    for bracketed in [true, false] {
+        let mut rib = rib();
+        let from = rib.peer_up(peer(1, 65001));
+        let to = rib.peer_up(peer(2, 65002));
+        let (a, b) = (prefix("10.1.0.0/24"), prefix("10.2.0.0/24"));
+        let other = path(&[65001, 7]);
+        rib.announce(from, hop(1), &path(&[65001]), &[a]);
+        rib.announce(from, hop(1), &other, &[b]);
+        drain(&mut rib, to);
+        if bracketed {
+            rib.resend_bracketed(to, Family::Ipv4);
+            assert_eq!(rib.next_batch(to), Some(Batch::BeginRefresh(Family::Ipv4)));
+        } else {
+            rib.resend(to, Family::Ipv4);
+        }
+        // The round is sorted; the second group has not had its turn.
+        assert!(matches!(rib.next_batch(to), Some(Batch::Reach { prefixes, .. }) if prefixes == [a]));
+        rib.withdraw(from, &[b]);
+        rib.announce(from, hop(1), &other, &[b]);
+        let rest = drain(&mut rib, to);
+        assert!(
+            matches!(&rest[0], Batch::Reach { prefixes, .. } if *prefixes == [b]),
+            "{rest:?}"
+        );
+        assert_eq!(rest.get(1), bracketed.then_some(&Batch::EndRefresh(Family::Ipv4)));
+    }
+}
+
+#[test]
+fn a_batch_is_bounded() {
+    let mut rib = rib();
+    let from = rib.peer_up(peer(1, 65001));
+    let to = rib.peer_up(peer(2, 65002));
+    let all: Vec<_> = (0..40_000u32)
+        .map(|n| flatroute_bgp::types::Prefix::v4(0x0a00_0000 + (n << 8), 24).unwrap())
+        .collect();
+    let sizes = |rib: &mut Rib| -> Vec<usize> {
+        let batches = drain(rib, to);
+        let size = |batch: &Batch| match batch {
+            Batch::Unreach { prefixes, .. } | Batch::Reach { prefixes, .. } => Some(prefixes.len()),
+            Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => None,
+        };
+        batches.iter().filter_map(size).collect()
+    };
+    rib.announce(from, hop(1), &path(&[65001]), &all);
+    assert_eq!(sizes(&mut rib), [16_384, 16_384, 7232]);
+    rib.withdraw(from, &all);
+    assert_eq!(sizes(&mut rib), [16_384, 16_384, 7232]);
 }
