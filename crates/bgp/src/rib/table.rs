@@ -136,6 +136,13 @@ impl<K: Key> Table<K> {
             .find(key.hash(self.seed), |id| self.keys[at(id)] == key)
     }
 
+    /// The ids of some prefixes, [`NIL`] for one that is not known. Each look-up waits for memory; one after the other,
+    /// with nothing else in between, the processor lets them wait together.
+    pub(super) fn find_all(&self, prefixes: &[Prefix], ids: &mut Vec<u32>) {
+        ids.clear();
+        ids.extend(prefixes.iter().map(|prefix| self.find(*prefix).unwrap_or(NIL)));
+    }
+
     /// The id of a prefix, made when it is new.
     pub(super) fn find_or_insert(&mut self, prefix: Prefix) -> u32 {
         let key = K::pack(prefix);
