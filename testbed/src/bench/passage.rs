@@ -170,7 +170,11 @@ fn table(load: &Load, lines: &[Line], floor: &Passage, real: &[Set]) -> String {
     let mut failures = String::new();
     for line in lines {
         rows.extend(cells(load, line));
-        if let Some(failed) = &line.failed {
+        let late = line
+            .rounds
+            .is_empty()
+            .then(|| "not measured: the time was up".to_owned());
+        if let Some(failed) = line.failed.clone().or(late) {
             let _ = writeln!(
                 failures,
                 "  {}",

@@ -24,7 +24,7 @@ use super::transit::{Running, Transit};
 /// How long a router may take for one part of one round.
 const PART_BOUND: Duration = Duration::from_secs(45);
 /// Who needs longer than this for a part gets one round only.
-pub(super) const SLOW: Duration = Duration::from_secs(3);
+pub(super) const SLOW: Duration = Duration::from_secs(5);
 /// The feeder's and the sink's place in the list of feeders.
 const PLACES: [usize; 2] = [0, 1];
 

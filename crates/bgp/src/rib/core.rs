@@ -59,6 +59,8 @@ pub(super) struct Core {
     /// The attributes of our own routes, held once for each of them.
     pub(super) local: AttrId,
     pub(super) candidates: Vec<Candidate>,
+    /// The numbers of the prefixes that are worked on.
+    ids: Vec<u32>,
 }
 
 impl Core {
@@ -74,6 +76,7 @@ impl Core {
             sets: NextHopSets::new(seed),
             local: AttrId::NONE,
             candidates: Vec::new(),
+            ids: Vec::new(),
         }
     }
 
@@ -169,8 +172,14 @@ impl Core {
         let mut import = Import::new(&mut self.attributes, &settings, &install, attributes, next_hop);
         let (mut warned, mut dropped, mut exceeded) = (false, 0, false);
         let refreshing = self.has_stale(family, p);
-        for prefix in prefixes {
-            let id = t.find_or_insert(*prefix);
+        let mut ids = std::mem::take(&mut self.ids);
+        t.find_all(prefixes, &mut ids);
+        for (prefix, id) in prefixes.iter().zip(&ids) {
+            let id = if *id == NIL {
+                t.find_or_insert(*prefix)
+            } else {
+                *id
+            };
             let path = t.path_of(id, p);
             if refreshing {
                 self.freshen(family, p, id);
@@ -195,6 +204,7 @@ impl Core {
                 None => self.add_path(t, family, p, id, &mut import),
             }
         }
+        self.ids = ids;
         import.finish(&mut self.attributes);
         match (exceeded, dropped, warned) {
             (true, ..) => LimitOutcome::Exceeded { family },
@@ -276,14 +286,20 @@ impl Core {
         }
     }
 
-    pub(super) fn withdraw<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, prefix: Prefix) {
-        if let Some(id) = t.find(prefix)
-            && let Some(peer) = self.peer_mut(p)
-            && peer.families[at(family)].has.remove(id)
-        {
-            self.freshen(family, p, id);
-            self.remove_path(t, family, p, id);
+    pub(super) fn withdraw<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, prefixes: &[Prefix]) {
+        let mut ids = std::mem::take(&mut self.ids);
+        t.find_all(prefixes, &mut ids);
+        for id in &ids {
+            // A prefix that stands here twice is no longer the peer's the second time, whoever has its number then.
+            if *id != NIL
+                && let Some(peer) = self.peer_mut(p)
+                && peer.families[at(family)].has.remove(*id)
+            {
+                self.freshen(family, p, *id);
+                self.remove_path(t, family, p, *id);
+            }
         }
+        self.ids = ids;
     }
 
     pub(super) fn remove_path<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, id: u32) {

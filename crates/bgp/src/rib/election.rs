@@ -73,12 +73,18 @@ impl Core {
             self.elect(t, family, id)
         };
         kernel |= change.selected || change.touched.is_some_and(|path| t.path(path).is(SELECTED));
-        if kernel {
+        if kernel && self.concerns_kernel(t, family, id) {
             self.kernel[at(family)].mark(t, id);
         }
         if change.best || before != best || (best != NIL && change.touched == Some(best)) {
             self.mark_peers(t, family, id, best);
         }
+    }
+
+    /// Whether the kernel was told of a prefix or is to be: a router that installs nothing pays nothing for it.
+    fn concerns_kernel<K: Key>(&self, t: &Table<K>, family: Family, id: u32) -> bool {
+        let wanted = t.paths(id).any(|(_, path)| path.is(SELECTED | INSTALLABLE));
+        wanted || self.kernel[at(family)].told(id) != 0
     }
 
     /// The decision process over several paths: the best one, and whether the set of those in use changed.

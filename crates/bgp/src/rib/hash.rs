@@ -173,19 +173,43 @@ impl Index {
         self.slots[at] = slot;
     }
 
-    /// Takes an id out, closing the gap so that no look-up ends early.
-    pub(super) fn remove(&mut self, hash: u64, id: u32) {
+    /// Where an id stands.
+    fn place_of(&self, hash: u64, id: u32) -> Option<usize> {
         if self.slots.is_empty() {
-            return;
+            return None;
         }
         let wanted = pack(tag(hash), id);
-        let mut gap = self.home(tag(hash));
-        while self.slots[gap] != wanted {
-            if self.slots[gap] == EMPTY {
-                return;
+        let mut at = self.home(tag(hash));
+        while self.slots[at] != wanted {
+            if self.slots[at] == EMPTY {
+                return None;
             }
-            gap = (gap + 1) & self.mask();
+            at = (at + 1) & self.mask();
         }
+        Some(at)
+    }
+
+    /// Takes an id out.
+    pub(super) fn remove(&mut self, hash: u64, id: u32) {
+        if let Some(place) = self.place_of(hash, id) {
+            self.close(place);
+        }
+    }
+
+    /// Takes ids out that are all there, each with its hash. First all are looked up, so that the waits for memory overlap.
+    pub(super) fn remove_all(&mut self, gone: &[(u64, u32)]) {
+        let places: Vec<Option<usize>> = gone.iter().map(|(hash, id)| self.place_of(*hash, *id)).collect();
+        for ((hash, id), place) in gone.iter().zip(places) {
+            match place.filter(|place| self.slots[*place] == pack(tag(*hash), *id)) {
+                Some(place) => self.close(place),
+                // One that went before it made it move.
+                None => self.remove(*hash, *id),
+            }
+        }
+    }
+
+    /// Empties a slot and closes the gap, so that no look-up ends early.
+    fn close(&mut self, mut gap: usize) {
         self.len -= 1;
         let mut at = gap;
         loop {
@@ -220,6 +244,22 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn ids_taken_out_together_leave_the_others(ids: BTreeSet<u32>, kept in 0usize..50, seed: u64) {
+            let seed = Seed::new(seed);
+            let hash = |id: u32| seed.word(u64::from(id % 17));
+            let mut index = Index::default();
+            for id in &ids {
+                index.insert(hash(*id), *id);
+            }
+            let gone: Vec<(u64, u32)> = ids.iter().skip(kept).map(|id| (hash(*id), *id)).collect();
+            index.remove_all(&gone);
+            for (at, id) in ids.iter().enumerate() {
+                prop_assert_eq!(index.find(hash(*id), |i| i == *id).is_some(), at < kept);
+            }
+            prop_assert_eq!(index.len(), ids.len().min(kept));
+        }
+
         #[test]
         fn index_behaves_like_a_set(ops in prop::collection::vec((any::<bool>(), 0u32..200), 0..600), seed: u64) {
             let seed = Seed::new(seed);

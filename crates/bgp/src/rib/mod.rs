@@ -149,9 +149,10 @@ impl Rib {
 
     /// Prefixes taken back by a peer; those that it never announced are ignored.
     pub fn withdraw(&mut self, p: PeerIndex, prefixes: &[Prefix]) {
-        for prefix in prefixes {
-            let family = prefix.family();
-            on_family!(self, family, |t| self.core.withdraw(t, family, p.0, *prefix));
+        for run in prefixes.chunk_by(|a, b| a.family() == b.family()) {
+            if let Some(family) = run.first().map(|p| p.family()) {
+                on_family!(self, family, |t| self.core.withdraw(t, family, p.0, run));
+            }
         }
     }
 

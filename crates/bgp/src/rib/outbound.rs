@@ -229,7 +229,7 @@ impl Core {
     pub(super) fn next_unreach<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
         let peer = self.peers.get_mut(usize::from(p))?.as_mut()?;
         let out = &mut peer.families[at(family)].out;
-        let mut prefixes = Vec::new();
+        let (mut prefixes, mut done) = (Vec::new(), Vec::new());
         while prefixes.len() < MAX_BATCH {
             let Some(id) = out.withdraw.pop() else { break };
             if !out.receiver.is_dirty(id) {
@@ -238,8 +238,9 @@ impl Core {
             } else if out.forced {
                 out.receiver.force(id);
             }
-            t.release(id);
+            done.push(id);
         }
+        t.release_all(&done);
         (!prefixes.is_empty()).then_some(Batch::Unreach { family, prefixes })
     }
 

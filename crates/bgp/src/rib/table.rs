@@ -76,6 +76,13 @@ pub(super) struct Entry {
     live: bool,
 }
 
+impl Entry {
+    /// Whether it is in use and nobody needs it.
+    fn is_idle(&self) -> bool {
+        self.live && self.head == NIL && self.holds == 0 && self.local.is_none()
+    }
+}
+
 /// One path: what one peer said of one prefix.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Path {
@@ -136,6 +143,13 @@ impl<K: Key> Table<K> {
             .find(key.hash(self.seed), |id| self.keys[at(id)] == key)
     }
 
+    /// The ids of some prefixes, [`NIL`] for one that is not known. Each look-up waits for memory; one after the other,
+    /// with nothing else in between, the processor lets them wait together.
+    pub(super) fn find_all(&self, prefixes: &[Prefix], ids: &mut Vec<u32>) {
+        ids.clear();
+        ids.extend(prefixes.iter().map(|prefix| self.find(*prefix).unwrap_or(NIL)));
+    }
+
     /// The id of a prefix, made when it is new.
     pub(super) fn find_or_insert(&mut self, prefix: Prefix) -> u32 {
         let key = K::pack(prefix);
@@ -190,14 +204,34 @@ impl<K: Key> Table<K> {
         self.reclaim(id);
     }
 
+    /// Gives back one hold of each, and frees together what nobody needs any more.
+    pub(super) fn release_all(&mut self, ids: &[u32]) {
+        let mut gone = Vec::new();
+        for id in ids {
+            let entry = &mut self.entries[at(*id)];
+            entry.holds -= 1;
+            if entry.is_idle() {
+                entry.live = false;
+                gone.push((self.keys[at(*id)].hash(self.seed), *id));
+            }
+        }
+        self.index.remove_all(&gone);
+        for (_, id) in gone {
+            self.free(id);
+        }
+    }
+
     /// Frees the entry when nobody needs it any more.
     pub(super) fn reclaim(&mut self, id: u32) {
         let entry = &mut self.entries[at(id)];
-        if !entry.live || entry.head != NIL || entry.holds > 0 || entry.local.is_some() {
-            return;
+        if entry.is_idle() {
+            entry.live = false;
+            self.index.remove(self.keys[at(id)].hash(self.seed), id);
+            self.free(id);
         }
-        entry.live = false;
-        self.index.remove(self.keys[at(id)].hash(self.seed), id);
+    }
+
+    fn free(&mut self, id: u32) {
         self.entries[at(id)].head = self.free_entry;
         self.free_entry = id;
         self.used -= 1;

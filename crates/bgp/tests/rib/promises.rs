@@ -278,6 +278,49 @@ fn prefix_limits_warn_drop_or_end_the_session() {
 }
 
 #[test]
+fn a_prefix_that_stands_twice_in_an_update_counts_once() {
+    let mut rib = rib();
+    let (p, q) = (rib.peer_up(peer(1, 65001)), rib.peer_up(peer(2, 65002)));
+    let twice = [prefix(NET), prefix("10.244.3.0/24"), prefix(NET)];
+    rib.announce(p, hop(1), &path(&[65001]), &twice);
+    assert_eq!(rib.counts(p, Family::Ipv4).received, 2);
+    rib.announce(q, hop(2), &path(&[65002]), &twice);
+    rib.withdraw(p, &twice);
+    assert_eq!(
+        rib.counts(p, Family::Ipv4).received,
+        0,
+        "also of what another peer still has"
+    );
+    assert_eq!(rib.counts(q, Family::Ipv4).received, 2);
+    rib.withdraw(q, &twice);
+    rib.peer_down(p);
+    rib.peer_down(q);
+    fib(&mut rib);
+    assert_eq!(rib.usage(), Usage::default());
+}
+
+#[test]
+fn with_a_full_limit_a_new_prefix_is_refused_each_time_it_stands_there() {
+    let mut rib = rib();
+    let mut s = peer(1, 65001);
+    s.limit = PrefixLimit {
+        limit: 1,
+        action: PrefixLimitAction::Drop,
+    };
+    let p = rib.peer_up(s);
+    let new = prefix("10.244.3.0/24");
+    let outcome = rib.announce(p, hop(1), &path(&[65001]), &[prefix(NET), new, new, prefix(NET)]);
+    assert_eq!(
+        outcome,
+        LimitOutcome::Dropped {
+            family: Family::Ipv4,
+            count: 2
+        }
+    );
+    assert_eq!(rib.usage().prefixes, 1);
+}
+
+#[test]
 fn updates_are_full_whatever_the_order_of_arrival() {
     let mut rib = rib();
     let from = rib.peer_up(peer(1, 65001));
