@@ -1,7 +1,7 @@
 //! `flatroute-agent check`: all that is wrong with manifests, without a network and without an API server.
 //!
 //! After the objects themselves it looks at how they fit together, by planning for every Node that is among
-//! them: filters that are named and not there, two peers with one address. What only the machine knows, such as
+//! them: filters and Secrets that are named and not there, two peers with one address. What only the machine knows, such as
 //! the names of its interfaces, is not judged.
 
 use std::collections::BTreeSet;
@@ -146,6 +146,45 @@ mod tests {
         // One file alone.
         assert!(check(&dir.path().join("a.yaml")).unwrap().fine);
         assert!(check(&dir.path().join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_and_a_secret_that_all_may_read_are_explained() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |file: &str| dir.path().join(file).display().to_string();
+        let mode = |mode| {
+            let file = dir.path().join("s.yaml");
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let signed = GOOD.replace("65001}", "65001, auth: {md5: {secretRef: {name: tor}}}}");
+        std::fs::write(dir.path().join("a.yaml"), signed).unwrap();
+        assert_eq!(
+            check(dir.path()).unwrap().lines,
+            [format!(
+                "{}:1:1: BGPPeer/tor-a: spec.auth.md5.secretRef.name: there is no Secret tor; the session is held down; add it, or correct the name",
+                at("a.yaml")
+            )]
+        );
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: tor}\nstringData: {md5: hunter2}\n";
+        std::fs::write(dir.path().join("s.yaml"), secret).unwrap();
+        mode(0o644);
+        assert_eq!(
+            check(dir.path()).unwrap().lines,
+            [
+                format!(
+                    "{}:1:1: BGPPeer/tor-a: spec.auth.md5.secretRef.key: Secret tor has no key password; the session is held down; add it to the Secret, or name the one that is meant, such as md5",
+                    at("a.yaml")
+                ),
+                format!(
+                    "{0}:1:1: Secret/tor: stands in a file that every user of this machine may read (mode 0644); chmod 600 {0}",
+                    at("s.yaml")
+                ),
+            ]
+        );
+        std::fs::write(dir.path().join("s.yaml"), secret.replace("md5", "password")).unwrap();
+        mode(0o640);
+        assert!(check(dir.path()).unwrap().fine);
     }
 
     #[test]

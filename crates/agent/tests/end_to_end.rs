@@ -4,6 +4,7 @@
 mod end_to_end {
     mod agent;
     mod check;
+    mod keys;
     mod lab;
     mod stories;
 }

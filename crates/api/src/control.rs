@@ -72,6 +72,9 @@ pub struct Peer {
     pub local_asn: u32,
     /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm` or `Established`.
     pub state: String,
+    /// Why the node does not try to have the session, when something is missing: `SecretNotFound: …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How long it has been in this state.
     pub since_seconds: u64,
     /// How often it left Established.
@@ -267,7 +270,7 @@ pub struct PeerConfig {
     pub session: String,
     /// The rest of the settings.
     pub policy: String,
-    /// `Up`, or `Down: text`.
+    /// `Up`, `Down: text`, or `Held: ` and what is missing.
     pub state: String,
     /// The rules for what it sends.
     pub import: Vec<String>,

@@ -27,7 +27,7 @@ pub mod values;
 
 pub use objects::{
     BGPConfiguration, BGPConfigurationSpec, BGPFilter, BGPFilterSpec, BGPPeer, BGPPeerSpec, ClusterState,
-    Kind, Node, NodeAddress, NodeSpec, NodeStatus,
+    Kind, Node, NodeAddress, NodeSpec, NodeStatus, Secret, SecretValue,
 };
 pub use problem::{Place, Problem};
 

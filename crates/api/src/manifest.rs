@@ -14,10 +14,9 @@ mod tree;
 
 use serde_json::{Map, Value};
 
-use crate::objects::{BGPConfiguration, BGPFilter, BGPPeer, Kind, Node};
+use crate::objects::{BGPConfiguration, BGPFilter, BGPPeer, Fault, Kind, Node, Secret};
 use crate::problem::{Place, Problem};
 use crate::{API_VERSION, structure, unsupported, validate};
-use k8s_openapi::api::core::v1::Secret;
 
 pub use merge::{Merged, merge};
 
@@ -248,13 +247,14 @@ fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Vec<Problem>
 }
 
 fn typed(kind: Kind, name: &str, value: Value) -> Result<Object, Vec<Problem>> {
-    // The message of serde may quote a value; that of a Secret must not come out.
     let unreadable = |error: serde_json::Error| {
-        let message = match kind {
-            Kind::Secret => "cannot be read as a Secret".to_owned(),
-            Kind::BGPPeer | Kind::BGPFilter | Kind::BGPConfiguration | Kind::Node => error.to_string(),
-        };
-        vec![Problem::new(kind.as_str(), name, "", message, "correct it")]
+        vec![Problem::new(
+            kind.as_str(),
+            name,
+            "",
+            error.to_string(),
+            "correct it",
+        )]
     };
     let (object, problems) = match kind {
         Kind::BGPPeer => {
@@ -277,10 +277,16 @@ fn typed(kind: Kind, name: &str, value: Value) -> Result<Object, Vec<Problem>> {
             let problems = validate::node(name, &object);
             (Object::Node(Box::new(object)), problems)
         }
-        Kind::Secret => (
-            Object::Secret(Box::new(serde_json::from_value(value).map_err(unreadable)?)),
-            Vec::new(),
-        ),
+        // Not by serde, whose messages may quote a value.
+        Kind::Secret => {
+            let fault = |f: Fault| Problem::new(kind.as_str(), name, f.field, f.message, f.remedy);
+            let read = value
+                .as_object()
+                .map(Secret::read)
+                .unwrap_or_else(|| Ok(Secret::default()));
+            let secret = read.map_err(|faults| faults.into_iter().map(fault).collect::<Vec<_>>())?;
+            (Object::Secret(Box::new(secret)), Vec::new())
+        }
     };
     if problems.is_empty() {
         Ok(object)

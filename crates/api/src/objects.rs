@@ -5,16 +5,18 @@ mod configuration;
 mod filter;
 mod node;
 mod peer;
+mod secret;
 
 use std::collections::BTreeMap;
 use std::fmt;
-
-use k8s_openapi::api::core::v1::Secret;
 
 pub use configuration::*;
 pub use filter::*;
 pub use node::*;
 pub use peer::*;
+pub use secret::{Secret, SecretValue};
+
+pub(crate) use secret::Fault;
 
 /// The kinds that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

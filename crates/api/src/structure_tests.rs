@@ -112,6 +112,40 @@ fn property(schema: &Value, name: &str) -> Option<Value> {
 }
 
 #[test]
+fn a_key_is_named_by_its_secret() {
+    let with = |auth: Value| peer(&json!({"auth": auth}));
+    let good = [
+        json!({"md5": {"secretRef": {"name": "tor"}}}),
+        json!({"md5": {"secretRef": {"name": "tor", "key": "md5"}}}),
+    ];
+    for auth in good {
+        assert_eq!(with(auth), Vec::<String>::new());
+    }
+    let bad = [
+        (json!({}), "spec.auth.md5: required, but not there; set it"),
+        (
+            json!({"md5": {}}),
+            "spec.auth.md5.secretRef: required, but not there; set it",
+        ),
+        (
+            json!({"md5": {"secretRef": {"key": "a"}}}),
+            "spec.auth.md5.secretRef.name: required, but not there; set it",
+        ),
+        (
+            json!({"md5": {"secretRef": {"name": ""}}}),
+            "spec.auth.md5.secretRef.name: shorter than 1 bytes; set it, or remove the field",
+        ),
+        (
+            json!({"md5": {"password": "hunter2", "secretRef": {"name": "tor"}}}),
+            "spec.auth.md5.password: unknown field; remove it",
+        ),
+    ];
+    for (auth, problem) in bad {
+        assert_eq!(with(auth), [problem]);
+    }
+}
+
+#[test]
 fn large_communities_stand_where_communities_do() {
     let both = |value: &Value| {
         let rule = json!({"match": {"largeCommunities": value}, "action": "Accept", "set": {"largeCommunities": value}});
@@ -137,7 +171,11 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
         )]
     };
     for (extra, field, what) in [
-        (json!({"auth": {"md5": {}}}), "spec.auth", "field auth"),
+        (
+            json!({"auth": {"tcpAO": {"secretRef": {"name": "tor"}}}}),
+            "spec.auth.tcpAO",
+            "field tcpAO",
+        ),
         (json!({"role": "Customer"}), "spec.role", "field role"),
         (json!({"state": "Drained"}), "spec.state", "value Drained"),
         (

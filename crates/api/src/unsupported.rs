@@ -11,7 +11,7 @@ pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.peerSelector"),
     (Kind::BGPPeer, "spec.discover"),
     (Kind::BGPPeer, "spec.listenRange"),
-    (Kind::BGPPeer, "spec.auth"),
+    (Kind::BGPPeer, "spec.auth.tcpAO"),
     (Kind::BGPPeer, "spec.role"),
     (Kind::BGPPeer, "spec.bfd.receiveInterval"),
     (Kind::BGPPeer, "spec.bfd.transmitInterval"),

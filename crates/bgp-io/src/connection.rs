@@ -21,6 +21,7 @@ pub(crate) struct Connection {
     pub(crate) unsent: BytesMut,
     /// Our address on it, with the interface where it is a link-local one.
     pub(crate) local: SocketAddr,
+    remote: SocketAddr,
     /// Whether the peer may have heard anything from us.
     spoke: bool,
     ending: Option<Ending>,
@@ -46,9 +47,10 @@ pub(crate) enum Ready {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        let local = stream.local_addr()?;
+        let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);
         Ok(Self {
             stream,
+            remote,
             unsent: BytesMut::new(),
             local,
             spoke: false,
@@ -56,8 +58,13 @@ impl Connection {
         })
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// Whether the peer has this address, whatever the port; a link-local one on the same interface.
+    pub(crate) fn is_from(&self, remote: SocketAddr) -> bool {
+        let host = |mut address: SocketAddr| {
+            address.set_port(0);
+            address
+        };
+        host(self.remote) == host(remote)
     }
 
     /// Whether the socket has taken everything, so that more may be pulled from the speaker.

@@ -13,24 +13,29 @@
 //! A process that stood still (a paused machine) finds its hold timers expired, and KEEPALIVEs that came in
 //! time in its sockets: when a deadline is seen late, the sockets are read before the timers are judged.
 
+mod accept;
+mod sockets;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
 
-use flatroute_bgp::speaker::{Input, Output, Speaker, Target};
+use flatroute_bgp::speaker::{AdminState, Auth, Config, Input, Output, Speaker, Target};
 use flatroute_bgp::types::{ConnId, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio::time;
 
 use crate::connection::{Connection, Ready};
+use crate::dials::Dials;
 use crate::ending::Endings;
-use crate::listeners::Listeners;
+use crate::keys::Keys;
+use crate::listeners::{Listeners, Waiting};
 use crate::local::{Interface, local_addresses};
-use crate::{Command, MAX_ACCEPTED, Options, READ_CHUNK, ROUTE_BATCH, Status, WRITE_CHUNK, socket};
+use crate::told::Told;
+use crate::{Command, Options, READ_CHUNK, ROUTE_BATCH, Status, WRITE_CHUNK, socket};
+use sockets::Sockets;
 
 /// How long the task works before the others of the runtime have their turn.
 const SLICE: time::Duration = time::Duration::from_millis(2);
@@ -43,13 +48,17 @@ pub(crate) struct Driver {
     started: time::Instant,
     commands: mpsc::Receiver<Command>,
     options: Options,
+    /// The configuration that is wanted.
+    config: Config,
     interfaces: Vec<Interface>,
     listeners: Listeners,
     connections: BTreeMap<ConnId, Connection>,
     endings: Endings,
-    dialling: JoinSet<(ConnId, io::Result<TcpStream>)>,
-    aborts: BTreeMap<ConnId, AbortHandle>,
+    dials: Dials,
     accepted: u64,
+    refused: u64,
+    strangers_told: Told,
+    neighbours_told: Told,
     last_served: Option<ConnId>,
     /// Whether some socket may have room for UPDATEs that wait.
     more: bool,
@@ -73,50 +82,6 @@ enum Happening {
     Turn,
 }
 
-/// All sockets, as far as waiting for them goes.
-struct Sockets<'a> {
-    listeners: &'a Listeners,
-    endings: &'a Endings,
-    connections: &'a BTreeMap<ConnId, Connection>,
-    last_served: Option<ConnId>,
-    turn: usize,
-}
-
-impl Sockets<'_> {
-    /// The first that is ready. All are polled before this is pending, so each has its waker.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Happening> {
-        for kind in 0..3 {
-            let polled = match self.turn.wrapping_add(kind) % 3 {
-                0 => self.listeners.poll_accept(cx).map(Happening::Accepted),
-                1 => self.endings.poll_ready(cx).map(Happening::EndingReady),
-                _ => self.poll_connections(cx),
-            };
-            if polled.is_ready() {
-                return polled;
-            }
-        }
-        Poll::Pending
-    }
-
-    /// Those after the one that was served last come first.
-    fn poll_connections(&self, cx: &mut Context<'_>) -> Poll<Happening> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let (later, earlier) = match self.last_served {
-            Some(last) => (
-                self.connections.range((Excluded(last), Unbounded)),
-                Some(self.connections.range(..=last)),
-            ),
-            None => (self.connections.range(..), None),
-        };
-        for (id, connection) in later.chain(earlier.into_iter().flatten()) {
-            if let Poll::Ready(ready) = connection.poll_ready(cx) {
-                return Poll::Ready(Happening::Ready(*id, ready));
-            }
-        }
-        Poll::Pending
-    }
-}
-
 impl Driver {
     pub(crate) fn new(options: Options, commands: mpsc::Receiver<Command>) -> Self {
         let mut driver = Self {
@@ -124,23 +89,26 @@ impl Driver {
             started: time::Instant::now(),
             commands,
             options,
+            config: Config::default(),
             interfaces: Vec::new(),
             listeners: Listeners::default(),
             connections: BTreeMap::new(),
             endings: Endings::default(),
             more: false,
-            dialling: JoinSet::new(),
-            aborts: BTreeMap::new(),
+            dials: Dials::default(),
             accepted: 0,
+            refused: 0,
+            strangers_told: Told::default(),
+            neighbours_told: Told::default(),
             last_served: None,
             events_dropped: 0,
             buffer: vec![0; READ_CHUNK].into_boxed_slice(),
             stopping: Vec::new(),
             turns: 0,
         };
-        driver
-            .listeners
-            .want(&driver.options.listen, time::Instant::now());
+        let addresses = std::mem::take(&mut driver.options.listen);
+        let none = driver.listeners.listen_on(addresses, time::Instant::now());
+        debug_assert!(none.is_empty(), "new listeners hold no connections");
         driver
     }
 
@@ -189,17 +157,13 @@ impl Driver {
             last_served: self.last_served,
             turn: self.turns,
         };
-        let (commands, dialling, routes) = (&mut self.commands, &mut self.dialling, &self.options.routes);
+        let (commands, dials, routes) = (&mut self.commands, &mut self.dials, &self.options.routes);
         tokio::select! {
             biased;
             command = commands.recv() => Happening::Command(command),
             () = time::sleep_until(deadline.unwrap_or_else(time::Instant::now)), if deadline.is_some() => Happening::Deadline,
             happening = poll_fn(|cx| sockets.poll(cx)) => happening,
-            Some(dialled) = dialling.join_next() => match dialled {
-                Ok((conn, result)) => Happening::Dialled(conn, result),
-                // Only a dial that the speaker gave up is aborted; nobody waits for its end.
-                Err(_) => Happening::Turn,
-            },
+            (conn, result) = dials.next() => Happening::Dialled(conn, result),
             // The room is used when all is carried out.
             _ = routes.reserve(), if has_routes => Happening::Turn,
             () = std::future::ready(()), if more => Happening::Turn,
@@ -249,7 +213,9 @@ impl Driver {
             Happening::Deadline => {
                 let clock = time::Instant::now();
                 self.endings.expire(clock);
-                self.listeners.expire(clock);
+                if let Some(waiting) = self.listeners.expire(clock) {
+                    self.configure(waiting);
+                }
                 if self.speaker.poll_timeout().is_some_and(|at| at <= now) {
                     self.speaker.handle(Input::Timeout, now);
                 }
@@ -263,10 +229,18 @@ impl Driver {
         let now = self.now();
         // A question whose asker has gone needs no answer.
         match command {
-            Command::Configure(config) => self.speaker.handle(Input::Configure(config), now),
             // Once all is to end, nobody is let in any more.
-            Command::Listen(_) if !self.stopping.is_empty() => {}
-            Command::Listen(addresses) => self.listeners.want(&addresses, time::Instant::now()),
+            Command::Configure(_) | Command::Listen(_) if !self.stopping.is_empty() => {}
+            Command::Configure(config) => {
+                let keys = Keys::of(&config);
+                self.config = config;
+                let waiting = self.listeners.set_keys(keys, time::Instant::now());
+                self.configure(waiting);
+            }
+            Command::Listen(addresses) => {
+                let waiting = self.listeners.listen_on(addresses, time::Instant::now());
+                self.configure(waiting);
+            }
             Command::Interfaces(interfaces) => {
                 self.interfaces = interfaces;
                 for (conn, connection) in &self.connections {
@@ -287,6 +261,26 @@ impl Driver {
         }
     }
 
+    /// Gives the speaker the configuration that is wanted, with the neighbours held down whose keys are not in force at
+    /// the listeners; then takes the connections that waited there.
+    fn configure(&mut self, waiting: Waiting) {
+        let mut config = self.config.clone();
+        for peer in config.peers.values_mut() {
+            let refusal = match &peer.auth {
+                Auth::None => None,
+                Auth::Md5(_) => self.listeners.refusal(peer.address, peer.interface),
+            };
+            if let (Some(refusal), AdminState::Up) = (refusal, &peer.admin_state) {
+                peer.admin_state = AdminState::Held(format!("KeyNotSet: {refusal}"));
+            }
+        }
+        self.speaker.handle(Input::Configure(config), self.now());
+        for (stream, remote) in waiting {
+            self.carry_out_all();
+            self.accept(stream, remote);
+        }
+    }
+
     fn status(&self, now: Instant) -> Status {
         Status {
             peers: self.speaker.peers(now),
@@ -294,35 +288,12 @@ impl Driver {
             routes_pending: self.speaker.has_fib_changes(),
             listeners: self.listeners.status(),
             events_dropped: self.events_dropped,
+            refused: self.refused,
         }
-    }
-
-    fn accept(&mut self, stream: TcpStream, remote: SocketAddr) {
-        let taken = self
-            .connections
-            .keys()
-            .filter(|c| matches!(c, ConnId::Accepted(_)))
-            .count();
-        if taken >= MAX_ACCEPTED {
-            tracing::warn!(%remote, "refused: {MAX_ACCEPTED} accepted connections are open");
-            return;
-        }
-        let Ok(connection) = Connection::new(stream) else {
-            return;
-        };
-        let conn = ConnId::Accepted(self.accepted);
-        self.accepted += 1;
-        let local = local_addresses(connection.local, &self.interfaces);
-        self.connections.insert(conn, connection);
-        let now = self.now();
-        self.speaker.handle(Input::Accepted { conn, remote, local }, now);
     }
 
     fn dialled(&mut self, conn: ConnId, result: io::Result<TcpStream>) {
         let now = self.now();
-        if self.aborts.remove(&conn).is_none() {
-            return;
-        }
         match result.and_then(Connection::new) {
             Ok(connection) => {
                 let local = local_addresses(connection.local, &self.interfaces);
@@ -432,15 +403,6 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Dial { conn, target } => self.dial(conn, target),
-            Output::Adopt { conn, ttl } => {
-                let adopted = self
-                    .connections
-                    .get(&conn)
-                    .map(|c| socket::adopt(c.stream(), ttl));
-                if let Some(Err(error)) = adopted {
-                    self.broken(conn, &error);
-                }
-            }
             Output::Close { conn, last } => self.close(conn, &last),
             Output::Event(event) => {
                 if self.options.events.try_send(event).is_err() {
@@ -451,16 +413,14 @@ impl Driver {
     }
 
     fn dial(&mut self, conn: ConnId, target: Target) {
-        let abort = self
-            .dialling
-            .spawn(async move { (conn, socket::dial(target).await) });
-        self.aborts.insert(conn, abort);
+        if let Err(error) = self.dials.start(conn, socket::dial(target)) {
+            let now = self.now();
+            self.speaker.handle(Input::ConnectFailed { conn, error }, now);
+        }
     }
 
     fn close(&mut self, conn: ConnId, last: &[u8]) {
-        if let Some(abort) = self.aborts.remove(&conn) {
-            abort.abort();
-        }
+        self.dials.abort(conn);
         let Some(mut connection) = self.connections.remove(&conn) else {
             return;
         };

@@ -26,6 +26,11 @@ impl Endings {
         self.connections.is_empty()
     }
 
+    /// How many there are of a kind.
+    pub(crate) fn count(&self, kind: impl Fn(&Connection) -> bool) -> usize {
+        self.connections.iter().filter(|c| kind(c)).count()
+    }
+
     pub(crate) fn add(&mut self, connection: Connection) {
         self.connections.push_back(connection);
         if self.connections.len() > MAX_ENDING {

@@ -21,16 +21,23 @@
 //! * the kernel's receiver gets the next batch of routes only when it has room for one;
 //! * events are dropped, and counted, when nobody reads them; the task never waits for a reader.
 //!
+//! Who may come in is decided before the speaker hears of a connection (`driver::accept`): a stranger, one too many, and
+//! a neighbour without its key (RFC 2385) or from too far away (RFC 5082) are closed unheard. A socket option that cannot
+//! be set is a reason not to have the session, never one to have it without.
+//!
 //! A connection that the speaker closes is flushed, shut down for writing and read until the peer closes too, at
 //! most [`LINGER`]: closing at once with unread octets would send a reset that can overtake the NOTIFICATION.
 
 mod connection;
+mod dials;
 mod driver;
 mod ending;
+mod keys;
 mod listeners;
 mod local;
 mod socket;
 mod sys;
+mod told;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -42,6 +49,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub use local::{Interface, local_addresses};
+pub use told::{MAX_TOLD, TELL_PAUSE};
 
 /// How many octets are read from a connection before the next one has its turn.
 pub const READ_CHUNK: usize = 64 * 1024;
@@ -55,6 +63,12 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub const LISTEN_RETRY: Duration = Duration::from_secs(5);
 /// How many connections that the listener took may be open at once, all peers together.
 pub const MAX_ACCEPTED: usize = 1024;
+/// How many of them may wait for the peer's OPEN.
+pub const MAX_HALF_OPEN: usize = 256;
+/// How many of them one address may have, those included that deliver their last octets.
+pub const MAX_PER_ADDRESS: usize = 8;
+/// How many connections are being opened at once.
+pub const MAX_DIALS: usize = 256;
 /// How many commands may wait.
 const COMMANDS: usize = 16;
 
@@ -84,6 +98,9 @@ pub struct Status {
     pub listeners: Vec<(SocketAddr, Option<String>)>,
     /// Events that nobody had room for.
     pub events_dropped: u64,
+    /// Connections that were closed before the speaker heard of them: strangers', and neighbours' without what is required
+    /// of them.
+    pub refused: u64,
 }
 
 /// The task is gone: it ended after [`Handle::shutdown`], or the program has a bug.

@@ -1,9 +1,13 @@
 //! Making sockets: dialled ones, listeners, and the options that a session needs on them.
+//!
+//! Nothing here is done in part: an option that cannot be set is an error, and whoever hears it closes the socket.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::num::NonZeroU32;
 
-use flatroute_bgp::speaker::{Target, Ttl};
+use flatroute_bgp::speaker::{Auth, Md5Key, Target, Ttl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -20,6 +24,10 @@ pub(crate) async fn dial(target: Target) -> io::Result<TcpStream> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     limit_hops(&SockRef::from(&socket), remote.is_ipv6(), target.ttl)?;
+    match &target.auth {
+        Auth::None => {}
+        Auth::Md5(key) => set_key(&socket, remote.ip(), Some(key))?,
+    }
     if let Some(source) = target.source {
         socket.bind(address(source, target.interface, 0))?;
     }
@@ -28,29 +36,71 @@ pub(crate) async fn dial(target: Target) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Prepares a connection that the listener took. With GTSM it fails for one whose SYN came from too far away, because
-/// what the dialler has sent until now was subject to no limit.
-pub(crate) fn adopt(stream: &TcpStream, ttl: Ttl) -> io::Result<()> {
+/// Prepares a connection that the listener took, before anything that it brought is read. It fails
+///
+/// * with GTSM, for one whose SYN came from too far away;
+/// * with a key, for one whose SYN was not signed: it was made when the listener did not have the key yet, or by another
+///   way into the listener, and what it has sent until now nobody has checked;
+/// * without a key, for one whose SYN was signed: the key was taken away meanwhile.
+///
+/// What the dialler has sent until now was subject to no other check.
+pub(crate) fn prepare(stream: &TcpStream, ttl: Ttl, auth: &Auth) -> io::Result<()> {
+    let remote = stream.peer_addr()?;
     stream.set_nodelay(true)?;
-    limit_hops(&SockRef::from(stream), stream.peer_addr()?.is_ipv6(), ttl)?;
-    let Some(least) = least_hops(ttl) else {
-        return Ok(());
+    limit_hops(&SockRef::from(stream), remote.is_ipv6(), ttl)?;
+    let syn = sys::saved_syn(stream)?;
+    let unknown = |what: &str| {
+        io::Error::other(format!(
+            "the kernel did not keep the SYN, so {what} (SYN cookies?)"
+        ))
     };
-    match sys::syn_hops(stream)? {
-        Some(found) if found >= least => Ok(()),
-        Some(found) => Err(io::Error::other(format!(
-            "GTSM: the peer dialled with TTL {found}, below {least}: it is farther away than ttlSecurity allows, or \
-             does not send with TTL 255"
-        ))),
-        None => Err(io::Error::other(
-            "GTSM: the kernel did not keep the SYN, so the distance of the peer is unknown (SYN cookies?)",
+    if let Some(least) = least_hops(ttl) {
+        let found = syn
+            .ok_or_else(|| unknown("the distance of the peer is unknown"))?
+            .hops;
+        if found < least {
+            return Err(io::Error::other(format!(
+                "GTSM: the peer dialled with TTL {found}, below {least}: it is farther away than ttlSecurity allows, \
+                 or does not send with TTL 255"
+            )));
+        }
+    }
+    match (auth, syn) {
+        (Auth::None, None | Some(sys::Syn { signed: false, .. })) => Ok(()),
+        (Auth::None, Some(sys::Syn { signed: true, .. })) => Err(io::Error::other(
+            "TCP MD5: the peer signs, and there is no key for it any more",
         )),
+        (Auth::Md5(_), None) => Err(unknown("it is unknown whether the peer signs")),
+        (Auth::Md5(_), Some(sys::Syn { signed: false, .. })) => Err(io::Error::other(
+            "TCP MD5: the connection is not signed; it was opened before the key was set",
+        )),
+        // The listener's key is on it already; a newer one makes an older connection fall silent.
+        (Auth::Md5(key), Some(sys::Syn { signed: true, .. })) => set_key(stream, remote.ip(), Some(key)),
     }
 }
 
-/// Opens a listener. It sends with TTL 255, so that a peer which demands GTSM hears its answer; what it accepts is
-/// limited afterwards, a connection at a time.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Sets or takes away the key of a peer on a socket.
+pub(crate) fn set_key(socket: &impl std::os::fd::AsFd, peer: IpAddr, key: Option<&Md5Key>) -> io::Result<()> {
+    sys::set_md5_key(socket, peer, key).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("the kernel refused the TCP MD5 key of {peer}: {error}"),
+        )
+    })
+}
+
+/// Opens a listener with these keys: there is no moment in which it takes connections without them. It sends with TTL
+/// 255, so that a peer which demands GTSM hears its answer; what it accepts is limited afterwards, a connection at a
+/// time. A key that is refused leaves the others in force; the refusals are told.
+///
+/// With an interface it hears only what arrives there. The kernel prefers such a listener to one that hears everything,
+/// but lets them share a port only when both allow it: so `beside`, the other one, allows it for this moment. Not for
+/// longer, because a second agent on this node has to hear that the port is in use.
+pub(crate) fn listen(
+    address: SocketAddr,
+    on: Option<(NonZeroU32, &TcpListener)>,
+    keys: &BTreeMap<IpAddr, Md5Key>,
+) -> io::Result<(TcpListener, BTreeMap<IpAddr, String>)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -61,9 +111,53 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     sys::save_syn(&socket)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    let refused = keys
+        .iter()
+        .filter_map(|(peer, key)| Some((*peer, set_key(&socket, *peer, Some(key)).err()?.to_string())))
+        .collect();
+    match on {
+        None => {
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+        }
+        Some((interface, beside)) => {
+            socket.bind_device_by_index_v6(Some(interface))?;
+            let beside = SockRef::from(beside);
+            beside.set_reuse_port(true)?;
+            socket.set_reuse_port(true)?;
+            let opened = socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG));
+            beside.set_reuse_port(false)?;
+            opened?;
+            socket.set_reuse_port(false)?;
+        }
+    }
+    Ok((TcpListener::from_std(socket.into())?, refused))
+}
+
+/// Takes the connections that a listener holds now, without waiting for any.
+pub(crate) fn take_waiting(listener: &TcpListener) -> io::Result<Vec<(TcpStream, SocketAddr)>> {
+    let gone = [
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::Interrupted,
+    ];
+    let listener = SockRef::from(listener);
+    let mut taken = Vec::new();
+    // One more than the backlog is what the kernel holds at most.
+    for _ in 0..=BACKLOG {
+        match listener.accept() {
+            Ok((socket, address)) => {
+                socket.set_nonblocking(true)?;
+                if let Some(remote) = address.as_socket() {
+                    taken.push((TcpStream::from_std(socket.into())?, remote));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if gone.contains(&error.kind()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
 }
 
 fn address(ip: IpAddr, interface: Option<u32>, port: u16) -> SocketAddr {

@@ -4,6 +4,8 @@
     reason = "a test fails by panicking, also in what it shares"
 )]
 
+#[path = "rib/boundaries.rs"]
+mod boundaries;
 #[path = "rib/model.rs"]
 mod model;
 #[path = "rib/promises.rs"]

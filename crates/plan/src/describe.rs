@@ -1,5 +1,5 @@
 //! A plan in words: what `/v1/config` answers, and what the snapshots of the tests hold. Two plans that differ
-//! in what they do differ in words.
+//! in what they do differ in words, except for keys: of them it is only said that there is one.
 
 use std::fmt::{Display, Write as _};
 
@@ -7,7 +7,7 @@ use flatroute_api::control;
 use flatroute_api::values::{Community, Duration};
 use flatroute_bgp::policy::{Action, Filter, PrefixRange, Rule, Source, Verdict};
 use flatroute_bgp::session::{ConnectMode, PeerAsn};
-use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimitAction, Ttl};
+use flatroute_bgp::speaker::{AdminState, Auth, NextHopMode, PeerConfig, PrefixLimitAction, Ttl};
 use flatroute_bgp::types::LargeCommunity;
 
 use crate::Plan;
@@ -102,6 +102,7 @@ fn peer(config: &PeerConfig) -> control::PeerConfig {
         state: match &config.admin_state {
             AdminState::Up => "Up".to_owned(),
             AdminState::Down(text) => format!("Down: {text}"),
+            AdminState::Held(reason) => format!("Held: {reason}"),
         },
         import: filter(&config.import),
         export: filter(&config.export),
@@ -146,7 +147,11 @@ fn policy(config: &PeerConfig) -> String {
         PrefixLimitAction::Restart => "Restart",
     };
     let (own, limit) = (config.allow_own_asn, config.max_prefixes.limit);
-    format!("{ttl}, next hop {next_hop}, own ASN {own} times, at most {limit} prefixes ({action})")
+    let auth = match &config.auth {
+        Auth::None => "",
+        Auth::Md5(_) => "TCP MD5, ",
+    };
+    format!("{auth}{ttl}, next hop {next_hop}, own ASN {own} times, at most {limit} prefixes ({action})")
 }
 
 fn filter(filter: &Filter) -> Vec<String> {

@@ -6,15 +6,17 @@
 //!
 //! A bad object costs its own part only: a peer that names a filter that is not there is left out of the plan
 //! and told as a problem; the others run on. Left out, not run without the filter: whoever wrote the
-//! filter did not want the session without it.
+//! filter did not want the session without it. One whose key is missing is planned and held down, so that
+//! it can be seen and asked for its reason.
 //!
 //! That the input is complete is proven by its type: a [`Synced`] can only be made after everything has been
 //! listed once, so that "not loaded yet" can never look like "empty" and withdraw a node's pods from the world.
 //!
 //! Rooms: `identity` (who this node is), `filters` (rails, user rules, built-ins as data),
-//! `peers` (one BGPPeer to one neighbour), `describe` (a plan in words, for people and for snapshots).
+//! `peers` (one BGPPeer to one neighbour), `auth` (its key, from a Secret), `describe` (a plan in words, for people and for snapshots).
 #![forbid(unsafe_code)]
 
+mod auth;
 mod describe;
 mod filters;
 mod identity;

@@ -14,7 +14,7 @@ use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimit, P
 use flatroute_bgp::types::{Asn, Family, FamilySet};
 
 use crate::filters::{self, Context};
-use crate::selector;
+use crate::{auth, selector};
 
 /// The hold time that is proposed unless configured.
 const HOLD_TIME: Duration = Duration::from_secs(90);
@@ -53,7 +53,7 @@ pub(crate) fn plan<'a>(context: &Context<'a>, problems: &mut Vec<Problem>) -> BT
         if !selector::matches(spec.node_selector.as_ref(), &context.identity.labels) {
             continue;
         }
-        match peer(context, name, spec) {
+        match peer(context, name, spec, problems) {
             Err(found) => problems.extend(found),
             Ok(config) => {
                 let key = (config.address, config.interface);
@@ -136,8 +136,16 @@ fn references(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<O
     Ok(interface.and_then(|(_, index)| index))
 }
 
-fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerConfig, Vec<Problem>> {
+/// The neighbour that an object means. `told` gets problems that do not keep it out of the plan.
+fn peer(
+    context: &Context<'_>,
+    name: &str,
+    spec: &BGPPeerSpec,
+    told: &mut Vec<Problem>,
+) -> Result<PeerConfig, Vec<Problem>> {
     let interface = references(context, name, spec)?;
+    let found = auth::auth(context, name, spec.auth.as_ref());
+    told.extend(found.problem);
     let local_asn = spec.local_asn.map_or(context.identity.asn, Asn);
     let transit = advertises(spec, api::Advertise::LearnedRoutes);
     let internal = match spec.peer_asn {
@@ -152,6 +160,7 @@ fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerCon
         source_address: spec.source_address,
         session: session(context, spec, local_asn),
         ttl: ttl(spec, internal),
+        auth: found.auth,
         next_hop: match spec.next_hop {
             None | Some(api::NextHop::Auto) => NextHopMode::Auto,
             Some(api::NextHop::ItSelf) => NextHopMode::ItSelf,
@@ -162,9 +171,10 @@ fn peer(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<PeerCon
         max_prefixes: max_prefixes(spec),
         import: filters::import(context, spec),
         export: filters::export(context, spec),
-        admin_state: match spec.state {
-            None | Some(api::State::Up) => AdminState::Up,
-            Some(api::State::Down) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
+        admin_state: match (spec.state, found.held) {
+            (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
+            (None | Some(api::State::Up), Some(reason)) => AdminState::Held(reason),
+            (None | Some(api::State::Up), None) => AdminState::Up,
         },
     })
 }

@@ -295,3 +295,132 @@ fn nothing_is_synced_before_all_of_it_is_listed() {
     let listing = listing.synced().unwrap_err();
     assert_eq!(listing.awaited().collect::<Vec<_>>(), ["peers"]);
 }
+
+/// A BGPPeer with a key, and what else there is.
+fn with_key(reference: &str, rest: &str) -> Plan {
+    let spec =
+        format!("{{peerAddress: 10.0.1.1, peerASN: 65001, auth: {{md5: {{secretRef: {reference}}}}}}}");
+    planned(
+        &(NODE_V4.to_owned() + &object("BGPPeer", "tor-a", &spec) + rest),
+        &Facts::default(),
+    )
+}
+
+fn secret(namespace: &str, values: &str) -> String {
+    format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: tor, namespace: {namespace}}}\n{values}\n")
+}
+
+fn only_peer(plan: &Plan) -> &flatroute_bgp::speaker::PeerConfig {
+    let mut peers = plan.speaker.peers.values();
+    match (peers.next(), peers.next()) {
+        (Some(peer), None) => peer,
+        (Some(_), Some(_)) | (None, _) => panic!("{:?}", plan.speaker),
+    }
+}
+
+#[test]
+fn a_key_comes_from_its_secret_and_is_shown_nowhere() {
+    use flatroute_bgp::speaker::{AdminState, Auth, Md5Key};
+    for (reference, values) in [
+        ("{name: tor}", "stringData: {password: hunter2}"),
+        ("{name: tor}", "data: {password: aHVudGVyMg==}"),
+        (
+            "{name: tor, key: md5}",
+            "stringData: {md5: hunter2, password: other}",
+        ),
+    ] {
+        let plan = with_key(reference, &secret("any", values));
+        let peer = only_peer(&plan);
+        assert_eq!(peer.auth, Auth::Md5(Md5Key::new(b"hunter2").unwrap()));
+        assert_eq!(peer.admin_state, AdminState::Up);
+        assert_eq!(plan.problems, []);
+        let shown = words(&plan) + &format!("{plan:?}");
+        assert!(shown.contains("TCP MD5, ttl 1"), "{shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("104, 117"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn without_a_good_key_a_neighbour_is_held_down_and_the_remedy_told() {
+    use flatroute_bgp::speaker::{AdminState, Auth};
+    let long = format!("stringData: {{password: {}}}", "x".repeat(81));
+    for (reference, rest, held, problem) in [
+        (
+            "{name: tor}",
+            String::new(),
+            "SecretNotFound: there is no Secret tor",
+            "name: there is no Secret tor; the session is held down; add it, or correct the name",
+        ),
+        (
+            "{name: tor, key: a}",
+            secret("x", "stringData: {b: hunter2, c: hunter2}"),
+            "SecretKeyNotFound: Secret tor has no key a",
+            "key: Secret tor has no key a; the session is held down; add it to the Secret, or name the one that is meant, such as b, c",
+        ),
+        (
+            "{name: tor}",
+            secret("x", "stringData: {password: ''}"),
+            "SecretInvalid: Secret tor, key password: the key is empty",
+            "key: Secret tor, key password: the key is empty; the session is held down; give it from 1 to 80 octets, the same as the neighbour is configured with",
+        ),
+        (
+            "{name: tor}",
+            secret("x", &long),
+            "SecretInvalid: Secret tor, key password: the key is 81 octets long, and TCP MD5 takes at most 80",
+            "key: Secret tor, key password: the key is 81 octets long, and TCP MD5 takes at most 80; the session is held down; give it from 1 to 80 octets, the same as the neighbour is configured with",
+        ),
+        (
+            "{name: tor}",
+            secret("one", "stringData: {password: hunter2}")
+                + &secret("two", "stringData: {password: hunter2}"),
+            "SecretAmbiguous: there are Secrets tor in the namespaces \"one\" and \"two\"",
+            "name: there are Secrets tor in the namespaces \"one\" and \"two\"; the session is held down; remove one of them, or give it another name",
+        ),
+    ] {
+        let plan = with_key(reference, &rest);
+        let peer = only_peer(&plan);
+        assert_eq!(peer.auth, Auth::None);
+        assert_eq!(peer.admin_state, AdminState::Held(held.to_owned()));
+        let told: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [format!("BGPPeer/tor-a: spec.auth.md5.secretRef.{problem}")]
+        );
+        assert_eq!(plan.problems[0].reason, held.split(':').next().unwrap());
+        assert!(
+            words(&plan).contains(&format!("Held: {held}").replace('"', "\\\"")),
+            "{}",
+            words(&plan)
+        );
+    }
+}
+
+#[test]
+fn a_line_break_at_the_end_of_a_key_is_used_and_warned_of() {
+    use flatroute_bgp::speaker::{AdminState, Auth, Md5Key};
+    // By echo hunter2 | base64
+    let plan = with_key("{name: tor}", &secret("x", "data: {password: aHVudGVyMgo=}"));
+    let peer = only_peer(&plan);
+    assert_eq!(peer.auth, Auth::Md5(Md5Key::new(b"hunter2\n").unwrap()));
+    assert_eq!(peer.admin_state, AdminState::Up);
+    assert_eq!(plan.problems.len(), 1);
+    let told = plan.problems[0].to_string();
+    assert_eq!(plan.problems[0].reason, "SecretEndsWithLineBreak");
+    assert!(told.contains("printf %s PASSWORD | base64"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn what_is_down_by_its_object_is_not_held() {
+    let spec = "{peerAddress: 10.0.1.1, peerASN: 65001, state: Down, auth: {md5: {secretRef: {name: tor}}}}";
+    let plan = planned(
+        &(NODE_V4.to_owned() + &object("BGPPeer", "tor-a", spec)),
+        &Facts::default(),
+    );
+    let down = flatroute_bgp::speaker::AdminState::Down(String::new());
+    assert_eq!(only_peer(&plan).admin_state, down);
+    assert_eq!(plan.problems[0].reason, "SecretNotFound");
+}

@@ -96,9 +96,9 @@ impl Live {
         )?;
         let (route_sender, route_changes) = mpsc::channel(DEPTH);
         let (bgp_sender, bgp_events) = mpsc::channel(EVENTS);
-        let listen = addresses(plan.listen);
         let options = bgp_io::Options {
-            listen: listen.clone(),
+            // Nobody is let in before it is known who is welcome, and by which key.
+            listen: Vec::new(),
             seed: RandomState::new().hash_one("flatroute"),
             routes: route_sender,
             events: bgp_sender,
@@ -125,7 +125,7 @@ impl Live {
             routes,
             static_routes: Vec::new(),
             pref_src: fib::PrefSrc::default(),
-            listen,
+            listen: Vec::new(),
         })
     }
 
@@ -159,10 +159,10 @@ impl Act for Live {
                 .send(fib_io::Command::Static(static_routes.clone()))
                 .await?;
         }
+        running.bgp.configure(plan.speaker.clone()).await?;
         if running.listen != listen {
             running.bgp.listen(listen.clone()).await?;
         }
-        running.bgp.configure(plan.speaker.clone()).await?;
         self.running = Some(Running {
             static_routes,
             pref_src,

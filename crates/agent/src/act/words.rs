@@ -26,6 +26,7 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
         asn: peer.asn.map(|asn| asn.0),
         local_asn: peer.local_asn.0,
         state: peer.state.to_string(),
+        reason: peer.held.clone(),
         since_seconds: peer.since.as_secs(),
         flaps: peer.flaps,
         malformed_updates: peer.malformed_updates,
@@ -150,6 +151,10 @@ pub(super) fn event(peer: Option<PeerName>, kind: EventKind) -> Happening {
         EventKind::Stranger(address) => plain(
             "Stranger",
             format!("refused a connection from {address}: no BGPPeer has this address"),
+        ),
+        EventKind::Refused { reason } => plain(
+            "ConnectionRefused",
+            format!("a connection from its address was closed unheard: {reason}"),
         ),
         EventKind::Unsendable { prefixes, what } => plain(
             "RouteUnsendable",

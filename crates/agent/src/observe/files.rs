@@ -49,6 +49,8 @@ pub(crate) struct Directory {
 struct Known {
     text: Option<String>,
     parsed: Parsed,
+    /// Its permissions.
+    mode: u32,
     /// What it looked like when it was last looked at, and since when it has.
     seen: Option<(Option<Stamp>, Instant)>,
 }
@@ -161,6 +163,7 @@ impl Directory {
                 }
                 Ok(content) => {
                     let mut known = before.remove(&path).unwrap_or_default();
+                    known.mode = content.mode;
                     if let Some(time) = known.take(&path, content, written(&path)) {
                         wait(time);
                     }
@@ -182,7 +185,12 @@ impl Directory {
                 self.files.insert(path, known);
             }
         }
+        let exposed = self
+            .files
+            .iter()
+            .flat_map(|(path, k)| exposed(path, k.mode, &k.parsed));
         let mut merged = manifest::merge(parsed);
+        merged.problems.extend(exposed);
         merged.problems.extend(listing.problem);
         Ok(Reading { merged, again })
     }
@@ -204,8 +212,13 @@ pub(crate) fn read_once(path: &Path) -> io::Result<Merged> {
     } else {
         (vec![path.to_owned()], None)
     };
+    let mut open = Vec::new();
     let parsed = files.iter().filter_map(|file| match read_file(file) {
-        Ok(content) => Some(manifest::parse(&file.display().to_string(), &content.text)),
+        Ok(content) => {
+            let parsed = manifest::parse(&file.display().to_string(), &content.text);
+            open.extend(exposed(file, content.mode, &parsed));
+            Some(parsed)
+        }
         Err(Unreadable::Gone) => None,
         Err(Unreadable::Refused(problem)) => Some(Parsed {
             objects: Vec::new(),
@@ -213,6 +226,7 @@ pub(crate) fn read_once(path: &Path) -> io::Result<Merged> {
         }),
     });
     let mut merged = manifest::merge(parsed);
+    merged.problems.extend(open);
     merged.problems.extend(problem);
     Ok(merged)
 }
@@ -257,6 +271,8 @@ enum Unreadable {
 /// A file that was read.
 struct Content {
     text: String,
+    /// The permissions of the file.
+    mode: u32,
     stamp: Stamp,
     /// It looked the same before and after.
     steady: bool,
@@ -274,10 +290,10 @@ fn read_file(path: &Path) -> Result<Content, Unreadable> {
         let before = Stamp::of(&file.metadata()?);
         let mut bytes = Vec::new();
         (&mut file).take(limit).read_to_end(&mut bytes)?;
-        let after = Stamp::of(&file.metadata()?);
-        Ok((bytes, before, after))
+        let metadata = file.metadata()?;
+        Ok((bytes, before, Stamp::of(&metadata), metadata.mode()))
     };
-    let (bytes, before, after) = read().map_err(|error: io::Error| {
+    let (bytes, before, after, mode) = read().map_err(|error: io::Error| {
         if error.kind() == io::ErrorKind::NotFound {
             Unreadable::Gone
         } else {
@@ -291,9 +307,33 @@ fn read_file(path: &Path) -> Result<Content, Unreadable> {
         .map_err(|_| refused("is not UTF-8 text".to_owned(), "save it as UTF-8, or remove it"))?;
     Ok(Content {
         text,
+        mode,
         stamp: after,
         steady: before == after,
     })
+}
+
+/// What is wrong with the permissions of a file that holds Secrets: the rest of what we read may be read by all.
+fn exposed(path: &Path, mode: u32, parsed: &Parsed) -> Vec<Problem> {
+    const OTHERS_READ: u32 = 0o004;
+    if mode & OTHERS_READ == 0 {
+        return Vec::new();
+    }
+    let problem = |located: &Located| {
+        let message = format!(
+            "stands in a file that every user of this machine may read (mode {:04o})",
+            mode & 0o7777
+        );
+        let remedy = format!("chmod 600 {}", path.display());
+        let kind = Kind::Secret.as_str();
+        Problem {
+            place: Some(located.place.clone()),
+            ..Problem::new(kind, &located.name, "", message, remedy)
+        }
+        .because("SecretReadableByOthers")
+    };
+    let secrets = parsed.objects.iter().filter(|o| o.object.kind() == Kind::Secret);
+    secrets.map(problem).collect()
 }
 
 fn at(path: &Path, problem: Problem) -> Problem {

@@ -170,7 +170,17 @@ fn what_a_secret_holds_never_comes_out() {
     assert_eq!(said.len(), 1);
     assert!(!said[0].contains("hunter2"), "{}", said[0]);
     let good = text.replace("hunter2-not-base64", "aHVudGVyMg==");
-    assert_eq!(parse("m.yaml", &good).objects[0].namespace, "kube-system");
+    let parsed = parse("m.yaml", &good);
+    assert_eq!(parsed.objects[0].namespace, "kube-system");
+    let shown = format!("{parsed:?} {:?}", merge([parsed.clone()]));
+    assert!(
+        !shown.contains("hunter2") && !shown.contains("104, 117"),
+        "{shown}"
+    );
+    assert_eq!(
+        problems(&text.replace("hunter2-not-base64", "12345")),
+        ["m.yaml:1:4: Secret/s: data.password: is not a string; put the value into quotes"]
+    );
 }
 
 #[test]

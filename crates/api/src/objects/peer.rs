@@ -48,6 +48,10 @@ pub struct BGPPeerSpec {
     /// Who opens the connection. Default: `Both`. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_mode: Option<ConnectMode>,
+    /// How the neighbour's segments are known to be its own. Default: by its address only. A change resets the session,
+    /// also one of the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// Timers of the session. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timers: Option<Timers>,
@@ -129,6 +133,7 @@ impl BGPPeerSpec {
             local_asn: None,
             source_address: None,
             connect_mode: None,
+            auth: None,
             timers: None,
             bfd: None,
             ttl_security: None,
@@ -161,6 +166,35 @@ pub enum ConnectMode {
     Passive,
     /// Either.
     Both,
+}
+
+/// How the segments of a neighbour are known to be its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Auth {
+    /// By a digest with a shared key in each TCP segment (RFC 2385).
+    pub md5: Md5Auth,
+}
+
+/// TCP MD5.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Md5Auth {
+    /// Where the key is. While it is not there, the session is held down.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// A value of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// The name of the Secret. Its namespace is the agent's; among manifests in a directory any, and the name is there once.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key in the Secret; its value has from 1 to 80 octets, which are used as they are. Default: `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
 }
 
 /// Timers of a session.

@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod raw;
+pub mod signed;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,8 +19,8 @@ use flatroute_bgp::policy::{Action, Condition, Filter, Rule, Set, Source, Verdic
 use flatroute_bgp::rib::RouteChange;
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
-    AdminState, Config, Event, EventKind, NextHopMode, Origination, PeerConfig, PrefixLimit,
-    PrefixLimitAction, Ttl,
+    AdminState, Auth, Config, Event, EventKind, Md5Key, NextHopMode, Origination, PeerConfig, PeerSummary,
+    PrefixLimit, PrefixLimitAction, Ttl,
 };
 use flatroute_bgp::types::{Asn, FamilySet, PeerName, Prefix, RouterId};
 use flatroute_bgp_io::{Handle, Interface, Options, Status, spawn};
@@ -94,6 +95,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
             extended_next_hop: false,
         },
         ttl: Ttl::Direct,
+        auth: Auth::None,
         next_hop: NextHopMode::Auto,
         allow_own_asn: 0,
         max_prefixes: PrefixLimit {
@@ -141,10 +143,15 @@ pub struct Node {
 impl Node {
     /// A driver that listens on `address`, on a port of the kernel's choice.
     pub async fn start(address: IpAddr, config: Config) -> Self {
+        Self::listening(SocketAddr::new(address, 0), config).await
+    }
+
+    /// A driver that listens there.
+    pub async fn listening(address: SocketAddr, config: Config) -> Self {
         let (route_sender, routes) = mpsc::channel(4);
         let (event_sender, events) = mpsc::channel(4096);
         let (handle, task) = spawn(Options {
-            listen: vec![SocketAddr::new(address, 0)],
+            listen: vec![address],
             seed: 7,
             routes: route_sender,
             events: event_sender,
@@ -154,7 +161,7 @@ impl Node {
             task,
             routes,
             events,
-            address: SocketAddr::new(address, 0),
+            address,
         };
         let status = node.status().await;
         assert_eq!(status.listeners.len(), 1);
@@ -164,13 +171,15 @@ impl Node {
         let interface = Interface {
             index: 1,
             addresses: vec![
-                IpNetwork::from(address),
+                IpNetwork::from(address.ip()),
                 "192.0.2.1/24".parse().unwrap(),
                 "2001:db8::1/64".parse().unwrap(),
             ],
         };
         node.handle.interfaces(vec![interface]).await.unwrap();
         node.configure(config).await;
+        // When this is answered, the configuration is in force.
+        node.status().await;
         node
     }
 
@@ -244,6 +253,23 @@ impl Node {
             .unwrap();
         within("the end of the task", BOUND, self.task).await.unwrap();
     }
+}
+
+/// A neighbour.
+pub fn summary<'a>(status: &'a Status, name: &str) -> &'a PeerSummary {
+    let peer = status.peers.iter().find(|p| p.name.as_str() == name);
+    peer.unwrap_or_else(|| panic!("no peer {name}"))
+}
+
+/// Its last error.
+pub fn error(status: &Status, name: &str) -> String {
+    let error = summary(status, name).last_error.as_ref();
+    error.map_or_else(String::new, |e| e.text.clone())
+}
+
+/// A key.
+pub fn key(text: &str) -> Auth {
+    Auth::Md5(Md5Key::new(text.as_bytes()).expect("a key"))
 }
 
 pub fn state(status: &Status, name: &str) -> State {

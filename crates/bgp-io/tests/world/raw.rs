@@ -113,6 +113,30 @@ impl RawPeer {
         }
     }
 
+    /// Connects with a key.
+    pub async fn signed(source: IpAddr, to: SocketAddr, asn: u32, key: &str) -> io::Result<Self> {
+        let socket = match to {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        super::signed::set(&socket, to.ip(), key)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+        let stream = socket.connect(to).await?;
+        Ok(Self {
+            stream,
+            asn,
+            inbound: BytesMut::new(),
+        })
+    }
+
+    /// Speaks until the session is up on this side.
+    pub async fn establish(&mut self) {
+        self.send(&open(self.asn, 90)).await;
+        assert!(matches!(self.message().await, Message::Open(_)));
+        self.send(&keepalive()).await;
+        assert_eq!(self.message().await, Message::Keepalive);
+    }
+
     /// Connects and speaks until the session is up on this side.
     pub async fn established(source: IpAddr, to: SocketAddr, asn: u32, hold_time: u16) -> Self {
         let mut peer = Self::connect(source, to, asn).await;

@@ -7,6 +7,16 @@ use crate::session::{Session, State};
 use crate::types::ConnId;
 
 impl Peer {
+    /// Whether this connection is open and no OPEN of the peer has been read on it.
+    #[must_use]
+    pub fn awaits_open(&self, conn: ConnId) -> bool {
+        let parked = self.parked.as_ref().is_some_and(|p| p.conn == conn);
+        parked
+            || self
+                .sessions()
+                .any(|s| s.conn() == conn && s.state() == State::OpenSent && !s.is_held())
+    }
+
     /// The connection that the identifiers prefer, once an OPEN has told us the peer's.
     pub(super) fn preferred(&self) -> Option<Side> {
         let local = (self.settings.router_id, self.settings.local_asn);

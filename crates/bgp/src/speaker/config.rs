@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use crate::policy::{Filter, NextHopMode, PrefixLimit, Source, Verdict};
 use crate::rib::Multipath;
 use crate::session::Settings;
+use crate::speaker::Auth;
 use crate::types::{PeerName, Prefix};
 
 /// All that a speaker is told to be. A plain value: two equal ones mean that nothing is to be done.
@@ -61,6 +62,8 @@ pub struct PeerConfig {
     pub session: Settings,
     /// How far away it may be.
     pub ttl: Ttl,
+    /// How its segments are known to be its own.
+    pub auth: Auth,
     /// Which next hop it is told.
     pub next_hop: NextHopMode,
     /// How often our own AS may stand in a path that it sends.
@@ -93,4 +96,7 @@ pub enum AdminState {
     Up,
     /// No; the peer is told why (Cease/2 with this text, RFC 9003).
     Down(String),
+    /// It shall be, but this is missing for it, such as the key of its segments. The peer is told Cease/2 without a text;
+    /// this one is for our own people.
+    Held(String),
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Config, Ttl};
+use super::{Auth, Config, Ttl};
 use crate::peer::{Direction, State};
 use crate::rib::LocalAddresses;
 use crate::session::Offence;
@@ -28,7 +28,8 @@ pub enum Input<'a> {
         /// Why, for people.
         error: String,
     },
-    /// The listener took a connection.
+    /// The listener took a connection, and its socket has what [`Speaker::neighbour_at`](super::Speaker::neighbour_at)
+    /// says of the peer.
     Accepted {
         /// Its number, given by the driver.
         conn: ConnId,
@@ -36,6 +37,15 @@ pub enum Input<'a> {
         remote: SocketAddr,
         /// Our addresses on the interface that it uses.
         local: LocalAddresses,
+    },
+    /// A connection that came from a neighbour's address was closed before it was heard.
+    Refused {
+        /// Who dialled.
+        remote: SocketAddr,
+        /// Why, for people.
+        error: String,
+        /// Whether this is worth an event: a driver tells of a flood once.
+        tell: bool,
     },
     /// Octets arrived.
     Received {
@@ -79,13 +89,6 @@ pub enum Output {
         /// Where to.
         target: Target,
     },
-    /// An accepted connection belongs to a peer: set this on its socket.
-    Adopt {
-        /// The connection.
-        conn: ConnId,
-        /// How far away the peer may be.
-        ttl: Ttl,
-    },
     /// Send `last` after all that was polled before, then close. The connection is forgotten here.
     Close {
         /// The connection.
@@ -110,6 +113,8 @@ pub struct Target {
     pub source: Option<IpAddr>,
     /// How far away it may be.
     pub ttl: Ttl,
+    /// How its segments are known to be its own.
+    pub auth: Auth,
 }
 
 /// Something that people want to know.
@@ -182,6 +187,11 @@ pub enum EventKind {
     },
     /// Somebody dialled who is not configured.
     Stranger(IpAddr),
+    /// Somebody dialled from a neighbour's address, and was not heard.
+    Refused {
+        /// Why.
+        reason: String,
+    },
     /// The attributes of some routes do not fit into one message, and these routes are not advertised.
     Unsendable {
         /// How many prefixes.

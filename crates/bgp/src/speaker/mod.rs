@@ -19,7 +19,9 @@
 //! evaluated again over the routes that are already there, a session is reset only when what it was negotiated
 //! with has changed.
 
+mod accept;
 mod allowance;
+mod auth;
 mod config;
 mod message;
 mod reconfigure;
@@ -28,17 +30,18 @@ mod status;
 mod transmit;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::peer::{self, Negotiated, Peer};
+use crate::peer::{self, LastError, Negotiated, Peer};
 use crate::rib::{Batch, LimitOutcome, LocalAddresses, PeerIndex, PeerSettings, Rib, RouteChange};
 use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
 use crate::wire::{CeaseSubcode, Notification, Update};
 
 use allowance::Allowance;
+
+pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
 
 pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
@@ -64,6 +67,8 @@ struct Neighbour {
     /// The connections that are open or asked for, and our addresses on them.
     conns: BTreeMap<ConnId, LocalAddresses>,
     session: Option<Session>,
+    /// Why a connection from its address was last refused before it was heard.
+    refused: Option<LastError>,
 }
 
 /// An Established session.
@@ -129,6 +134,7 @@ impl Speaker {
                 self.forget(conn);
             }
             Input::Accepted { conn, remote, local } => self.accept(conn, remote, local, now),
+            Input::Refused { remote, error, tell } => self.refused(remote, error, tell, now),
             Input::Received { conn, bytes } => self.feed(conn, peer::Input::Received { conn, bytes }, now),
             Input::Closed { conn, error } => {
                 self.feed(conn, peer::Input::Closed { conn, error }, now);
@@ -210,36 +216,6 @@ impl Speaker {
             neighbour.conns.remove(&conn);
         }
         self.conns.remove(&conn);
-    }
-
-    fn accept(&mut self, conn: ConnId, remote: SocketAddr, local: LocalAddresses, now: Instant) {
-        let address = remote.ip().to_canonical();
-        let scope = match remote {
-            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
-            SocketAddr::V4(_) | SocketAddr::V6(_) => None,
-        };
-        let found = self
-            .neighbours
-            .iter_mut()
-            .find(|(_, n)| n.config.address == address && (scope.is_none() || n.config.interface == scope));
-        let Some((name, neighbour)) = found.filter(|_| !self.stopped) else {
-            self.outputs.push_back(Output::Close {
-                conn,
-                last: Vec::new(),
-            });
-            if self.strangers.take(now).is_some() {
-                self.event(None, EventKind::Stranger(address), now);
-            }
-            return;
-        };
-        let name = name.clone();
-        neighbour.conns.insert(conn, local);
-        self.outputs.push_back(Output::Adopt {
-            conn,
-            ttl: neighbour.config.ttl,
-        });
-        self.conns.insert(conn, name.clone());
-        self.feed_peer(&name, peer::Input::Accepted { conn }, now);
     }
 
     fn readdress(&mut self, conn: ConnId, local: LocalAddresses) {
@@ -434,6 +410,7 @@ fn target(config: &PeerConfig) -> Target {
         port: config.port,
         source: config.source_address,
         ttl: config.ttl,
+        auth: config.auth.clone(),
     }
 }
 

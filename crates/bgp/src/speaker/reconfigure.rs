@@ -2,10 +2,10 @@
 //!
 //! | what differs | what happens |
 //! |---|---|
-//! | the peer's address, interface, port, our source address or the TTL | the session is closed (Cease/6) and dialled anew |
+//! | the peer's address, interface, port, our source address, the TTL or the key | the session is closed (Cease/6) and dialled anew |
 //! | what the session was negotiated with ([`Settings`](crate::session::Settings)) | Cease/6, and it starts again |
 //! | filters, limits, next hop, allowed own ASNs | evaluated again over the routes that are there; no reset |
-//! | the administrative state | Cease/2 with the text, or a start |
+//! | the administrative state | Cease/2 with the text, or a start; a neighbour that is held hears no text |
 //! | originated prefixes, multipath, what goes into the kernel | the routes concerned change; no reset |
 //! | nothing | nothing |
 
@@ -76,6 +76,7 @@ impl Speaker {
                 notifications: Allowance::default(),
                 conns: std::collections::BTreeMap::new(),
                 session: None,
+                refused: None,
             },
         );
         if up {
@@ -124,12 +125,14 @@ impl Speaker {
             self.rib.set_peer(session.index, settings);
         }
         if before.admin_state != config.admin_state {
+            let stop = |text| peer::Input::Stop {
+                subcode: CeaseSubcode::AdministrativeShutdown,
+                text,
+            };
             let input = match config.admin_state {
                 AdminState::Up => peer::Input::Start,
-                AdminState::Down(text) => peer::Input::Stop {
-                    subcode: CeaseSubcode::AdministrativeShutdown,
-                    text,
-                },
+                AdminState::Down(text) => stop(text),
+                AdminState::Held(_) => stop(String::new()),
             };
             self.feed_peer(name, input, now);
         }
@@ -138,6 +141,6 @@ impl Speaker {
 
 /// Whether the TCP connection itself has to be another one.
 fn endpoint_differs(a: &PeerConfig, b: &PeerConfig) -> bool {
-    (a.address, a.interface, a.port, a.source_address, a.ttl)
-        != (b.address, b.interface, b.port, b.source_address, b.ttl)
+    let endpoint = |c: &PeerConfig| (c.address, c.interface, c.port, c.source_address, c.ttl);
+    endpoint(a) != endpoint(b) || a.auth != b.auth
 }

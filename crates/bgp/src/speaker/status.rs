@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Speaker;
+use super::{AdminState, Speaker};
 use crate::peer::{LastError, Negotiated, State};
 use crate::rib::{Counts, RouteView};
 use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
@@ -23,6 +23,8 @@ pub struct PeerSummary {
     pub local_asn: Asn,
     /// The state of its session.
     pub state: State,
+    /// What is missing for it to be up, when something is.
+    pub held: Option<String>,
     /// How long it has been in this state.
     pub since: Duration,
     /// How often the session has left Established.
@@ -97,6 +99,8 @@ impl Speaker {
     pub fn peer(&self, name: &PeerName, now: Instant) -> Option<PeerSummary> {
         let neighbour = self.neighbours.get(name)?;
         let status = neighbour.peer.status();
+        let errors = status.last_error.into_iter().chain(neighbour.refused.clone());
+        let last_error = errors.max_by_key(|e| e.at);
         let session = neighbour.session.as_ref();
         let configured = match neighbour.config.session.peer_asn {
             crate::session::PeerAsn::Exact(asn) => Some(asn),
@@ -112,11 +116,12 @@ impl Speaker {
             state: status.state,
             since: now.since(status.since),
             flaps: status.flaps,
-            last_error_age: status
-                .last_error
-                .as_ref()
-                .map_or(Duration::ZERO, |e| now.since(e.at)),
-            last_error: status.last_error,
+            held: match &neighbour.config.admin_state {
+                AdminState::Held(reason) => Some(reason.clone()),
+                AdminState::Up | AdminState::Down(_) => None,
+            },
+            last_error_age: last_error.as_ref().map_or(Duration::ZERO, |e| now.since(e.at)),
+            last_error,
             malformed_updates: neighbour.offences.seen(),
             negotiated: session.map(|s| s.negotiated.clone()),
             end_of_rib: session
@@ -138,7 +143,10 @@ impl Speaker {
     pub fn end_of_rib_from_all(&self) -> bool {
         self.neighbours
             .values()
-            .filter(|n| n.config.admin_state == super::AdminState::Up)
+            .filter(|n| match n.config.admin_state {
+                AdminState::Up | AdminState::Held(_) => true,
+                AdminState::Down(_) => false,
+            })
             .all(|n| {
                 n.session
                     .as_ref()

@@ -10,7 +10,7 @@ use flatroute_bgp::policy::{Action, Condition, Filter, Rule, Set, Source, Verdic
 use flatroute_bgp::rib::{LocalAddresses, RouteChange};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
-    AdminState, Config, Event, Input, NextHopMode, Origination, Output, PeerConfig, PrefixLimit,
+    AdminState, Auth, Config, Event, Input, NextHopMode, Origination, Output, PeerConfig, PrefixLimit,
     PrefixLimitAction, Speaker, Ttl,
 };
 use flatroute_bgp::types::{Asn, ConnId, Family, FamilySet, Instant, PeerName, Prefix, RouterId};
@@ -103,6 +103,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         },
         import: accept_all(&[Source::Learned]),
         export: accept_all(&[Source::PodCidrs, Source::Learned]),
+        auth: Auth::None,
         admin_state: AdminState::Up,
     }
 }
@@ -260,7 +261,6 @@ impl Fabric {
         while let Some(output) = self.nodes[node].speaker.poll_output() {
             match output {
                 Output::Dial { conn, target } => self.dial(node, conn, target.address),
-                Output::Adopt { .. } => {}
                 Output::Close { conn, last } => self.close(node, conn, &last),
                 Output::Event(event) => self.nodes[node].events.push(event),
             }

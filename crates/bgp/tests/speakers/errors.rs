@@ -37,6 +37,7 @@ fn texts(world: &World) -> Vec<String> {
             EventKind::PrefixLimit { what, .. } | EventKind::Unsendable { what, .. } => {
                 all.push(what.clone());
             }
+            EventKind::Refused { reason } => all.push(reason.clone()),
             EventKind::Established
             | EventKind::EndOfRib(_)
             | EventKind::Refreshed { .. }

@@ -115,7 +115,7 @@ impl World {
     fn drain(&mut self) {
         while let Some(output) = self.speaker.poll_output() {
             match output {
-                Output::Dial { .. } | Output::Adopt { .. } => {}
+                Output::Dial { .. } => {}
                 Output::Close { conn, last } => _ = self.closed.insert(conn, last),
                 Output::Event(event) => self.events.push(event),
             }

@@ -376,17 +376,18 @@ proptest! {
     /// A good message with a few octets changed gets much deeper than noise does.
     #[test]
     fn damaged_messages_are_answered(
-        (attributes, prefixes) in routes(), selector in any::<u8>(),
+        (attributes, prefixes) in prop_oneof![routes().boxed(), extended_routes().boxed()], selector in any::<u8>(),
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
+        let ctx = Context { extended_next_hop: true, ..both_families(selector) };
         let mut out = BytesMut::new();
-        encode_reach(&prefixes[..prefixes.len().min(5)], &attributes, &both_families(selector), &mut out).unwrap();
+        encode_reach(&prefixes[..prefixes.len().min(5)], &attributes, &ctx, &mut out).unwrap();
         let mut octets = out.to_vec();
         for (at, octet) in damage {
             let at = 19 + at.index(octets.len() - 19);
             octets[at] = octet;
         }
-        for selector in 0..32 {
+        for selector in 0..64 {
             octets[18] = selector;
             crate::targets::update(&octets[18..]);
         }
