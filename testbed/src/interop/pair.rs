@@ -11,7 +11,9 @@ use flatroute_api::control::{self as api, Events, Peers, Routes};
 use ipnetwork::IpNetwork;
 
 use super::ours::{self, Ours};
-use super::peer::{Community, Kind, Neighbour, Options, Originated, Peer, PeerRoute, Place, Transport};
+use super::peer::{
+    Community, Kind, Large, Neighbour, Options, Originated, Peer, PeerRoute, Place, Transport,
+};
 use crate::control;
 use crate::fabric::Fabric;
 use crate::kernel::{self, Action};
@@ -262,14 +264,18 @@ impl Pair {
     ///
     /// # Errors
     /// Not in time.
-    pub fn await_communities(&self, of: &str, what: &str, wanted: &[Community]) -> Result<()> {
-        self.explained(wait::until(&format!("the peer's {of}: {what}"), ROUTE, || {
-            Ok(if self.peer.has_communities(prefix(of), wanted)? {
-                Look::Ok(())
-            } else {
-                Err(format!("it has {:?}", self.peer.route(prefix(of))?))
-            })
-        }))
+    pub fn await_communities(&self, of: &str, communities: &[Community], large: &[Large]) -> Result<()> {
+        self.explained(wait::until(
+            &format!("the peer's {of} with all communities"),
+            ROUTE,
+            || {
+                Ok(if self.peer.has_communities(prefix(of), communities, large)? {
+                    Look::Ok(())
+                } else {
+                    Err(format!("it has {:?}", self.peer.route(prefix(of))?))
+                })
+            },
+        ))
     }
 
     /// Waits until the peer does not have a route from us any more.
@@ -375,14 +381,14 @@ impl Pair {
         }))
     }
 
-    /// Waits until the plan in force speaks of this number in what it sets.
+    /// Waits until the plan in force speaks of this.
     ///
     /// # Errors
     /// Not in time.
-    pub fn await_plan(&self, number: u64) -> Result<()> {
-        self.explained(wait::until(&format!("a plan with {number}"), ROUTE, || {
+    pub fn await_plan(&self, words: &str) -> Result<()> {
+        self.explained(wait::until(&format!("a plan with {words}"), ROUTE, || {
             let plan: serde_json::Value = control::fetch(&agent::socket(&self.agent), "/v1/config")?;
-            Ok(if plan.to_string().contains(&number.to_string()) {
+            Ok(if plan.to_string().contains(words) {
                 Look::Ok(())
             } else {
                 Err("it is not there yet".to_owned())

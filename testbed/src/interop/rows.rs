@@ -161,15 +161,13 @@ pub const ROWS: &[Row] = &[
         "large_to_peer",
         "large communities to the peer",
         routes::large_to_peer,
-    )
-    .once(no_large_set),
+    ),
     row(
         "Routes",
         "large_to_us",
         "large communities to us",
         routes::large_to_us,
-    )
-    .once(no_large_shown),
+    ),
     row(
         "Messages",
         "peer_refreshes",
@@ -349,20 +347,6 @@ fn no_md5() -> Option<&'static str> {
     unsupported::field(Object::BGPPeer, "spec.auth").then_some("BGPPeer spec.auth is not supported yet")
 }
 
-fn no_large_set() -> Option<&'static str> {
-    unsupported::field(Object::BGPPeer, "spec.set.largeCommunities")
-        .then_some("BGPPeer spec.set.largeCommunities is not supported yet")
-}
-
-/// The control socket has a field for them, or not.
-fn no_large_shown() -> Option<&'static str> {
-    let route = serde_json::to_value(flatroute_api::control::Route::default()).unwrap_or_default();
-    route
-        .get("largeCommunities")
-        .is_none()
-        .then_some("/v1/routes does not show large communities yet")
-}
-
 fn no_send_hold_time() -> Option<&'static str> {
     unsupported::field(Object::BGPPeer, "spec.timers.sendHoldTime")
         .then_some("BGPPeer spec.timers.sendHoldTime is not supported yet")
@@ -372,8 +356,7 @@ fn no_send_hold_time() -> Option<&'static str> {
 fn no_enhanced_refresh_of_ours() -> Option<&'static str> {
     let agreed = serde_json::to_value(flatroute_api::control::Negotiated::default()).unwrap_or_default();
     agreed
-        .get("enhancedRefresh")
-        .or_else(|| agreed.get("enhancedRouteRefresh"))
+        .get("enhancedRouteRefresh")
         .is_none()
         .then_some("enhanced route refresh is not offered yet")
 }

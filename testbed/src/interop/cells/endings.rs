@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
+use crate::interop::ours::Burden;
 use crate::interop::pair::{OURS, Plan, ROUTE, SESSION, THEIRS};
 use crate::interop::peer::Kind;
 
@@ -112,14 +113,13 @@ pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
         pair.await_kernel(of, true)?;
     }
     pair.peer.daemon().signal(Signal::STOP)?;
-    // 800 communities are 3.2 kB a message, two families, and again with each change.
-    for round in 0_u16..4 {
-        let list: Vec<String> = (0..800)
-            .map(|low| format!("\"{}:{low}\"", 64_600 + round))
-            .collect();
-        let list = format!("{{communities: [{}]}}", list.join(", "));
-        pair.change(|ours| ours.with("set", list))?;
-        pair.await_plan(u64::from(64_600 + round))?;
+    // Some 5 kB a route, two routes, and again with each change.
+    for high in 64_600..64_604 {
+        pair.change(|mut ours| {
+            ours.burden = Some(Burden { high });
+            ours
+        })?;
+        pair.await_plan(&format!("{high}:0"))?;
     }
     pair.await_event("PeerDown", "Send Hold Timer")?;
     for of in THEIRS {

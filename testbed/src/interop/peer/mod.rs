@@ -285,9 +285,12 @@ pub trait Peer {
     ///
     /// # Errors
     /// As [`Peer::neighbour`].
-    fn has_communities(&self, prefix: IpNetwork, wanted: &[Community]) -> Result<bool> {
+    fn has_communities(&self, prefix: IpNetwork, communities: &[Community], large: &[Large]) -> Result<bool> {
         let route = self.route(prefix)?;
-        Ok(route.is_some_and(|route| route.communities == wanted.iter().copied().collect()))
+        Ok(route.is_some_and(|route| {
+            route.communities == communities.iter().copied().collect()
+                && route.large == large.iter().copied().collect()
+        }))
     }
 
     /// Originates a route.
