@@ -65,6 +65,7 @@ impl Plan {
             limit: None,
             ttl_security: false,
             key: None,
+            small_buffers: false,
             originated: THEIRS
                 .iter()
                 .map(|text| Originated::plain(prefix(text)))

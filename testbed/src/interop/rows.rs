@@ -258,10 +258,11 @@ pub const ROWS: &[Row] = &[
     row(
         "Endings",
         "deaf",
-        "the peer stops reading: send hold timer; up again",
+        "the peer stops reading, hold time 0: send hold timer; up again",
         endings::deaf,
     )
     .long()
+    .unless(no_hold_time_of_zero)
     .once(no_send_hold_time),
     row(
         "Security",
@@ -324,6 +325,13 @@ fn no_refresh_by_peer(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird | Kind::Frr => None,
         Kind::Gobgp => Some("its softresetin judges anew what it holds, and asks nobody"),
+    }
+}
+
+fn no_hold_time_of_zero(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("it ends a session with a hold time of 0 at its first write"),
     }
 }
 

@@ -91,14 +91,15 @@ pub(in crate::interop) fn frozen(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// The peer keeps its connection but takes nothing off it: our send hold timer (RFC 9687) ends the session, long before
-/// the hold timer. Buffers are made small, so that a few messages fill them.
+/// The peer keeps its connection but takes nothing off it: our send hold timer (RFC 9687) ends the session. A stopped
+/// process sends nothing either, so the hold time is 0: nothing but the send hold timer can notice. Buffers are made
+/// small, so that a few messages fill them.
 pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
-    plan.ours = plan.ours.with(
-        "timers",
-        "{connectRetryTime: 1s, holdTime: 90s, sendHoldTime: 3s}",
-    );
+    plan.its.small_buffers = true;
+    plan.ours = plan
+        .ours
+        .with("timers", "{connectRetryTime: 1s, holdTime: 0s, sendHoldTime: 3s}");
     let mut pair = plan.start_with(|fabric| {
         for router in &fabric.topology().routers {
             let namespace = fabric.namespace(&router.name)?;

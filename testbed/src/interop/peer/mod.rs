@@ -188,6 +188,8 @@ pub struct Options {
     pub ttl_security: bool,
     /// The key of TCP MD5 (RFC 2385).
     pub key: Option<String>,
+    /// Whether it asks for the smallest buffers, where it asks for any.
+    pub small_buffers: bool,
     /// What it originates.
     pub originated: Vec<Originated>,
 }
