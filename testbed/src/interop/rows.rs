@@ -86,9 +86,16 @@ pub const ROWS: &[Row] = &[
     row(
         "Session",
         "both_dial",
-        "Established, both dial at once; routes both ways, no flap",
+        "Established, both may dial; routes both ways, no flap",
         sessions::both_dial,
     ),
+    row(
+        "Session",
+        "collision",
+        "Established, two connections meet; routes both ways, no flap",
+        sessions::collision,
+    )
+    .unless(no_second_connection),
     row(
         "Session",
         "over_ipv4",
@@ -278,6 +285,12 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "Security",
+        "gtsm_over_ipv6",
+        "GTSM over IPv6, both may dial",
+        security::gtsm_over_ipv6,
+    ),
+    row(
+        "Security",
         "gtsm_refuses",
         "GTSM at our side only: no session",
         security::gtsm_refuses,
@@ -298,6 +311,13 @@ pub const ROWS: &[Row] = &[
     .once(no_md5),
     row(
         "Security",
+        "md5_over_ipv6",
+        "TCP MD5 over IPv6, both may dial",
+        security::md5_over_ipv6,
+    )
+    .once(no_md5),
+    row(
+        "Security",
         "md5_wrong_key",
         "TCP MD5 with another key: no session",
         security::md5_wrong_key,
@@ -313,6 +333,13 @@ pub const ROWS: &[Row] = &[
 ];
 
 // ------------------------------------------------------------------------------------------- what a peer cannot do
+
+fn no_second_connection(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("it dials no more once it has accepted a connection"),
+    }
+}
 
 fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {

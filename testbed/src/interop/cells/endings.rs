@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
+use crate::fabric::Fabric;
 use crate::interop::ours::Burden;
 use crate::interop::pair::{OURS, Plan, ROUTE, SESSION, THEIRS};
 use crate::interop::peer::Kind;
@@ -100,7 +101,7 @@ pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
     plan.ours = plan
         .ours
         .with("timers", "{connectRetryTime: 1s, holdTime: 0s, sendHoldTime: 3s}");
-    let mut pair = plan.start_with(|fabric| {
+    let small_buffers = |fabric: &Fabric| {
         for router in &fabric.topology().routers {
             let namespace = fabric.namespace(&router.name)?;
             for buffer in ["rmem", "wmem"] {
@@ -108,7 +109,8 @@ pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
             }
         }
         Ok(())
-    })?;
+    };
+    let mut pair = plan.start_with(small_buffers, |_| Ok(()))?;
     pair.await_session()?;
     for of in THEIRS {
         pair.await_kernel(of, true)?;
