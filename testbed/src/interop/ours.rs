@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::peer::{Community, Large};
 use crate::topology::{NODE_ASN, Router};
 
 /// The name of our one BGPPeer.
@@ -22,6 +23,8 @@ pub struct Ours {
     pub fields: BTreeMap<&'static str, String>,
     /// The key of TCP MD5.
     pub key: Option<String>,
+    /// What a filter adds to all that the peer is told.
+    pub burden: Option<Burden>,
     /// Addresses of the node beside its own, to have more to advertise.
     pub more_addresses: Vec<IpAddr>,
 }
@@ -35,6 +38,7 @@ impl Ours {
             peer_asn,
             fields: BTreeMap::new(),
             key: None,
+            burden: None,
             more_addresses: Vec::new(),
         }
         .with("timers", "{connectRetryTime: 1s, holdTime: 90s}")
@@ -92,11 +96,18 @@ impl Ours {
         for (field, value) in &self.fields {
             let _ = writeln!(text, "  {field}: {value}");
         }
+        if self.burden.is_some() {
+            let _ = writeln!(text, "  exportFilters: [{FILTER}]");
+        }
         if let Some(key) = &self.key {
             let _ = write!(
                 text,
                 "  auth: {{md5: {{secretRef: {{name: {SECRET}}}}}}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {SECRET}}}\nstringData: {{password: \"{key}\"}}\n"
             );
+        }
+        if let Some(burden) = self.burden {
+            text.push_str("---\n");
+            text.push_str(&burden.filter());
         }
         text
     }
@@ -104,3 +115,55 @@ impl Ours {
 
 /// The file that holds the BGPPeer.
 pub(super) const FILE: &str = "peer.yaml";
+
+/// More communities than a message of 4,096 octets can hold, in the portions that the API allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Burden {
+    /// The first half of every community, to tell one burden from another.
+    pub high: u16,
+}
+
+/// The name of the BGPFilter that adds a burden.
+const FILTER: &str = "burden";
+/// Communities, 4 octets each.
+const COMMUNITIES: u16 = 1000;
+/// Large communities, 12 octets each.
+const LARGE: u16 = 100;
+/// Rules that share the work: at most 100 communities each.
+const RULES: u16 = 10;
+
+impl Burden {
+    /// Its communities.
+    #[must_use]
+    pub fn communities(self) -> Vec<Community> {
+        (0..COMMUNITIES).map(|low| (self.high, low)).collect()
+    }
+
+    /// Its large communities.
+    #[must_use]
+    pub fn large(self) -> Vec<Large> {
+        (0..LARGE)
+            .map(|low| (u32::from(self.high), u32::MAX, u32::from(low)))
+            .collect()
+    }
+
+    fn filter(self) -> String {
+        let mut text = format!(
+            "apiVersion: flatroute.io/v1alpha1\nkind: BGPFilter\nmetadata: {{name: {FILTER}}}\nspec:\n  rules:\n"
+        );
+        let (communities, large) = (self.communities(), self.large());
+        let portions = communities
+            .chunks(usize::from(COMMUNITIES / RULES))
+            .zip(large.chunks(usize::from(LARGE / RULES)));
+        for (communities, large) in portions {
+            let list = |words: Vec<String>| words.join(", ");
+            let communities = list(communities.iter().map(|(a, b)| format!("\"{a}:{b}\"")).collect());
+            let large = list(large.iter().map(|(a, b, c)| format!("\"{a}:{b}:{c}\"")).collect());
+            let _ = writeln!(
+                text,
+                "  - {{action: Next, set: {{communities: [{communities}], largeCommunities: [{large}]}}}}"
+            );
+        }
+        text
+    }
+}

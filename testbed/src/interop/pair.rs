@@ -9,9 +9,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use flatroute_api::control::{self as api, Events, Peers, Routes};
 use ipnetwork::IpNetwork;
+use rustix::process::Signal;
 
 use super::ours::{self, Ours};
-use super::peer::{Community, Kind, Neighbour, Options, Originated, Peer, PeerRoute, Place, Transport};
+use super::peer::{
+    Community, Kind, Large, Neighbour, Options, Originated, Peer, PeerRoute, Place, Transport,
+};
 use crate::control;
 use crate::fabric::Fabric;
 use crate::kernel::{self, Action};
@@ -63,6 +66,7 @@ impl Plan {
             limit: None,
             ttl_security: false,
             key: None,
+            small_buffers: false,
             originated: THEIRS
                 .iter()
                 .map(|text| Originated::plain(prefix(text)))
@@ -88,14 +92,18 @@ impl Plan {
     /// # Errors
     /// One does not start.
     pub fn start(self) -> Result<Pair> {
-        self.start_with(|_| Ok(()))
+        self.start_with(|_| Ok(()), |_| Ok(()))
     }
 
-    /// As [`Plan::start`], with something done to the fabric before.
+    /// As [`Plan::start`], with something done to the fabric before, and to the peer before we start.
     ///
     /// # Errors
-    /// As [`Plan::start`], or that of `prepare`.
-    pub fn start_with(self, prepare: impl FnOnce(&Fabric) -> Result<()>) -> Result<Pair> {
+    /// As [`Plan::start`], or that of what is done.
+    pub fn start_with(
+        self,
+        prepare: impl FnOnce(&Fabric) -> Result<()>,
+        between: impl FnOnce(&dyn Peer) -> Result<()>,
+    ) -> Result<Pair> {
         let fabric = Fabric::build(Topology::leaf_spine(Size {
             racks: 1,
             tors: 1,
@@ -104,6 +112,7 @@ impl Plan {
         }))?;
         prepare(&fabric)?;
         let peer = self.start_peer(&fabric)?;
+        between(peer.as_ref())?;
         let node = fabric.topology().nodes().next().context("a node")?;
         let address = self.its.transport.of(&link(&fabric)?.upper);
         let agent = Speaker::start_agent(&fabric, node, &self.ours.manifests(node, address))?;
@@ -262,14 +271,18 @@ impl Pair {
     ///
     /// # Errors
     /// Not in time.
-    pub fn await_communities(&self, of: &str, what: &str, wanted: &[Community]) -> Result<()> {
-        self.explained(wait::until(&format!("the peer's {of}: {what}"), ROUTE, || {
-            Ok(if self.peer.has_communities(prefix(of), wanted)? {
-                Look::Ok(())
-            } else {
-                Err(format!("it has {:?}", self.peer.route(prefix(of))?))
-            })
-        }))
+    pub fn await_communities(&self, of: &str, communities: &[Community], large: &[Large]) -> Result<()> {
+        self.explained(wait::until(
+            &format!("the peer's {of} with all communities"),
+            ROUTE,
+            || {
+                Ok(if self.peer.has_communities(prefix(of), communities, large)? {
+                    Look::Ok(())
+                } else {
+                    Err(format!("it has {:?}", self.peer.route(prefix(of))?))
+                })
+            },
+        ))
     }
 
     /// Waits until the peer does not have a route from us any more.
@@ -375,14 +388,52 @@ impl Pair {
         }))
     }
 
-    /// Waits until the plan in force speaks of this number in what it sets.
+    /// Sends a signal to our agent.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.agent.signal(signal)
+    }
+
+    /// Waits until our kernel has so many connections with the peer's or our BGP port, whoever dialled.
     ///
     /// # Errors
     /// Not in time.
-    pub fn await_plan(&self, number: u64) -> Result<()> {
-        self.explained(wait::until(&format!("a plan with {number}"), ROUTE, || {
+    pub fn await_connections(&self, count: usize) -> Result<()> {
+        const ESTABLISHED: &str = "01";
+        let namespace = self.fabric.namespace(self.agent.router())?;
+        let waited = wait::until(&format!("{count} connections"), ROUTE, || {
+            let text = namespace.run(|| {
+                fs::read_to_string("/proc/thread-self/net/tcp").context("read the connections of TCP")
+            })?;
+            let is_bgp = |words: &[&str]| {
+                let port = |word: Option<&&str>| word.is_some_and(|word| word.ends_with(":00B3"));
+                words.get(3) == Some(&ESTABLISHED) && (port(words.get(1)) || port(words.get(2)))
+            };
+            let found = text
+                .lines()
+                .filter(|line| is_bgp(&line.split_whitespace().collect::<Vec<_>>()))
+                .count();
+            Ok(if found == count {
+                Look::Ok(())
+            } else {
+                Err(format!("there are {found}"))
+            })
+        });
+        waited
+            .map(drop)
+            .map_err(|error| anyhow!("{error:#}\n{}", self.peer.daemon().last_words()))
+    }
+
+    /// Waits until the plan in force speaks of this.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_plan(&self, words: &str) -> Result<()> {
+        self.explained(wait::until(&format!("a plan with {words}"), ROUTE, || {
             let plan: serde_json::Value = control::fetch(&agent::socket(&self.agent), "/v1/config")?;
-            Ok(if plan.to_string().contains(&number.to_string()) {
+            Ok(if plan.to_string().contains(words) {
                 Look::Ok(())
             } else {
                 Err("it is not there yet".to_owned())

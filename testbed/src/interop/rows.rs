@@ -86,9 +86,16 @@ pub const ROWS: &[Row] = &[
     row(
         "Session",
         "both_dial",
-        "Established, both dial at once; routes both ways, no flap",
+        "Established, both may dial; routes both ways, no flap",
         sessions::both_dial,
     ),
+    row(
+        "Session",
+        "collision",
+        "Established, two connections meet; routes both ways, no flap",
+        sessions::collision,
+    )
+    .unless(no_second_connection),
     row(
         "Session",
         "over_ipv4",
@@ -161,15 +168,13 @@ pub const ROWS: &[Row] = &[
         "large_to_peer",
         "large communities to the peer",
         routes::large_to_peer,
-    )
-    .once(no_large_set),
+    ),
     row(
         "Routes",
         "large_to_us",
         "large communities to us",
         routes::large_to_us,
-    )
-    .once(no_large_shown),
+    ),
     row(
         "Messages",
         "peer_refreshes",
@@ -260,10 +265,11 @@ pub const ROWS: &[Row] = &[
     row(
         "Endings",
         "deaf",
-        "the peer stops reading: send hold timer; up again",
+        "the peer stops reading, hold time 0: send hold timer; up again",
         endings::deaf,
     )
     .long()
+    .unless(no_hold_time_of_zero)
     .once(no_send_hold_time),
     row(
         "Security",
@@ -276,6 +282,12 @@ pub const ROWS: &[Row] = &[
         "gtsm_peer_dials",
         "GTSM, the peer dials",
         security::gtsm_peer_dials,
+    ),
+    row(
+        "Security",
+        "gtsm_over_ipv6",
+        "GTSM over IPv6, both may dial",
+        security::gtsm_over_ipv6,
     ),
     row(
         "Security",
@@ -299,6 +311,13 @@ pub const ROWS: &[Row] = &[
     .once(no_md5),
     row(
         "Security",
+        "md5_over_ipv6",
+        "TCP MD5 over IPv6, both may dial",
+        security::md5_over_ipv6,
+    )
+    .once(no_md5),
+    row(
+        "Security",
         "md5_wrong_key",
         "TCP MD5 with another key: no session",
         security::md5_wrong_key,
@@ -315,6 +334,13 @@ pub const ROWS: &[Row] = &[
 
 // ------------------------------------------------------------------------------------------- what a peer cannot do
 
+fn no_second_connection(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("it dials no more once it has accepted a connection"),
+    }
+}
+
 fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird | Kind::Frr => None,
@@ -326,6 +352,13 @@ fn no_refresh_by_peer(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird | Kind::Frr => None,
         Kind::Gobgp => Some("its softresetin judges anew what it holds, and asks nobody"),
+    }
+}
+
+fn no_hold_time_of_zero(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("it ends a session with a hold time of 0 at its first write"),
     }
 }
 
@@ -349,20 +382,6 @@ fn no_md5() -> Option<&'static str> {
     unsupported::field(Object::BGPPeer, "spec.auth").then_some("BGPPeer spec.auth is not supported yet")
 }
 
-fn no_large_set() -> Option<&'static str> {
-    unsupported::field(Object::BGPPeer, "spec.set.largeCommunities")
-        .then_some("BGPPeer spec.set.largeCommunities is not supported yet")
-}
-
-/// The control socket has a field for them, or not.
-fn no_large_shown() -> Option<&'static str> {
-    let route = serde_json::to_value(flatroute_api::control::Route::default()).unwrap_or_default();
-    route
-        .get("largeCommunities")
-        .is_none()
-        .then_some("/v1/routes does not show large communities yet")
-}
-
 fn no_send_hold_time() -> Option<&'static str> {
     unsupported::field(Object::BGPPeer, "spec.timers.sendHoldTime")
         .then_some("BGPPeer spec.timers.sendHoldTime is not supported yet")
@@ -372,8 +391,7 @@ fn no_send_hold_time() -> Option<&'static str> {
 fn no_enhanced_refresh_of_ours() -> Option<&'static str> {
     let agreed = serde_json::to_value(flatroute_api::control::Negotiated::default()).unwrap_or_default();
     agreed
-        .get("enhancedRefresh")
-        .or_else(|| agreed.get("enhancedRouteRefresh"))
+        .get("enhancedRouteRefresh")
         .is_none()
         .then_some("enhanced route refresh is not offered yet")
 }

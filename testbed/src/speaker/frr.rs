@@ -27,17 +27,24 @@ pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> 
         ("zebra", zebra(router)),
         ("bgpd", bgpd(fabric.topology(), router)),
     ] {
-        let daemon = spawn(&speaker.dir, namespace, program, &text)?;
+        let daemon = spawn(&speaker.dir, namespace, program, &text, &[])?;
         speaker.daemons.push(daemon);
     }
     Ok(())
 }
 
-/// Starts one of FRR's programs in `namespace` with its files in `dir`, and waits until it answers.
+/// Starts one of FRR's programs in `namespace` with its files in `dir` and `further` arguments, and waits until it
+/// answers.
 ///
 /// # Errors
 /// It is missing, or does not start; the error ends with its log.
-pub fn spawn(dir: &Path, namespace: &Namespace, program: &str, configuration: &str) -> Result<Daemon> {
+pub fn spawn(
+    dir: &Path,
+    namespace: &Namespace,
+    program: &str,
+    configuration: &str,
+    further: &[&str],
+) -> Result<Daemon> {
     allow_root()?;
     let file = dir.join(format!("{program}.conf"));
     fs::write(&file, configuration).with_context(|| format!("write {program}.conf"))?;
@@ -53,7 +60,7 @@ pub fn spawn(dir: &Path, namespace: &Namespace, program: &str, configuration: &s
         .arg(dir.join("zserv.api"))
         .arg("-i")
         .arg(dir.join(format!("{program}.pid")));
-    command.arg("--vty_socket").arg(dir);
+    command.arg("--vty_socket").arg(dir).args(further);
     let name = format!("{program} on {}", namespace.name());
     let mut daemon = Daemon::start(&name, command, &dir.join(format!("{program}.log")))?;
     let waited = wait::until(&format!("{name} to answer"), Duration::from_secs(10), || {

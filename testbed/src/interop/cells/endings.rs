@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
+use crate::fabric::Fabric;
+use crate::interop::ours::Burden;
 use crate::interop::pair::{OURS, Plan, ROUTE, SESSION, THEIRS};
 use crate::interop::peer::Kind;
 
@@ -90,15 +92,16 @@ pub(in crate::interop) fn frozen(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// The peer keeps its connection but takes nothing off it: our send hold timer (RFC 9687) ends the session, long before
-/// the hold timer. Buffers are made small, so that a few messages fill them.
+/// The peer keeps its connection but takes nothing off it: our send hold timer (RFC 9687) ends the session. A stopped
+/// process sends nothing either, so the hold time is 0: nothing but the send hold timer can notice. Buffers are made
+/// small, so that a few messages fill them.
 pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
-    plan.ours = plan.ours.with(
-        "timers",
-        "{connectRetryTime: 1s, holdTime: 90s, sendHoldTime: 3s}",
-    );
-    let mut pair = plan.start_with(|fabric| {
+    plan.its.small_buffers = true;
+    plan.ours = plan
+        .ours
+        .with("timers", "{connectRetryTime: 1s, holdTime: 0s, sendHoldTime: 3s}");
+    let small_buffers = |fabric: &Fabric| {
         for router in &fabric.topology().routers {
             let namespace = fabric.namespace(&router.name)?;
             for buffer in ["rmem", "wmem"] {
@@ -106,20 +109,20 @@ pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
             }
         }
         Ok(())
-    })?;
+    };
+    let mut pair = plan.start_with(small_buffers, |_| Ok(()))?;
     pair.await_session()?;
     for of in THEIRS {
         pair.await_kernel(of, true)?;
     }
     pair.peer.daemon().signal(Signal::STOP)?;
-    // 800 communities are 3.2 kB a message, two families, and again with each change.
-    for round in 0_u16..4 {
-        let list: Vec<String> = (0..800)
-            .map(|low| format!("\"{}:{low}\"", 64_600 + round))
-            .collect();
-        let list = format!("{{communities: [{}]}}", list.join(", "));
-        pair.change(|ours| ours.with("set", list))?;
-        pair.await_plan(u64::from(64_600 + round))?;
+    // Some 5 kB a route, two routes, and again with each change.
+    for high in 64_600..64_604 {
+        pair.change(|mut ours| {
+            ours.burden = Some(Burden { high });
+            ours
+        })?;
+        pair.await_plan(&format!("{high}:0"))?;
     }
     pair.await_event("PeerDown", "Send Hold Timer")?;
     for of in THEIRS {

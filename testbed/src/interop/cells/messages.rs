@@ -4,15 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
+use crate::interop::ours::Burden;
 use crate::interop::pair::{OURS, Plan, ROUTE, THEIRS, prefix};
 use crate::interop::peer::{Capability, Kind, Originated};
 
-/// So many communities need 4 octets each: more than the 4,096 octets of a message of RFC 4271.
-const MANY: u16 = 1_100;
-
-fn many() -> Vec<(u16, u16)> {
-    (0..MANY).map(|low| (64_513, low)).collect()
-}
+const BURDEN: Burden = Burden { high: 64_513 };
 
 /// The peer asks for our routes again and gets them.
 pub(in crate::interop) fn peer_refreshes(kind: Kind) -> Result<()> {
@@ -87,15 +83,25 @@ pub(in crate::interop) fn extended_to_us(kind: Kind) -> Result<()> {
         "not offered by us: {}",
         seen.answer
     );
+    let communities: BTreeSet<String> = BURDEN
+        .communities()
+        .iter()
+        .map(|(a, b)| format!("{a}:{b}"))
+        .collect();
+    let large: BTreeSet<String> = BURDEN
+        .large()
+        .iter()
+        .map(|(a, b, c)| format!("{a}:{b}:{c}"))
+        .collect();
     for of in THEIRS {
         pair.peer.announce(Originated {
-            communities: many(),
+            communities: BURDEN.communities(),
+            large: BURDEN.large(),
             ..Originated::plain(prefix(of))
         })?;
-        let what = format!("{MANY} communities");
-        let wanted: BTreeSet<String> = many().iter().map(|(high, low)| format!("{high}:{low}")).collect();
-        pair.await_received(of, &what, |route| {
-            route.communities.iter().cloned().collect::<BTreeSet<_>>() == wanted
+        pair.await_received(of, "with all its communities", |route| {
+            let set = |words: &[String]| words.iter().cloned().collect::<BTreeSet<_>>();
+            set(&route.communities) == communities && set(&route.large_communities) == large
         })?;
     }
     let ours = pair.ours()?;
@@ -109,18 +115,11 @@ pub(in crate::interop) fn extended_to_us(kind: Kind) -> Result<()> {
 /// The same from us.
 pub(in crate::interop) fn extended_to_peer(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
-    let list: Vec<String> = many()
-        .iter()
-        .map(|(high, low)| format!("\"{high}:{low}\""))
-        .collect();
-    plan.ours = plan
-        .ours
-        .with("set", format!("{{communities: [{}]}}", list.join(", ")));
+    plan.ours.burden = Some(BURDEN);
     let pair = plan.start()?;
     pair.await_session()?;
     for of in OURS {
-        let what = format!("{MANY} communities");
-        pair.await_communities(of, &what, &many())?;
+        pair.await_communities(of, &BURDEN.communities(), &BURDEN.large())?;
     }
     ensure!(pair.ours()?.flaps == 0, "the session was reset");
     Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::interop::pair::{Pair, Plan, SESSION};
-use crate::interop::peer::Kind;
+use crate::interop::peer::{Kind, Transport};
 use crate::wait::{self, Look};
 
 /// The right key.
@@ -27,6 +27,18 @@ pub(in crate::interop) fn gtsm_we_dial(kind: Kind) -> Result<()> {
 
 pub(in crate::interop) fn gtsm_peer_dials(kind: Kind) -> Result<()> {
     gtsm(kind).peer_dials().start()?.await_session().map(drop)
+}
+
+/// Over IPv6, whoever dials.
+pub(in crate::interop) fn gtsm_over_ipv6(kind: Kind) -> Result<()> {
+    over_ipv6(gtsm(kind))
+}
+
+fn over_ipv6(mut plan: Plan) -> Result<()> {
+    plan.its.transport = Transport::IPv6;
+    plan.its.passive = false;
+    plan.ours = plan.ours.with("connectMode", "Both");
+    plan.start()?.await_session().map(drop)
 }
 
 /// A peer that sends with a TTL below 255 does not get through, whoever dials.
@@ -54,6 +66,11 @@ pub(in crate::interop) fn md5_we_dial(kind: Kind) -> Result<()> {
 
 pub(in crate::interop) fn md5_peer_dials(kind: Kind) -> Result<()> {
     keyed(kind).peer_dials().start()?.await_session().map(drop)
+}
+
+/// Over IPv6, whoever dials.
+pub(in crate::interop) fn md5_over_ipv6(kind: Kind) -> Result<()> {
+    over_ipv6(keyed(kind))
 }
 
 /// Another key than ours, whoever dials.

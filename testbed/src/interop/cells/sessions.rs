@@ -1,8 +1,9 @@
 //! Who dials, over what, and who may speak to whom.
 
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 
-use crate::interop::pair::{OURS, Plan, SESSION, THEIRS};
+use crate::interop::pair::{OURS, Pair, Plan, SESSION, THEIRS};
 use crate::interop::peer::{Capability, Kind, Transport};
 
 /// An ASN of four octets.
@@ -29,12 +30,37 @@ pub(in crate::interop) fn peer_dials(kind: Kind) -> Result<()> {
     Plan::new(kind).peer_dials().start()?.await_session().map(drop)
 }
 
-/// Both dial, so that now and then two connections meet (RFC 4271 §6.8); one session must come of it and stay.
+/// Both may dial; one session must come of it and stay.
 pub(in crate::interop) fn both_dial(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
     plan.its.passive = false;
     plan.ours = plan.ours.with("connectMode", "Both");
     let pair = plan.start()?;
+    stays(&pair)
+}
+
+/// Two connections meet (RFC 4271 §6.8), by turns: the peer is stopped while we dial, its kernel takes the connection and
+/// our OPEN. Then we are stopped, the peer goes on, answers, and dials itself, which our kernel takes. When there are two
+/// connections, we go on.
+pub(in crate::interop) fn collision(kind: Kind) -> Result<()> {
+    let mut plan = Plan::new(kind);
+    plan.its.passive = false;
+    plan.ours = plan.ours.with("connectMode", "Both");
+    let pair = plan.start_with(|_| Ok(()), |peer| peer.daemon().signal(Signal::STOP))?;
+    // So long that the peer's own time to dial has come when it goes on.
+    pair.await_ours("OpenSent for 2 s", SESSION, |peer| {
+        peer.state == "OpenSent" && peer.since_seconds >= 2
+    })?;
+    pair.signal(Signal::STOP)?;
+    pair.peer.daemon().signal(Signal::CONT)?;
+    let waited = pair.await_connections(2);
+    pair.signal(Signal::CONT)?;
+    waited?;
+    stays(&pair)?;
+    pair.await_connections(1)
+}
+
+fn stays(pair: &Pair) -> Result<()> {
     pair.await_session()?;
     // Routes both ways, so that it is a whole session and not the short life of the one that loses.
     for prefix in OURS {
@@ -67,7 +93,7 @@ pub(in crate::interop) fn over_ipv4(kind: Kind) -> Result<()> {
     both_ways(&pair)
 }
 
-fn both_ways(pair: &crate::interop::pair::Pair) -> Result<()> {
+fn both_ways(pair: &Pair) -> Result<()> {
     let link = pair.link()?;
     let next_hops = [link.lower.ipv4.to_string(), link.lower.ipv6.to_string()];
     for (prefix, next_hop) in OURS.into_iter().zip(next_hops) {

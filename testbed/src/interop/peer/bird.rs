@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ipnetwork::IpNetwork;
 
 use super::{
-    Capability, Community, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, Transport,
+    Capability, Community, Large, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, Transport,
     community, large, numbers,
 };
 use crate::process::Daemon;
@@ -62,14 +62,19 @@ impl Peer for Bird {
     }
 
     /// Its answer about a route ends after some 4 kB of communities, so they are counted inside of BIRD.
-    fn has_communities(&self, prefix: IpNetwork, wanted: &[Community]) -> Result<bool> {
-        let mut filter = format!("bgp_community.len = {}", wanted.len());
-        for (high, low) in wanted.first().into_iter().chain(wanted.last()) {
-            let _ = write!(filter, " && ({high},{low}) ~ bgp_community");
+    fn has_communities(&self, prefix: IpNetwork, communities: &[Community], large: &[Large]) -> Result<bool> {
+        let mut filter = format!(
+            "net = {prefix} && bgp_community.len = {} && bgp_large_community.len = {}",
+            communities.len(),
+            large.len()
+        );
+        for (a, b) in communities.first().into_iter().chain(communities.last()) {
+            let _ = write!(filter, " && ({a},{b}) ~ bgp_community");
         }
-        let answer = self.ask(&format!(
-            "show route protocol ours where net = {prefix} && {filter}"
-        ))?;
+        for (a, b, c) in large.first().into_iter().chain(large.last()) {
+            let _ = write!(filter, " && ({a},{b},{c}) ~ bgp_large_community");
+        }
+        let answer = self.ask(&format!("show route protocol ours where {filter}"))?;
         Ok(answer.contains(&prefix.to_string()))
     }
 

@@ -33,12 +33,20 @@ impl Frr {
             &place.namespace,
             "zebra",
             "hostname peer\nlog stdout informational\n",
+            &[],
         )?;
+        // It sets the size of its buffers itself, whatever the kernel's are.
+        let buffers: &[&str] = if options.small_buffers {
+            &["--socket_size", "4096"]
+        } else {
+            &[]
+        };
         let bgpd = frr::spawn(
             &place.dir,
             &place.namespace,
             "bgpd",
             &configuration(&place, &options),
+            buffers,
         )?;
         Ok(Self {
             place,

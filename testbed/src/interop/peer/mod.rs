@@ -188,6 +188,8 @@ pub struct Options {
     pub ttl_security: bool,
     /// The key of TCP MD5 (RFC 2385).
     pub key: Option<String>,
+    /// Whether it asks for the smallest buffers, where it asks for any.
+    pub small_buffers: bool,
     /// What it originates.
     pub originated: Vec<Originated>,
 }
@@ -285,9 +287,12 @@ pub trait Peer {
     ///
     /// # Errors
     /// As [`Peer::neighbour`].
-    fn has_communities(&self, prefix: IpNetwork, wanted: &[Community]) -> Result<bool> {
+    fn has_communities(&self, prefix: IpNetwork, communities: &[Community], large: &[Large]) -> Result<bool> {
         let route = self.route(prefix)?;
-        Ok(route.is_some_and(|route| route.communities == wanted.iter().copied().collect()))
+        Ok(route.is_some_and(|route| {
+            route.communities == communities.iter().copied().collect()
+                && route.large == large.iter().copied().collect()
+        }))
     }
 
     /// Originates a route.
