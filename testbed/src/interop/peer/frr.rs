@@ -306,8 +306,8 @@ fn unescaped(text: &str) -> String {
         octets.extend(before.bytes());
         let (digits, tail) = after.split_at_checked(2).unwrap_or((after, ""));
         match u8::from_str_radix(digits, 16) {
-            Ok(octet) => octets.push(octet),
-            Err(_) => octets.extend(format!("\\x{digits}").bytes()),
+            Ok(octet) if digits.len() == 2 => octets.push(octet),
+            Ok(_) | Err(_) => octets.extend(format!("\\x{digits}").bytes()),
         }
         rest = tail;
     }
