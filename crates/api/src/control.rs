@@ -178,6 +178,30 @@ pub struct Route {
     pub local_pref: Option<u32>,
     /// Communities as text.
     pub communities: Vec<String>,
+    /// Extended communities as text: `rt:64512:100`, `ro:…`, `bandwidth:…`, else `generic:0x…` (RFC 4360).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extended_communities: Vec<String>,
+    /// Large communities as text: `64512:1:2` (RFC 8092).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub large_communities: Vec<String>,
+    /// ORIGINATOR_ID (RFC 4456).
+    #[serde(rename = "originatorID", skip_serializing_if = "Option::is_none")]
+    pub originator_id: Option<String>,
+    /// CLUSTER_LIST (RFC 4456), the last cluster first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cluster_list: Vec<String>,
+    /// The AS of ONLY_TO_CUSTOMER (RFC 9234).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_to_customer: Option<u32>,
+    /// AGGREGATOR: `64512 192.0.2.1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregator: Option<String>,
+    /// Whether ATOMIC_AGGREGATE is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub atomic_aggregate: bool,
+    /// Attributes that this speaker only passes on, as text: `attribute 40: 0x0102`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_attributes: Vec<String>,
     /// Whether it is the best path.
     pub best: bool,
     /// Whether it is used beside the best path.

@@ -23,14 +23,29 @@ pub(crate) fn route(prefix: Prefix, attributes: &PathAttributes) -> Route {
             .iter()
             .map(|c| Community(c.0).to_string())
             .collect(),
+        extended_communities: words(&attributes.extended_communities),
+        large_communities: words(&attributes.large_communities),
+        originator_id: attributes.originator_id.map(|id| id.to_string()),
+        cluster_list: words(&attributes.cluster_list),
+        only_to_customer: attributes.only_to_customer.map(|asn| asn.0),
+        aggregator: attributes.aggregator.map(|a| format!("{} {}", a.asn, a.id)),
+        atomic_aggregate: attributes.atomic_aggregate,
+        other_attributes: words(&attributes.unknown),
         ..Route::default()
     }
+}
+
+fn words(values: &[impl ToString]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flatroute_bgp::types::{AsPath, Asn, Community, NextHop};
+    use flatroute_bgp::types::{
+        Aggregator, AsPath, Asn, Community, ExtendedCommunity, LargeCommunity, NextHop, RouterId,
+        UnknownAttribute,
+    };
 
     #[test]
     fn attributes_become_words() {
@@ -47,5 +62,50 @@ mod tests {
             (route.next_hops, route.med, route.origin.as_str()),
             (vec!["10.0.1.1".to_owned()], Some(3), "IGP")
         );
+    }
+
+    #[test]
+    fn rare_attributes_become_words_or_nothing() {
+        let plain = route(Prefix::V4(0, 0), &PathAttributes::local());
+        let json = serde_json::to_value(&plain).unwrap();
+        for absent in [
+            "extendedCommunities",
+            "largeCommunities",
+            "originatorID",
+            "otherAttributes",
+        ] {
+            assert_eq!(json.get(absent), None);
+        }
+        let attributes = PathAttributes {
+            extended_communities: vec![ExtendedCommunity(0x0002_fc00_0000_0064)],
+            large_communities: vec![LargeCommunity {
+                global: 64512,
+                local1: 1,
+                local2: 2,
+            }],
+            originator_id: Some(RouterId(0x0a00_0001)),
+            cluster_list: vec![RouterId(0x0a00_0002)],
+            only_to_customer: Some(Asn(65001)),
+            aggregator: Some(Aggregator {
+                asn: Asn(65002),
+                id: RouterId(0x0a00_0003),
+            }),
+            atomic_aggregate: true,
+            unknown: vec![UnknownAttribute {
+                flags: 0xe0,
+                code: 40,
+                value: [1, 2].into(),
+            }],
+            ..PathAttributes::local()
+        };
+        let json = serde_json::to_value(route(Prefix::V4(0, 0), &attributes)).unwrap();
+        assert_eq!(json["extendedCommunities"][0], "rt:64512:100");
+        assert_eq!(json["largeCommunities"][0], "64512:1:2");
+        assert_eq!(json["originatorID"], "10.0.0.1");
+        assert_eq!(json["clusterList"][0], "10.0.0.2");
+        assert_eq!(json["onlyToCustomer"], 65001);
+        assert_eq!(json["aggregator"], "65002 10.0.0.3");
+        assert_eq!(json["atomicAggregate"], true);
+        assert_eq!(json["otherAttributes"][0], "attribute 40: 0x0102");
     }
 }

@@ -32,7 +32,7 @@ pub fn open(asn: u32, hold_time: u16) -> Vec<u8> {
             four_octet_as: Some(Asn(asn)),
             route_refresh: true,
             extended_message: false,
-            unknown: Vec::new(),
+            ..Capabilities::default()
         },
     }
     .encode(&mut out);

@@ -4,7 +4,7 @@
 //! AS, so "better" is not transitive. Each step looks at all paths still in the race and takes out those that lose
 //! it; a path remembers the step that took it out, which is its reason. The steps: highest LOCAL_PREF, shortest
 //! AS path, lowest origin, lowest MED within a neighbouring AS, external over internal, then (when only one may
-//! win) lowest router id and lowest address. The cost to the next hop (step e) is not known here: next hops are on
+//! win) lowest router id (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest address. The cost to the next hop (step e) is not known here: next hops are on
 //! link. External paths that are still equal before the router id may be used side by side. Whatever the order
 //! in which paths arrived, the result is the same: there is no "oldest path" step.
 
@@ -25,8 +25,9 @@ pub(super) struct Candidate {
     pub(super) med: u32,
     pub(super) neighbour: Option<Asn>,
     pub(super) external: bool,
-    /// Router id, address and interface of the peer, and its slot: the last makes the order total.
-    pub(super) peer: (RouterId, IpAddr, Option<u32>, u16),
+    /// Router id of the originator or the peer, length of CLUSTER_LIST, address and interface of the peer, and its slot: the
+    /// last makes the order total.
+    pub(super) peer: (RouterId, usize, IpAddr, Option<u32>, u16),
     pub(super) step: Step,
 }
 
@@ -47,6 +48,8 @@ pub(super) enum Step {
     /// Equal, but as many paths as allowed are in use.
     MaxPaths,
     RouterId,
+    /// Reflected more often.
+    ClusterList,
     Address,
 }
 
@@ -85,10 +88,10 @@ pub(super) fn decide(
             return Some(best);
         };
         let equal = multipath.relaxed || same_path(winner.attributes, c[next].attributes);
-        let lost = if winner.peer.0 == c[next].peer.0 {
-            Step::Address
-        } else {
-            Step::RouterId
+        let lost = match (winner.peer.0 == c[next].peer.0, winner.peer.1 == c[next].peer.1) {
+            (false, _) => Step::RouterId,
+            (true, false) => Step::ClusterList,
+            (true, true) => Step::Address,
         };
         c[next].step = match (winner.external && multipath.max_paths > 1, equal, room) {
             (false, ..) => lost,
@@ -144,7 +147,8 @@ pub(super) fn reason(c: &Candidate, best: &Candidate) -> String {
         Step::PathDiffers => "AS path differs from that of the best path".to_owned(),
         Step::MaxPaths => "equal, but the maximum of paths is in use".to_owned(),
         Step::RouterId => format!("router id higher ({} > {})", c.peer.0, best.peer.0),
-        Step::Address => format!("peer address higher ({} > {})", c.peer.1, best.peer.1),
+        Step::ClusterList => format!("CLUSTER_LIST longer ({} > {})", c.peer.1, best.peer.1),
+        Step::Address => format!("peer address higher ({} > {})", c.peer.2, best.peer.2),
     }
 }
 

@@ -23,6 +23,7 @@ fn candidate(n: u8) -> Candidate {
         external: true,
         peer: (
             RouterId(u32::from(n)),
+            0,
             IpAddr::from([10, 0, 0, n]),
             None,
             u16::from(n),
@@ -41,7 +42,7 @@ fn run(mut c: Vec<Candidate>, m: Multipath) -> (Option<usize>, Vec<Step>) {
 #[test]
 fn each_step_decides_before_all_later_ones() {
     // The loser of each step is better in every later one.
-    let worse: [(Step, Worsen, &str); 8] = [
+    let worse: [(Step, Worsen, &str); 9] = [
         (
             Step::LocalPref,
             |c| c.local_pref = 90,
@@ -64,9 +65,10 @@ fn each_step_decides_before_all_later_ones() {
             |c| c.peer.0 = RouterId(8),
             "router id higher (0.0.0.8 > 0.0.0.5)",
         ),
+        (Step::ClusterList, |c| c.peer.1 = 2, "CLUSTER_LIST longer (2 > 0)"),
         (
             Step::Address,
-            |c| c.peer.1 = IpAddr::from([10, 0, 0, 9]),
+            |c| c.peer.2 = IpAddr::from([10, 0, 0, 9]),
             "peer address higher (10.0.0.9 > 10.0.0.5)",
         ),
         (Step::Best, |_| {}, "best"),
@@ -84,7 +86,7 @@ fn each_step_decides_before_all_later_ones() {
                 later(&mut winner);
             }
         } else {
-            winner.peer.3 = 6;
+            winner.peer.4 = 6;
         }
         let mut both = [loser, winner];
         let best = decide(&mut both, ONE, |_, _| true).unwrap();
@@ -93,7 +95,7 @@ fn each_step_decides_before_all_later_ones() {
             assert_eq!(best, 1, "{step:?}");
         }
         let shown = Candidate {
-            peer: (RouterId(5), IpAddr::from([10, 0, 0, 5]), None, 0),
+            peer: (RouterId(5), 0, IpAddr::from([10, 0, 0, 5]), None, 0),
             ..both[1]
         };
         assert_eq!(reason(&both[0], &shown), *text);

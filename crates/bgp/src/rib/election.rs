@@ -111,7 +111,9 @@ impl Core {
 
     pub(super) fn candidate(&self, id: u32, path: &Path) -> Option<Candidate> {
         let settings = &self.peer(path.peer).filter(|_| path.is(ACCEPTED))?.settings;
-        let facts = words::facts(self.attributes.words(path.effective));
+        let words = self.attributes.words(path.effective);
+        let facts = words::facts(words);
+        let (originator, clusters) = words::reflection(words);
         Some(Candidate {
             path: id,
             attributes: path.effective,
@@ -122,7 +124,8 @@ impl Core {
             neighbour: facts.neighbour,
             external: !settings.is_internal(),
             peer: (
-                settings.router_id,
+                originator.unwrap_or(settings.router_id),
+                clusters,
                 settings.address,
                 settings.interface,
                 path.peer,

@@ -3,8 +3,8 @@
 //! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
 //! 4271 §9.2), when a well-known community forbids it (RFC 1997), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
-//! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, and us as the
-//! next hop unless `Unchanged`. Towards an internal peer: LOCAL_PREF always (100 if there was none), the next hop as
+//! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
+//! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an internal peer: LOCAL_PREF always (100 if there was none), the next hop as
 //! received, or us for our own routes. A next hop is never the peer itself (RFC 4271 §5.1.3): then it is us.
 //! Unknown attributes get the Partial bit (§5).
 
@@ -131,6 +131,9 @@ fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed
         a.local_pref = a.local_pref.or(Some(100));
     } else {
         a.med = None;
+        a.originator_id = None;
+        a.cluster_list.clear();
+        a.extended_communities.retain(|c| c.is_transitive());
         a.as_path.prepend(peer.local_asn);
     }
     for _ in 0..prepend {

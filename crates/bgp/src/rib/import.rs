@@ -1,9 +1,10 @@
 //! What may come in: the checks that no filter can switch off, then the import and the install filter.
 //!
 //! The checks: AS 0 in the path (RFC 7607), the leftmost AS of an external path is not the peer's (RFC 4271
-//! §6.3), our own AS more often than allowed (§9.1.2; nodes that share an AS allow it once), a next hop that is
-//! ourselves (§6.3), that cannot be one, or that is of the wrong family, a multicast prefix (§6.3). All but the last
-//! two look only at attributes and so are done once for all prefixes of an UPDATE.
+//! §6.3), our own AS more often than allowed (§9.1.2; nodes that share an AS allow it once), an ORIGINATOR_ID that is
+//! ours (RFC 4456 §8), a next hop that is ourselves (§6.3), that cannot be one, or that is of the wrong family, a
+//! multicast prefix (§6.3). All but the last two look only at attributes and so are done once for all prefixes of an
+//! UPDATE.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
 use super::table::{ACCEPTED, INSTALLABLE};
 use crate::policy::{Filter, RuleName, Source, Verdict, View};
-use crate::types::{Asn, Family, NextHop, PathAttributes, PeerName, Prefix};
+use crate::types::{Asn, Family, NextHop, PathAttributes, PeerName, Prefix, RouterId};
 
 /// Why a path was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub(super) enum Refusal {
     ReservedAsn,
     FirstAsn { found: Option<Asn>, expected: Asn },
     OwnAsn { asn: Asn, count: usize, allowed: u8 },
+    OwnOriginator(RouterId),
     OwnNextHop(IpAddr),
     UnusableNextHop(IpAddr),
     NextHopFamily,
@@ -49,6 +51,7 @@ impl fmt::Display for Refusal {
                     "own AS {asn} stands {count} times in the path, {allowed} allowed"
                 )
             }
+            Self::OwnOriginator(id) => write!(f, "ORIGINATOR_ID {id} is this speaker"),
             Self::OwnNextHop(addr) => write!(f, "next hop {addr} is this speaker"),
             Self::UnusableNextHop(addr) => write!(f, "{addr} cannot be a next hop"),
             Self::NextHopFamily => f.write_str("IPv4 next hop for an IPv6 prefix"),
@@ -74,6 +77,9 @@ pub(super) fn check(peer: &PeerSettings, attributes: &PathAttributes, next_hop: 
     if count > usize::from(peer.allow_own_asn) {
         let (asn, allowed) = (peer.local_asn, peer.allow_own_asn);
         return Some(Refusal::OwnAsn { asn, count, allowed });
+    }
+    if attributes.originator_id == Some(peer.local_router_id) {
+        return Some(Refusal::OwnOriginator(peer.local_router_id));
     }
     let addr = next_hop.addr();
     let own = [

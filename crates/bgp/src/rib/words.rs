@@ -4,15 +4,17 @@
 //! allocation of about 40 octets, is compared by comparing words and is hashed in a few multiplications. The
 //! decision process reads what it compares straight from the words. The order is: a head word of flags, the
 //! next hop, then what the flags say is there (MED, LOCAL_PREF, AGGREGATOR), then the AS path as a count of
-//! segments and each as `kind << 16 | length` with its numbers, a count of communities and the communities, and
+//! segments and each as `kind << 16 | length` with its numbers, a count of communities and the communities. What few
+//! routes have follows, and costs the others nothing: where the head word says so, extended and large communities with
+//! their counts, ORIGINATOR_ID, CLUSTER_LIST with its count, ONLY_TO_CUSTOMER; then
 //! unknown attributes as `flags << 8 | code`, length, value in words. Packing is injective: equal words mean
 //! equal attributes. The words never leave this process.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::types::{
-    Aggregator, AsPath, Asn, Community, NextHop, Origin, PathAttributes, RouterId, Segment, SegmentKind,
-    UnknownAttribute,
+    Aggregator, AsPath, Asn, Community, ExtendedCommunity, LargeCommunity, NextHop, Origin, Partial,
+    PathAttributes, RouterId, Segment, SegmentKind, UnknownAttribute,
 };
 
 const ORIGIN: u32 = 0b11;
@@ -23,6 +25,13 @@ const AGGREGATOR: u32 = 1 << 5;
 const V4: u32 = 1 << 6;
 const V6: u32 = 1 << 7;
 const LINK_LOCAL: u32 = 1 << 8;
+const EXTENDED: u32 = 1 << 9;
+const LARGE: u32 = 1 << 10;
+const ORIGINATOR: u32 = 1 << 11;
+const CLUSTERS: u32 = 1 << 12;
+const CUSTOMER: u32 = 1 << 13;
+/// Where the octet of Partial bits stands.
+const PARTIAL_SHIFT: u32 = 16;
 
 /// Appends `attributes` with this next hop and LOCAL_PREF in place of their own.
 pub(super) fn pack(
@@ -39,6 +48,7 @@ pub(super) fn pack(
     };
     head |= flag(attributes.med.is_some(), MED) | flag(local_pref.is_some(), LOCAL_PREF);
     head |= flag(attributes.atomic_aggregate, ATOMIC) | flag(attributes.aggregator.is_some(), AGGREGATOR);
+    head |= rare(attributes);
     let at = out.len();
     out.push(head);
     match next_hop {
@@ -73,6 +83,7 @@ pub(super) fn pack(
     }
     out.push(count(attributes.communities.len()));
     out.extend(attributes.communities.iter().map(|c| c.0));
+    pack_rare(attributes, out);
     for unknown in &attributes.unknown {
         out.push((u32::from(unknown.flags) << 8) | u32::from(unknown.code));
         out.push(count(unknown.value.len()));
@@ -82,6 +93,41 @@ pub(super) fn pack(
             out.push(u32::from_be_bytes(word));
         }
     }
+}
+
+/// The flags of what few routes have.
+fn rare(a: &PathAttributes) -> u32 {
+    let flag = |is: bool, bit: u32| if is { bit } else { 0 };
+    flag(!a.extended_communities.is_empty(), EXTENDED)
+        | flag(!a.large_communities.is_empty(), LARGE)
+        | flag(a.originator_id.is_some(), ORIGINATOR)
+        | flag(!a.cluster_list.is_empty(), CLUSTERS)
+        | flag(a.only_to_customer.is_some(), CUSTOMER)
+        | u32::from(a.partial.0) << PARTIAL_SHIFT
+}
+
+fn pack_rare(a: &PathAttributes, out: &mut Vec<u32>) {
+    if !a.extended_communities.is_empty() {
+        out.push(count(a.extended_communities.len()));
+        for community in &a.extended_communities {
+            let [b0, b1, b2, b3, b4, b5, b6, b7] = community.0.to_be_bytes();
+            out.extend([[b0, b1, b2, b3], [b4, b5, b6, b7]].map(u32::from_be_bytes));
+        }
+    }
+    if !a.large_communities.is_empty() {
+        out.push(count(a.large_communities.len()));
+        out.extend(
+            a.large_communities
+                .iter()
+                .flat_map(|c| [c.global, c.local1, c.local2]),
+        );
+    }
+    out.extend(a.originator_id.map(|id| id.0));
+    if !a.cluster_list.is_empty() {
+        out.push(count(a.cluster_list.len()));
+        out.extend(a.cluster_list.iter().map(|id| id.0));
+    }
+    out.extend(a.only_to_customer.map(|asn| asn.0));
 }
 
 /// Lengths fit: a BGP message has at most 65,535 octets.
@@ -134,6 +180,32 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn extended(&mut self, head: u32) -> Vec<ExtendedCommunity> {
+        let len = if head & EXTENDED == 0 {
+            0
+        } else {
+            size(self.word())
+        };
+        let (pairs, _) = self.slice(len.saturating_mul(2)).as_chunks::<2>();
+        let join = |[high, low]: &[u32; 2]| ExtendedCommunity((u64::from(*high) << 32) | u64::from(*low));
+        pairs.iter().map(join).collect()
+    }
+
+    fn large(&mut self, head: u32) -> Vec<LargeCommunity> {
+        let len = if head & LARGE == 0 { 0 } else { size(self.word()) };
+        let (triples, _) = self.slice(len.saturating_mul(3)).as_chunks::<3>();
+        let join = |[global, local1, local2]: &[u32; 3]| LargeCommunity {
+            global: *global,
+            local1: *local1,
+            local2: *local2,
+        };
+        triples.iter().map(join).collect()
+    }
+
+    fn clusters(&mut self, head: u32) -> &'a [u32] {
+        if head & CLUSTERS == 0 { &[] } else { self.counted() }
+    }
+
     fn segment(&mut self) -> (SegmentKind, &'a [u32]) {
         let word = self.word();
         let kind = match word >> 16 {
@@ -177,6 +249,11 @@ pub(super) fn unpack(words: &[u32]) -> PathAttributes {
         })
         .collect();
     let communities = r.counted().iter().copied().map(Community).collect();
+    let extended_communities = r.extended(head);
+    let large_communities = r.large(head);
+    let originator_id = (head & ORIGINATOR != 0).then(|| RouterId(r.word()));
+    let cluster_list = r.clusters(head).iter().copied().map(RouterId).collect();
+    let only_to_customer = (head & CUSTOMER != 0).then(|| Asn(r.word()));
     let mut unknown = Vec::new();
     while !r.0.is_empty() {
         let [.., flags, code] = r.word().to_be_bytes();
@@ -202,6 +279,12 @@ pub(super) fn unpack(words: &[u32]) -> PathAttributes {
         atomic_aggregate: head & ATOMIC != 0,
         aggregator,
         communities,
+        extended_communities,
+        large_communities,
+        originator_id,
+        cluster_list,
+        only_to_customer,
+        partial: Partial(head.to_be_bytes()[1]),
         unknown,
     }
 }
@@ -262,13 +345,12 @@ pub(super) fn facts(words: &[u32]) -> Facts<'_> {
     }
 }
 
-/// Which of the well-known communities are on the route: (NO_EXPORT or NO_EXPORT_SUBCONFED, NO_ADVERTISE).
-pub(super) fn well_known(words: &[u32]) -> (Option<Community>, bool) {
+/// The head word, the communities, and a reader of what stands behind them.
+fn communities(words: &[u32]) -> (u32, &[u32], Reader<'_>) {
     let mut r = Reader(words);
     let head = r.word();
     r.next_hop(head);
-    let skip = [(MED, 1), (LOCAL_PREF, 1), (AGGREGATOR, 2)];
-    for (bit, len) in skip {
+    for (bit, len) in [(MED, 1), (LOCAL_PREF, 1), (AGGREGATOR, 2)] {
         if head & bit != 0 {
             r.slice(len);
         }
@@ -276,7 +358,27 @@ pub(super) fn well_known(words: &[u32]) -> (Option<Community>, bool) {
     for _ in 0..r.word() {
         r.segment();
     }
-    let communities = r.counted();
+    (head, r.counted(), r)
+}
+
+/// ORIGINATOR_ID and the length of CLUSTER_LIST, which the last steps of the decision look at (RFC 4456 §9).
+pub(super) fn reflection(words: &[u32]) -> (Option<RouterId>, usize) {
+    if words
+        .first()
+        .is_none_or(|head| head & (ORIGINATOR | CLUSTERS) == 0)
+    {
+        return (None, 0);
+    }
+    let (head, _, mut r) = communities(words);
+    r.extended(head);
+    r.large(head);
+    let originator = (head & ORIGINATOR != 0).then(|| RouterId(r.word()));
+    (originator, r.clusters(head).len())
+}
+
+/// Which of the well-known communities are on the route: (NO_EXPORT or NO_EXPORT_SUBCONFED, NO_ADVERTISE).
+pub(super) fn well_known(words: &[u32]) -> (Option<Community>, bool) {
+    let (_, communities, _) = communities(words);
     let has = |c: Community| communities.contains(&c.0);
     let no_export = [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED]
         .into_iter()

@@ -27,13 +27,24 @@ prop_compose! {
     fn attributes()(
         origin in prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)],
         as_path in path(), next_hop in next_hop_strategy(), med: Option<u32>, local_pref: Option<u32>,
-        atomic_aggregate: bool, aggregator: Option<(u32, u32)>, communities in prop::collection::vec(any::<u32>(), 0..5),
+        atomic_aggregate: bool, aggregator: Option<(u32, u32)>,
+        communities in prop::collection::vec(any::<u32>(), 0..5),
+        extended in prop::collection::vec(any::<u64>(), 0..4), large in prop::collection::vec(any::<[u32; 3]>(), 0..4),
+        originator_id: Option<u32>, clusters in prop::collection::vec(any::<u32>(), 0..4), customer: Option<u32>,
+        partial in 0_u8..32,
         unknown in prop::collection::vec((any::<u8>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..9)), 0..3),
     ) -> PathAttributes {
         PathAttributes {
             origin, as_path, next_hop, med, local_pref, atomic_aggregate,
             aggregator: aggregator.map(|(asn, id)| Aggregator { asn: Asn(asn), id: RouterId(id) }),
             communities: communities.into_iter().map(Community).collect(),
+            extended_communities: extended.into_iter().map(ExtendedCommunity).collect(),
+            large_communities: large.into_iter()
+                .map(|[global, local1, local2]| LargeCommunity { global, local1, local2 }).collect(),
+            originator_id: originator_id.map(RouterId),
+            cluster_list: clusters.into_iter().map(RouterId).collect(),
+            only_to_customer: customer.map(Asn),
+            partial: Partial(partial),
             unknown: unknown.into_iter()
                 .map(|(flags, code, value)| UnknownAttribute { flags, code, value: value.into() }).collect(),
         }
@@ -53,6 +64,11 @@ proptest! {
     }
 
     #[test]
+    fn packing_is_injective(a in attributes(), b in attributes()) {
+        prop_assert_eq!(packed(&a) == packed(&b), a == b);
+    }
+
+    #[test]
     fn facts_are_those_of_the_decoded_attributes(a in attributes()) {
         let words = packed(&a);
         let f = facts(&words);
@@ -62,6 +78,7 @@ proptest! {
         prop_assert_eq!(f.local_pref, a.local_pref.unwrap_or(100));
         prop_assert_eq!((f.origin, f.next_hop), (a.origin, a.next_hop));
         prop_assert_eq!(next_hop(&words), a.next_hop);
+        prop_assert_eq!(reflection(&words), (a.originator_id, a.cluster_list.len()));
     }
 
     #[test]

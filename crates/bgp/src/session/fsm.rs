@@ -9,7 +9,8 @@ use super::timers::Timer;
 use super::{End, LARGE_HOLD, Negotiated, Output, Session, State};
 use crate::types::{Family, Instant};
 use crate::wire::{
-    CeaseSubcode, DecodeError, FsmErrorState, Message, MessageKind, Notification, Open, RouteRefresh, Update,
+    CeaseSubcode, DecodeError, FsmErrorState, Message, MessageKind, Notification, Open, RefreshSubtype,
+    RouteRefresh, Update,
 };
 
 /// The state of a connection, with what is known in it.
@@ -79,6 +80,10 @@ impl Phase {
 
 /// What can happen to a connection.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an UPDATE is handed on, not kept: a box would cost an allocation each"
+)]
 pub(super) enum Event {
     Connected,
     ConnectFailed(String),
@@ -249,9 +254,10 @@ impl Session {
                 self.arm_hold(&n, now);
                 Phase::Established(n)
             }
-            Event::RouteRefresh(RouteRefresh { family }) => {
+            Event::RouteRefresh(RouteRefresh { family, subtype }) => {
                 // One for a family that was not negotiated is ignored (RFC 2918 §4).
-                if let Some(family) = family.filter(|f| n.families.contains(*f)) {
+                let family = family.filter(|f| n.families.contains(*f));
+                if let (Some(family), RefreshSubtype::Normal) = (family, subtype) {
                     self.outputs.push_back(Output::RefreshRequested(family));
                 }
                 Phase::Established(n)

@@ -47,7 +47,7 @@ pub(super) fn ours(settings: &Settings) -> Open {
             four_octet_as: Some(settings.local_asn),
             route_refresh: true,
             extended_message: true,
-            unknown: Vec::new(),
+            ..Capabilities::default()
         },
     }
 }

@@ -1,7 +1,7 @@
 use bytes::BytesMut;
 
 use crate::types::FamilySet;
-use crate::wire::{self, Notification, Open};
+use crate::wire::{self, Notification, Open, RefreshSubtype};
 
 /// Control messages that wait for room in the socket: at most one of each kind, so a peer that stops reading
 /// cannot make it grow. Written in the order OPEN, KEEPALIVE, ROUTE-REFRESH, NOTIFICATION.
@@ -61,7 +61,7 @@ impl Outbox {
             wire::encode_keepalive(out);
         }
         for family in all.refresh.iter() {
-            wire::encode_route_refresh(family, out);
+            wire::encode_route_refresh(family, RefreshSubtype::Normal, out);
         }
         if let Some(notification) = all.notification {
             notification.encode(out);

@@ -33,7 +33,7 @@ fn open(asn: u32) -> Vec<u8> {
             four_octet_as: Some(Asn(asn)),
             route_refresh: true,
             extended_message: false,
-            unknown: Vec::new(),
+            ..Capabilities::default()
         },
     };
     encoded(|out| open.encode(out))
@@ -145,7 +145,7 @@ fn cell(state: &str, act: impl FnOnce(&mut Session, Instant)) -> String {
 
 #[test]
 fn table() {
-    let refresh = encoded(|out| wire::encode_route_refresh(Family::Ipv4, out));
+    let refresh = encoded(|out| wire::encode_route_refresh(Family::Ipv4, wire::RefreshSubtype::Normal, out));
     let notification = encoded(|out| Notification::hold_timer_expired().encode(out));
     let stop = Notification::cease(CeaseSubcode::AdministrativeShutdown, "");
     let (good, wrong_as, update, keepalive) = (open(64513), open(64512), update(), keepalive());
@@ -311,7 +311,9 @@ fn route_refresh_is_no_sign_of_life() {
     let hold = s.timers.at(Timer::Hold);
     let later = NOW + Duration::from_secs(10);
     s.handle(
-        Input::Received(&encoded(|out| wire::encode_route_refresh(Family::Ipv4, out))),
+        Input::Received(&encoded(|out| {
+            wire::encode_route_refresh(Family::Ipv4, wire::RefreshSubtype::Normal, out);
+        })),
         later,
     );
     assert_eq!(s.timers.at(Timer::Hold), hold);

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Asn, RouterId};
+use super::{Asn, Community, ExtendedCommunity, LargeCommunity, RouterId};
 
 /// ORIGIN (RFC 4271 §5.1.1). Ordered as the decision process prefers: lower is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,27 +129,6 @@ impl fmt::Display for AsPath {
     }
 }
 
-/// A community (RFC 1997), shown as `upper:lower`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Community(pub u32);
-
-impl Community {
-    /// GRACEFUL_SHUTDOWN (RFC 8326).
-    pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
-    /// NO_EXPORT (RFC 1997).
-    pub const NO_EXPORT: Self = Self(0xffff_ff01);
-    /// NO_ADVERTISE (RFC 1997).
-    pub const NO_ADVERTISE: Self = Self(0xffff_ff02);
-    /// NO_EXPORT_SUBCONFED (RFC 1997).
-    pub const NO_EXPORT_SUBCONFED: Self = Self(0xffff_ff03);
-}
-
-impl fmt::Display for Community {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff)
-    }
-}
-
 /// AGGREGATOR (RFC 4271 §5.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Aggregator {
@@ -196,6 +175,54 @@ pub struct UnknownAttribute {
     pub value: Box<[u8]>,
 }
 
+impl fmt::Display for UnknownAttribute {
+    /// The code and the value in hexadecimal, the first octets of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attribute {}: 0x", self.code)?;
+        for octet in self.value.iter().take(MAX_SHOWN_OCTETS) {
+            write!(f, "{octet:02x}")?;
+        }
+        if self.value.len() > MAX_SHOWN_OCTETS {
+            write!(f, "… ({} octets)", self.value.len())?;
+        }
+        Ok(())
+    }
+}
+
+/// How many octets of an unknown attribute are shown.
+const MAX_SHOWN_OCTETS: usize = 64;
+
+/// Which of the optional transitive attributes that this speaker knows came with the Partial bit: somebody on the way
+/// did not know them, and who passes them on must go on saying so (RFC 4271 §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partial(pub(crate) u8);
+
+impl Partial {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// AGGREGATOR.
+    pub const AGGREGATOR: Self = Self(1);
+    /// COMMUNITIES.
+    pub const COMMUNITIES: Self = Self(1 << 1);
+    /// EXTENDED COMMUNITIES.
+    pub const EXTENDED_COMMUNITIES: Self = Self(1 << 2);
+    /// LARGE_COMMUNITY.
+    pub const LARGE_COMMUNITIES: Self = Self(1 << 3);
+    /// ONLY_TO_CUSTOMER.
+    pub const ONLY_TO_CUSTOMER: Self = Self(1 << 4);
+
+    /// Whether all of `other` are members.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Adds `other`.
+    pub fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
 /// The attributes of a route, decoded. Equal values mean equal routes but for the prefix, so they are interned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathAttributes {
@@ -215,6 +242,18 @@ pub struct PathAttributes {
     pub aggregator: Option<Aggregator>,
     /// COMMUNITIES, in the order received.
     pub communities: Vec<Community>,
+    /// EXTENDED COMMUNITIES, in the order received. Those that are not transitive never leave this AS.
+    pub extended_communities: Vec<ExtendedCommunity>,
+    /// LARGE_COMMUNITY, in the order received, none twice.
+    pub large_communities: Vec<LargeCommunity>,
+    /// ORIGINATOR_ID (RFC 4456): who brought the route into this AS. Never received from, or sent to, another AS.
+    pub originator_id: Option<RouterId>,
+    /// CLUSTER_LIST (RFC 4456): the clusters that reflected the route, the last one first. Like ORIGINATOR_ID.
+    pub cluster_list: Vec<RouterId>,
+    /// ONLY_TO_CUSTOMER (RFC 9234): passed on as it came.
+    pub only_to_customer: Option<Asn>,
+    /// Which of them came with the Partial bit.
+    pub partial: Partial,
     /// Unknown optional transitive attributes, by type code.
     pub unknown: Vec<UnknownAttribute>,
 }
@@ -232,6 +271,12 @@ impl PathAttributes {
             atomic_aggregate: false,
             aggregator: None,
             communities: Vec::new(),
+            extended_communities: Vec::new(),
+            large_communities: Vec::new(),
+            originator_id: None,
+            cluster_list: Vec::new(),
+            only_to_customer: None,
+            partial: Partial::NONE,
             unknown: Vec::new(),
         }
     }

@@ -5,6 +5,7 @@
 
 mod asn;
 mod attributes;
+mod community;
 mod family;
 mod names;
 mod prefix;
@@ -12,8 +13,9 @@ mod time;
 
 pub use asn::{Asn, RouterId};
 pub use attributes::{
-    Aggregator, AsPath, Community, NextHop, Origin, PathAttributes, Segment, SegmentKind, UnknownAttribute,
+    Aggregator, AsPath, NextHop, Origin, Partial, PathAttributes, Segment, SegmentKind, UnknownAttribute,
 };
+pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use family::{Family, FamilySet};
 pub use names::{ConnId, PeerName};
 pub use prefix::{Prefix, PrefixError};

@@ -15,6 +15,7 @@ const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
 const EXTENDED_MESSAGE: u8 = 6;
 const FOUR_OCTET_AS: u8 = 65;
+const ENHANCED_ROUTE_REFRESH: u8 = 70;
 
 /// What is wrong with a list of capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,7 @@ fn decode_one(code: u8, value: &[u8], capabilities: &mut Capabilities) -> Result
         }
         (ROUTE_REFRESH, []) => capabilities.route_refresh = true,
         (EXTENDED_MESSAGE, []) => capabilities.extended_message = true,
+        (ENHANCED_ROUTE_REFRESH, []) => capabilities.enhanced_route_refresh = true,
         (_, _) => keep(code, value, capabilities),
     }
     Ok(())
@@ -96,6 +98,9 @@ pub(super) fn encode(capabilities: &Capabilities, room: usize) -> Vec<u8> {
     }
     if let Some(asn) = capabilities.four_octet_as {
         put(FOUR_OCTET_AS, &asn.0.to_be_bytes(), room, &mut out);
+    }
+    if capabilities.enhanced_route_refresh {
+        put(ENHANCED_ROUTE_REFRESH, &[], room, &mut out);
     }
     for unknown in &capabilities.unknown {
         put(unknown.code, &unknown.value, room, &mut out);

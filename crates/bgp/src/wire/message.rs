@@ -2,6 +2,10 @@ use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, Prefix, Rout
 
 /// A BGP message, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an UPDATE is handed on, not kept: a box would cost an allocation each"
+)]
 pub enum Message {
     /// OPEN (RFC 4271 §4.2).
     Open(Open),
@@ -42,6 +46,8 @@ pub struct Capabilities {
     pub route_refresh: bool,
     /// Extended messages of up to 65,535 octets (RFC 8654).
     pub extended_message: bool,
+    /// Enhanced route refresh (RFC 7313).
+    pub enhanced_route_refresh: bool,
     /// All others (also multiprotocol ones for families that are not ours), in the order received.
     pub unknown: Vec<UnknownCapability>,
 }
@@ -69,8 +75,23 @@ pub struct Notification {
 /// ROUTE-REFRESH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteRefresh {
-    /// The family asked for; `None` when it is not one of ours (which is ignored, RFC 2918 §4).
+    /// The family that is meant; `None` when the message is to be ignored: the family is not one of ours (RFC 2918
+    /// §4), or the subtype is unknown (RFC 7313 §5).
     pub family: Option<Family>,
+    /// What is said of it.
+    pub subtype: RefreshSubtype,
+}
+
+/// The message subtype of ROUTE-REFRESH (RFC 7313 §3.2). The two others than a request have a meaning only when both
+/// sides announced enhanced route refresh; without that the session ignores them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefreshSubtype {
+    /// 0: send me all your routes.
+    Normal,
+    /// 1, BoRR: here begin all my routes.
+    Beginning,
+    /// 2, EoRR: those were all my routes.
+    End,
 }
 
 /// UPDATE, as the speaker uses it. Dispositions of RFC 7606 are already applied: prefixes whose attributes were

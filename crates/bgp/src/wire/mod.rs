@@ -33,6 +33,7 @@ mod capability;
 mod context;
 mod error;
 mod frame;
+pub mod limits;
 mod message;
 mod nlri;
 mod notification;
@@ -48,7 +49,8 @@ pub use context::Context;
 pub use error::{AttributeError, DecodeError, Disposition, EncodeError};
 pub use frame::{Frame, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN, MessageKind, split};
 pub use message::{
-    Announcement, Capabilities, Message, Notification, Open, RouteRefresh, UnknownCapability, Update,
+    Announcement, Capabilities, Message, Notification, Open, RefreshSubtype, RouteRefresh, UnknownCapability,
+    Update,
 };
 pub use notification::{CeaseSubcode, FsmErrorState, HeaderError, OpenError, UpdateError};
 pub use route_refresh::encode_route_refresh;

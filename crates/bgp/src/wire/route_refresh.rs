@@ -1,9 +1,8 @@
 //! ROUTE-REFRESH (RFC 2918 §3): AFI, an octet that was reserved, SAFI.
 //!
-//! RFC 7313 made that octet a subtype: 0 asks for the routes, 1 and 2 bracket the answer. Enhanced route refresh is
-//! not announced by this speaker, so nobody should send 1 or 2; who does is not asking for anything, and
-//! must not be answered with a whole table. Such a message, like one for a family that is not ours, is
-//! ignored.
+//! RFC 7313 made that octet a subtype: 0 asks for the routes, 1 and 2 bracket the answer. Whether the brackets were
+//! agreed on is the session's to know. A message of another subtype, like one for a family that is not ours, is ignored:
+//! it is certainly no request, and must not be answered with a whole table.
 
 use bytes::{BufMut, BytesMut};
 
@@ -11,7 +10,7 @@ use crate::types::Family;
 
 use super::frame::{Frame, HEADER_LEN, MessageKind, encode_header};
 use super::read::exactly;
-use super::{DecodeError, Notification, RouteRefresh};
+use super::{DecodeError, Notification, RefreshSubtype, RouteRefresh};
 
 /// The length of what follows the header, in octets.
 const BODY_LEN: usize = 4;
@@ -33,19 +32,28 @@ pub(super) fn decode(frame: &Frame<'_>) -> Result<RouteRefresh, DecodeError> {
         });
     };
     let family = Family::from_wire(u16::from_be_bytes([afi_high, afi_low]), safi);
-    Ok(RouteRefresh {
-        family: family.filter(|_| subtype == 0),
-    })
+    let (family, subtype) = match subtype {
+        0 => (family, RefreshSubtype::Normal),
+        1 => (family, RefreshSubtype::Beginning),
+        2 => (family, RefreshSubtype::End),
+        _ => (None, RefreshSubtype::Normal),
+    };
+    Ok(RouteRefresh { family, subtype })
 }
 
-/// Appends a ROUTE-REFRESH that asks for all routes of `family`.
-pub fn encode_route_refresh(family: Family, out: &mut BytesMut) {
+/// Appends a ROUTE-REFRESH for `family`. The brackets are for peers that announced enhanced route refresh only (RFC 7313
+/// §4).
+pub fn encode_route_refresh(family: Family, subtype: RefreshSubtype, out: &mut BytesMut) {
     encode_header(
         MessageKind::RouteRefresh,
         HEADER_LEN.saturating_add(BODY_LEN),
         out,
     );
     out.put_u16(family.afi());
-    out.put_u8(0);
+    out.put_u8(match subtype {
+        RefreshSubtype::Normal => 0,
+        RefreshSubtype::Beginning => 1,
+        RefreshSubtype::End => 2,
+    });
     out.put_u8(family.safi());
 }

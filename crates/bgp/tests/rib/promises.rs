@@ -6,7 +6,10 @@ use flatroute_bgp::policy::{
     Action, Condition, Filter, NextHopMode, PrefixLimit, PrefixLimitAction, Rule, Set, Source, Verdict,
 };
 use flatroute_bgp::rib::{Batch, LimitOutcome, Rib, Usage};
-use flatroute_bgp::types::{Asn, Community, Family, NextHop, UnknownAttribute};
+use flatroute_bgp::types::{
+    Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, PathAttributes, RouterId,
+    UnknownAttribute,
+};
 
 use super::support::{drain, fib, hop, hop6, path, peer, prefix, reasons, rib};
 
@@ -60,6 +63,63 @@ fn loop_checks_refuse_with_a_reason() {
         assert_eq!(rib.counts(p, Family::Ipv4).accepted, accepted);
         assert_eq!(fib(&mut rib).len(), accepted);
     }
+}
+
+/// RFC 4456 §8: our own route, reflected back to us.
+#[test]
+fn an_originator_id_of_ours_is_refused() {
+    let mut rib = rib();
+    let settings = peer(1, 64512);
+    let (own, other) = (settings.local_router_id, RouterId(77));
+    let p = rib.peer_up(settings);
+    for (originator, reason) in [
+        (own, format!("ORIGINATOR_ID {own} is this speaker")),
+        (other, "best".to_owned()),
+    ] {
+        let attributes = PathAttributes {
+            originator_id: Some(originator),
+            ..path(&[65001])
+        };
+        rib.announce(p, hop(1), &attributes, &[prefix(NET)]);
+        assert_eq!(reasons(&rib, NET), [("peer1".to_owned(), reason)]);
+    }
+}
+
+/// RFC 4456 §8, RFC 4360 §6: what stays inside an AS is not in what another AS is told.
+#[test]
+fn what_stays_inside_the_as_is_not_told_outside() {
+    let mut rib = rib();
+    let inside = rib.peer_up(peer(1, 64512));
+    let outside = rib.peer_up(peer(2, 65002));
+    drain(&mut rib, outside);
+    let (target, bandwidth) = (
+        ExtendedCommunity(0x0002_fde9_0000_0001),
+        ExtendedCommunity(0x4004 << 48),
+    );
+    let attributes = PathAttributes {
+        originator_id: Some(RouterId(77)),
+        cluster_list: vec![RouterId(78)],
+        extended_communities: vec![bandwidth, target],
+        large_communities: vec![LargeCommunity {
+            global: 1,
+            local1: 2,
+            local2: 3,
+        }],
+        only_to_customer: Some(Asn(65009)),
+        ..path(&[65001])
+    };
+    rib.announce(inside, hop(1), &attributes, &[prefix(NET)]);
+    let batches = drain(&mut rib, outside);
+    let [Batch::Reach { attributes: sent, .. }] = batches.as_slice() else {
+        panic!("{batches:?}");
+    };
+    assert_eq!(
+        (sent.originator_id, sent.cluster_list.as_slice()),
+        (None, &[][..])
+    );
+    assert_eq!(sent.extended_communities, [target]);
+    assert_eq!(sent.large_communities, attributes.large_communities);
+    assert_eq!(sent.only_to_customer, Some(Asn(65009)));
 }
 
 #[test]

@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::BytesMut;
 use flatroute_bgp::types::{
-    Aggregator, AsPath, Asn, Community, Family, FamilySet, NextHop, Origin, PathAttributes, Prefix, RouterId,
-    Segment, SegmentKind, UnknownAttribute,
+    Aggregator, AsPath, Asn, Community, ExtendedCommunity, Family, FamilySet, LargeCommunity, NextHop,
+    Origin, Partial, PathAttributes, Prefix, RouterId, Segment, SegmentKind, UnknownAttribute,
 };
 use flatroute_bgp::wire::{
-    Capabilities, Context, Message, Notification, Open, RouteRefresh, UnknownCapability, encode_keepalive,
-    encode_reach, encode_route_refresh, encode_unreach, split,
+    Capabilities, Context, Message, Notification, Open, RefreshSubtype, RouteRefresh, UnknownCapability,
+    encode_keepalive, encode_reach, encode_route_refresh, encode_unreach, split,
 };
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -23,8 +23,10 @@ fn asn() -> impl Strategy<Value = Asn> {
 }
 
 fn as_path() -> impl Strategy<Value = AsPath> {
-    let kind = prop_oneof![Just(SegmentKind::Sequence), Just(SegmentKind::Set)];
-    let segment = (kind, vec(asn(), 1..20)).prop_map(|(kind, asns)| Segment { kind, asns });
+    let segment = vec(asn(), 1..20).prop_map(|asns| Segment {
+        kind: SegmentKind::Sequence,
+        asns,
+    });
     vec(segment, 0..4).prop_map(|segments| AsPath { segments })
 }
 
@@ -33,7 +35,8 @@ fn origin() -> impl Strategy<Value = Origin> {
 }
 
 fn unknown() -> impl Strategy<Value = Vec<UnknownAttribute>> {
-    let code = prop_oneof![9_u8..=13, Just(16), 19_u8..=255];
+    // Those without a row, and without a treatment of their own.
+    let code = prop_oneof![11_u8..=13, 19_u8..=24, 27_u8..=31, Just(33), 36_u8..=255];
     let value = prop_oneof![vec(any::<u8>(), 0..20), vec(any::<u8>(), 250..260)];
     btree_map(code, value, 0..4).prop_map(|unknown| {
         unknown
@@ -68,18 +71,92 @@ fn prefixes(family: Family) -> BoxedStrategy<Vec<Prefix>> {
     }
 }
 
+/// What few routes have: extended and large communities, reflection, ONLY_TO_CUSTOMER, Partial bits.
+fn rare() -> impl Strategy<Value = PathAttributes> {
+    let large = btree_set(any::<[u32; 3]>(), 0..30).prop_map(|all| {
+        let community = |[global, local1, local2]: [u32; 3]| LargeCommunity {
+            global,
+            local1,
+            local2,
+        };
+        all.into_iter().map(community).collect()
+    });
+    let partial = vec(
+        prop_oneof![
+            Just(Partial::AGGREGATOR),
+            Just(Partial::COMMUNITIES),
+            Just(Partial::EXTENDED_COMMUNITIES),
+            Just(Partial::LARGE_COMMUNITIES),
+            Just(Partial::ONLY_TO_CUSTOMER)
+        ],
+        0..3,
+    );
+    (
+        vec(any::<u64>().prop_map(ExtendedCommunity), 0..30),
+        large,
+        option::of(any::<u32>().prop_map(RouterId)),
+        vec(any::<u32>().prop_map(RouterId), 0..10),
+        option::of(asn()),
+        partial,
+    )
+        .prop_map(
+            |(extended, large_communities, originator_id, cluster_list, customer, bits)| {
+                let mut partial = Partial::NONE;
+                bits.into_iter().for_each(|bit| partial.insert(bit));
+                PathAttributes {
+                    extended_communities: extended,
+                    large_communities,
+                    originator_id,
+                    cluster_list,
+                    only_to_customer: customer,
+                    partial,
+                    ..PathAttributes::local()
+                }
+            },
+        )
+}
+
+/// What is left of attributes on their way to a peer in this context, but for the next hop.
+fn on_the_wire(mut a: PathAttributes, ctx: &Context) -> PathAttributes {
+    if !ctx.internal {
+        a.local_pref = None;
+        a.originator_id = None;
+        a.cluster_list.clear();
+        a.extended_communities.retain(|c| c.is_transitive());
+    }
+    // An attribute that is not there has no Partial bit.
+    let mut partial = Partial::NONE;
+    for (is_there, bit) in [
+        (a.aggregator.is_some(), Partial::AGGREGATOR),
+        (!a.communities.is_empty(), Partial::COMMUNITIES),
+        (!a.extended_communities.is_empty(), Partial::EXTENDED_COMMUNITIES),
+        (!a.large_communities.is_empty(), Partial::LARGE_COMMUNITIES),
+        (a.only_to_customer.is_some(), Partial::ONLY_TO_CUSTOMER),
+    ] {
+        if is_there && a.partial.contains(bit) {
+            partial.insert(bit);
+        }
+    }
+    PathAttributes {
+        next_hop: None,
+        partial,
+        ..a
+    }
+}
+
 prop_compose! {
     fn attributes(next_hop: NextHop)(
         origin in origin(), as_path in as_path(), med in option::of(any::<u32>()),
         local_pref in option::of(any::<u32>()), atomic_aggregate in any::<bool>(),
         aggregator in option::of((asn(), any::<u32>())), communities in vec(any::<u32>(), 0..100),
-        unknown in unknown(),
+        unknown in unknown(), rare in rare(),
     ) -> PathAttributes {
         PathAttributes {
             origin, as_path, next_hop: Some(next_hop), med, local_pref, atomic_aggregate,
             aggregator: aggregator.map(|(asn, id)| Aggregator { asn, id: RouterId(id) }),
             communities: communities.into_iter().map(Community).collect(),
             unknown,
+            ..rare
         }
     }
 }
@@ -88,12 +165,20 @@ fn family() -> impl Strategy<Value = Family> {
     prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)]
 }
 
+fn subtype() -> impl Strategy<Value = RefreshSubtype> {
+    prop_oneof![
+        Just(RefreshSubtype::Normal),
+        Just(RefreshSubtype::Beginning),
+        Just(RefreshSubtype::End)
+    ]
+}
+
 fn routes() -> impl Strategy<Value = (PathAttributes, Vec<Prefix>)> {
     family().prop_flat_map(|family| (next_hop(family).prop_flat_map(attributes), prefixes(family)))
 }
 
 fn open() -> impl Strategy<Value = Open> {
-    let unknown = vec((66_u8..=255, vec(any::<u8>(), 0..=255)), 0..8);
+    let unknown = vec((128_u8..=255, vec(any::<u8>(), 0..=255)), 0..8);
     let families = option::of(prop_oneof![
         Just(FamilySet::BOTH),
         family().prop_map(|f| [f].into_iter().collect::<FamilySet>())
@@ -105,11 +190,19 @@ fn open() -> impl Strategy<Value = Open> {
         hold_time,
         1..=u32::MAX,
         families,
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
         unknown,
     )
         .prop_map(
-            |(asn, four_octet, hold_time, id, families, [route_refresh, extended_message], unknown)| Open {
+            |(
+                asn,
+                four_octet,
+                hold_time,
+                id,
+                families,
+                [route_refresh, extended_message, enhanced_route_refresh],
+                unknown,
+            )| Open {
                 version: 4,
                 asn: if four_octet {
                     asn
@@ -123,6 +216,7 @@ fn open() -> impl Strategy<Value = Open> {
                     four_octet_as: four_octet.then_some(asn),
                     route_refresh,
                     extended_message,
+                    enhanced_route_refresh,
                     unknown: unknown
                         .into_iter()
                         .map(|(code, value)| UnknownCapability {
@@ -156,12 +250,7 @@ proptest! {
             prop_assert_eq!(update.announced.len(), 1);
             prop_assert_eq!(Some(update.announced[0].next_hop), attributes.next_hop);
             prop_assert_eq!(update.announced[0].prefixes.as_slice(), &rest[..count]);
-            let want = PathAttributes {
-                next_hop: None,
-                local_pref: attributes.local_pref.filter(|_| ctx.internal),
-                ..attributes.clone()
-            };
-            prop_assert_eq!(update.attributes, want);
+            prop_assert_eq!(update.attributes, on_the_wire(attributes.clone(), &ctx));
             // Full: one more prefix would not have fitted.
             if count < rest.len() {
                 prop_assert!(out.len() + usize::from(rest[count].prefix_len().div_ceil(8)) + 1 > ctx.max_len());
@@ -195,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn small_messages_read_as_written(code: u8, subcode: u8, data in vec(any::<u8>(), 0..300), family in family()) {
+    fn small_messages_read_as_written(code: u8, subcode: u8, data in vec(any::<u8>(), 0..300), family in family(), subtype in subtype()) {
         let ctx = Context::before_open();
         let notification = Notification { code, subcode, data };
         let mut out = BytesMut::new();
@@ -206,8 +295,8 @@ proptest! {
         encode_keepalive(&mut out);
         prop_assert_eq!(read(&out, &ctx), Ok(Message::Keepalive));
         out.clear();
-        encode_route_refresh(family, &mut out);
-        prop_assert_eq!(read(&out, &ctx), Ok(Message::RouteRefresh(RouteRefresh { family: Some(family) })));
+        encode_route_refresh(family, subtype, &mut out);
+        prop_assert_eq!(read(&out, &ctx), Ok(Message::RouteRefresh(RouteRefresh { family: Some(family), subtype })));
     }
 
     #[test]

@@ -30,9 +30,9 @@ fn v6() -> NextHop {
     }
 }
 
-/// Attributes with an unknown one that makes a message with one /24 exactly `len` octets long.
-fn filling(len: usize) -> PathAttributes {
-    let others = 23 + 4 + 9 + 7 + 4;
+/// Attributes with an unknown one that makes a message with so many octets of prefixes exactly `len` octets long.
+fn filling(len: usize, prefixes: usize) -> PathAttributes {
+    let others = 23 + 4 + 9 + 7 + prefixes;
     let mut attributes = attributes(v4());
     attributes.unknown = vec![UnknownAttribute {
         flags: 0xf0,
@@ -44,11 +44,13 @@ fn filling(len: usize) -> PathAttributes {
 
 #[test]
 fn attributes_fill_a_message_to_the_last_octet() {
-    let prefix = [Prefix::v4(0x0a00_0000, 24).unwrap()];
-    for ctx in [external(), extended()] {
+    // Of a long message most are prefixes: so many octets of unknown attributes would not be taken.
+    for (ctx, count) in [(external(), 1), (extended(), 16_000)] {
+        let prefixes: Vec<Prefix> = (0..count).map(|i| Prefix::v4(i << 8, 24).unwrap()).collect();
         let max = ctx.max_len();
+        let full = filling(max, 4 * prefixes.len());
         let mut out = BytesMut::new();
-        assert_eq!(encode_reach(&prefix, &filling(max), &ctx, &mut out), Ok(1));
+        assert_eq!(encode_reach(&prefixes, &full, &ctx, &mut out), Ok(prefixes.len()));
         assert_eq!(out.len(), max);
         assert!(
             matches!(read(&out, &ctx), Ok(Message::Update(u)) if u.announced.len() == 1 && u.errors.is_empty())
@@ -56,7 +58,7 @@ fn attributes_fill_a_message_to_the_last_octet() {
         out.clear();
         let too_large = EncodeError::TooLarge { len: max + 1, max };
         assert_eq!(
-            encode_reach(&prefix, &filling(max + 1), &ctx, &mut out),
+            encode_reach(&prefixes[..1], &filling(max + 1, 4), &ctx, &mut out),
             Err(too_large)
         );
         assert!(out.is_empty(), "nothing is written");
@@ -169,7 +171,7 @@ fn every_truncation_is_answered() {
     full.med = Some(1);
     full.atomic_aggregate = true;
     full.communities = vec![Community(1), Community(2)];
-    full.unknown = filling(400).unknown;
+    full.unknown = filling(400, 4).unknown;
     let p4: Vec<Prefix> = (0..5_u8)
         .map(|i| Prefix::v4(0x0a00_0000, 8 * i.min(4)).unwrap())
         .collect();
@@ -199,7 +201,7 @@ fn every_truncation_is_answered() {
 
 #[test]
 fn attributes_are_shown_in_words() {
-    let mut shown = filling(400);
+    let mut shown = filling(400, 4);
     shown.communities = vec![Community::NO_EXPORT, Community(65001 << 16 | 7)];
     shown.atomic_aggregate = true;
     assert_eq!(

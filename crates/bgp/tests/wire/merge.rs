@@ -37,11 +37,6 @@ fn as4_path_replaces_the_tail() {
     );
     // Longer than AS_PATH: stale.
     assert_eq!(path("02015ba0", "c0110a 0202 0001000000010001"), "23456");
-    // A set counts one.
-    assert_eq!(
-        path("0201fde9 01025ba00001", "c0110a 0102 0001000000000001"),
-        "65001 {65536,1}"
-    );
     // Malformed, empty: dropped. A confederation segment in it is left out.
     assert_eq!(path("02015ba0", "c01103 020200"), "23456");
     assert_eq!(path("02015ba0", "c01100"), "23456");

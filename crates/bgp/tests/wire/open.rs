@@ -3,11 +3,12 @@
 use flatroute_bgp::types::{Asn, Family, FamilySet, RouterId};
 use flatroute_bgp::wire::{
     Capabilities, CeaseSubcode, Context, FsmErrorState, HeaderError, Message, Notification, Open, OpenError,
-    UnknownCapability, UpdateError,
+    RefreshSubtype, UnknownCapability, UpdateError,
 };
 
 use super::bytes::{hex, read};
 
+/// Code, subcode and data of the answer.
 fn refused(message: &str) -> (u8, u8, Vec<u8>) {
     let sent = read(&hex(message), &Context::before_open())
         .unwrap_err()
@@ -63,9 +64,10 @@ fn capabilities_in_any_packing() {
         four_octet_as: Some(Asn(4_200_000_000)),
         route_refresh: true,
         extended_message: true,
+        enhanced_route_refresh: true,
         unknown: vec![],
     };
-    let list = "010400010001 010400020001 0200 0600 4104fa56ea00";
+    let list = "010400010001 010400020001 0200 0600 4104fa56ea00 4600";
     let one = hex(list);
     let each: String = list
         .split(' ')
@@ -139,18 +141,32 @@ fn an_open_of_many_capabilities_uses_the_extended_form_and_stays_in_bounds() {
 #[test]
 fn route_refresh() {
     let of = |message: &str| match read(&hex(message), &Context::before_open()) {
-        Ok(Message::RouteRefresh(refresh)) => refresh.family,
+        Ok(Message::RouteRefresh(refresh)) => refresh.family.map(|family| (family, refresh.subtype)),
         other => panic!("{other:?}"),
     };
-    assert_eq!(of("M0017050001 0001"), Some(Family::Ipv4));
-    assert_eq!(of("M0017050002 0001"), Some(Family::Ipv6));
+    let (v4, v6) = (Family::Ipv4, Family::Ipv6);
+    assert_eq!(of("M0017050001 0001"), Some((v4, RefreshSubtype::Normal)));
+    assert_eq!(of("M0017050002 0001"), Some((v6, RefreshSubtype::Normal)));
     assert_eq!(of("M0017050001 0080"), None);
+    assert_eq!(of("M0017050001 0101"), Some((v4, RefreshSubtype::Beginning)));
+    assert_eq!(of("M0017050002 0201"), Some((v6, RefreshSubtype::End)));
     assert_eq!(
-        of("M0017050001 0101"),
+        of("M0017050001 0301"),
         None,
-        "beginning of route refresh is no request"
+        "an unknown subtype asks for nothing"
     );
-    assert_eq!(of("M0017050001 0201"), None, "neither is its end");
+    for message in [
+        "M0013 05",
+        "M0016 05 0001 00",
+        "M0018 05 0001 01 01 00",
+        "M0018 05 0001 00 01 00",
+    ] {
+        assert_eq!(
+            refused(message),
+            (7, 1, hex(message)),
+            "all of the message is the data"
+        );
+    }
 }
 
 #[test]

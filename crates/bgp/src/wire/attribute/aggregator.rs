@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::{Aggregator, Asn, PathAttributes, RouterId};
+use crate::types::{Aggregator, Asn, Partial, PathAttributes, RouterId};
 use crate::wire::read::{Parsed, four_octets, two_octets};
 use crate::wire::{Context, Disposition, UpdateError};
 
@@ -14,6 +14,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "AGGREGATOR",
     flags: OPTIONAL | TRANSITIVE,
+    partial: Partial::AGGREGATOR,
     mandatory: false,
     internal_only: false,
     // RFC 7606 §7.7
@@ -60,11 +61,12 @@ fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
     let Some(Aggregator { asn, id }) = outgoing.attributes.aggregator else {
         return;
     };
+    let flags = OPTIONAL | TRANSITIVE | outgoing.partial(Partial::AGGREGATOR);
     if outgoing.ctx.four_octet_as {
-        put_header(OPTIONAL | TRANSITIVE, CODE, 8, out);
+        put_header(flags, CODE, 8, out);
         out.put_u32(asn.0);
     } else {
-        put_header(OPTIONAL | TRANSITIVE, CODE, 6, out);
+        put_header(flags, CODE, 6, out);
         out.put_u16(asn.two_octets());
     }
     out.put_u32(id.0);

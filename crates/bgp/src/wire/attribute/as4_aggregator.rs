@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::Aggregator;
+use crate::types::{Aggregator, Partial};
 use crate::wire::{Context, Disposition, UpdateError};
 
 use super::aggregator::decode_value;
@@ -14,6 +14,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "AS4_AGGREGATOR",
     flags: OPTIONAL | TRANSITIVE,
+    partial: Partial::NONE,
     mandatory: false,
     internal_only: false,
     // RFC 6793 §6

@@ -5,10 +5,10 @@
 
 use bytes::BytesMut;
 
-use crate::types::{AsPath, Segment};
+use crate::types::{AsPath, Partial, Segment};
 use crate::wire::{Context, Disposition, UpdateError};
 
-use super::as_path::{decode_segments, is_confederation, put_path};
+use super::as_path::{decode_segments, is_confederation, not_a_set, put_path};
 use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, display_nothing};
 
 const CODE: u8 = 17;
@@ -17,6 +17,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "AS4_PATH",
     flags: OPTIONAL | TRANSITIVE,
+    partial: Partial::NONE,
     mandatory: false,
     internal_only: false,
     // RFC 6793 §6
@@ -31,13 +32,14 @@ fn decode(value: &[u8], ctx: &Context, draft: &mut Draft) -> Result<(), Fault> {
         let what = "sent by a peer of four-octet AS numbers (RFC 6793 §4.1)";
         return Err(Fault::new(UpdateError::OptionalAttribute, what));
     }
-    let mut path = decode_segments(value, true).map_err(|fault| Fault {
+    let path = decode_segments(value, true).map_err(|fault| Fault {
         error: UpdateError::OptionalAttribute,
         ..fault
     })?;
     if path.segments.is_empty() {
         return Err(Fault::length(0, "at least 6"));
     }
+    let mut path = not_a_set(path)?;
     path.segments.retain(|s| !is_confederation(s.kind));
     draft.as4_path = Some(path);
     Ok(())

@@ -2,11 +2,13 @@
 //!
 //! Malformed, besides a length that does not add up, are an unknown kind of segment and a segment of nothing (RFC
 //! 7606 §7.2), the number 0 (RFC 7607 §2), and confederation segments: this speaker is in no confederation, so
-//! no neighbour is in ours (RFC 5065 §5).
+//! no neighbour is in ours (RFC 5065 §5). A set is well-formed, but nobody may send one any more: it says who may have
+//! originated a route, never who has (RFC 9774 §3).
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::{AsPath, Asn, PathAttributes, Segment, SegmentKind};
+use crate::types::{AsPath, Asn, Partial, PathAttributes, Segment, SegmentKind};
+use crate::wire::limits::MAX_AS_PATH;
 use crate::wire::read::{Parsed, octet, octets};
 use crate::wire::{Context, Disposition, UpdateError};
 
@@ -20,6 +22,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "AS_PATH",
     flags: TRANSITIVE,
+    partial: Partial::NONE,
     mandatory: true,
     internal_only: false,
     // RFC 7606 §7.2
@@ -36,12 +39,25 @@ fn decode(value: &[u8], ctx: &Context, draft: &mut Draft) -> Result<(), Fault> {
             "a confederation segment, but we are in no confederation",
         ));
     }
-    draft.attributes.as_path = path;
+    draft.attributes.as_path = not_a_set(path)?;
     Ok(())
 }
 
 fn malformed(what: &str) -> Fault {
     Fault::new(UpdateError::MalformedAsPath, what)
+}
+
+/// RFC 9774 §3: a path with a set in it is treated as withdrawn.
+pub(super) fn not_a_set(path: AsPath) -> Result<AsPath, Fault> {
+    let is_set = |kind| match kind {
+        SegmentKind::Set | SegmentKind::ConfedSet => true,
+        SegmentKind::Sequence | SegmentKind::ConfedSequence => false,
+    };
+    if path.segments.iter().any(|s| is_set(s.kind)) {
+        let fault = malformed("an AS_SET (RFC 9774): the neighbour should not aggregate with sets");
+        return Err(fault.with(Disposition::TreatAsWithdraw));
+    }
+    Ok(path)
 }
 
 /// Whether this kind of segment stays inside a confederation.
@@ -55,6 +71,7 @@ pub(super) fn is_confederation(kind: SegmentKind) -> bool {
 /// Reads segments of four-octet or two-octet numbers.
 pub(super) fn decode_segments(mut value: &[u8], four_octet_as: bool) -> Result<AsPath, Fault> {
     let mut path = AsPath::default();
+    let mut count_of_all = 0_usize;
     while !value.is_empty() {
         let (rest, (kind, count, numbers)) =
             segment(value, four_octet_as).map_err(|_| malformed("a segment is cut off"))?;
@@ -69,11 +86,18 @@ pub(super) fn decode_segments(mut value: &[u8], four_octet_as: bool) -> Result<A
             _ => return Err(malformed(&format!("segment kind {kind} is unknown"))),
         };
         let asns = numbers_of(numbers, four_octet_as);
+        count_of_all = count_of_all.saturating_add(asns.len());
         if asns.iter().any(|asn| asn.is_reserved()) {
             return Err(malformed("AS 0 is reserved (RFC 7607)"));
         }
         path.segments.push(Segment { kind, asns });
         value = rest;
+    }
+    if count_of_all > MAX_AS_PATH {
+        return Err(Fault {
+            error: UpdateError::MalformedAsPath,
+            ..Fault::too_many(count_of_all, "AS numbers", MAX_AS_PATH)
+        });
     }
     Ok(path)
 }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::types::PathAttributes;
+use crate::types::{Partial, PathAttributes};
 use crate::wire::{Context, Disposition};
 
 use super::{Draft, Fault, Outgoing, Row, TRANSITIVE, put};
@@ -13,6 +13,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "ATOMIC_AGGREGATE",
     flags: TRANSITIVE,
+    partial: Partial::NONE,
     mandatory: false,
     internal_only: false,
     // RFC 7606 §7.6

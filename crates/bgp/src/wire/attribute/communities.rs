@@ -2,10 +2,11 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::{Community, PathAttributes};
+use crate::types::{Community, Partial, PathAttributes};
+use crate::wire::limits::MAX_COMMUNITIES;
 use crate::wire::{Context, Disposition};
 
-use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, put_header};
+use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, in_words, put_header};
 
 const CODE: u8 = 8;
 
@@ -13,6 +14,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "COMMUNITIES",
     flags: OPTIONAL | TRANSITIVE,
+    partial: Partial::COMMUNITIES,
     mandatory: false,
     internal_only: false,
     // RFC 7606 §7.8
@@ -29,6 +31,9 @@ fn decode(value: &[u8], _: &Context, draft: &mut Draft) -> Result<(), Fault> {
     if communities.is_empty() {
         return Err(Fault::length(0, "a multiple of 4, not zero"));
     }
+    if communities.len() > MAX_COMMUNITIES {
+        return Err(Fault::too_many(communities.len(), "communities", MAX_COMMUNITIES));
+    }
     draft.attributes.communities = communities
         .iter()
         .map(|octets| Community(u32::from_be_bytes(*octets)))
@@ -41,18 +46,13 @@ fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
     if communities.is_empty() {
         return;
     }
-    put_header(
-        OPTIONAL | TRANSITIVE,
-        CODE,
-        communities.len().saturating_mul(4),
-        out,
-    );
+    let flags = OPTIONAL | TRANSITIVE | outgoing.partial(Partial::COMMUNITIES);
+    put_header(flags, CODE, communities.len().saturating_mul(4), out);
     for community in communities {
         out.put_u32(community.0);
     }
 }
 
 fn display(attributes: &PathAttributes) -> Option<String> {
-    let communities: Vec<String> = attributes.communities.iter().map(ToString::to_string).collect();
-    (!communities.is_empty()).then(|| communities.join(" "))
+    in_words(&attributes.communities)
 }

@@ -1,6 +1,9 @@
 use std::net::Ipv4Addr;
 
 use crate::types::{Aggregator, AsPath, Asn, Family, NextHop, PathAttributes, Prefix, UnknownAttribute};
+use crate::wire::limits::MAX_UNKNOWN_OCTETS;
+
+use super::Fault;
 
 /// What the attributes of one UPDATE have said so far.
 pub(in crate::wire) struct Draft {
@@ -26,6 +29,9 @@ pub(in crate::wire) struct Reach {
     pub(in crate::wire) next_hop: Option<NextHop>,
     /// The prefixes; none when the family was not agreed on.
     pub(in crate::wire) prefixes: Vec<Prefix>,
+    /// Whether the attribute held no prefixes at all. Those of a family that was not agreed on are not looked for, so it
+    /// is taken to have some.
+    pub(in crate::wire) empty: bool,
 }
 
 /// MP_UNREACH_NLRI, as far as it can be used.
@@ -49,11 +55,25 @@ impl Draft {
         }
     }
 
+    /// Whether the UPDATE announces anything, as far as is known.
+    pub(in crate::wire) fn is_reachable(&self) -> bool {
+        self.has_nlri || self.reach.as_ref().is_some_and(|reach| !reach.empty)
+    }
+
     /// Keeps an attribute that we do not know, in the order of type codes.
-    pub(in crate::wire) fn keep(&mut self, attribute: UnknownAttribute) {
+    pub(in crate::wire) fn keep(&mut self, attribute: UnknownAttribute) -> Result<(), Fault> {
         let unknown = &mut self.attributes.unknown;
+        let octets = unknown
+            .iter()
+            .map(|a| a.value.len())
+            .fold(attribute.value.len(), usize::saturating_add);
+        if octets > MAX_UNKNOWN_OCTETS {
+            let of = "octets in unknown attributes";
+            return Err(Fault::too_many(octets, of, MAX_UNKNOWN_OCTETS));
+        }
         let at = unknown.partition_point(|a| a.code < attribute.code);
         unknown.insert(at, attribute);
+        Ok(())
     }
 
     /// Joins what a two-octet speaker and the four-octet speakers behind it said (RFC 6793 §4.2.3).

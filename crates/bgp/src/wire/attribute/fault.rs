@@ -29,6 +29,15 @@ impl Fault {
         )
     }
 
+    /// More of something than a route may have (docs/limits.md): not malformed, but not taken.
+    pub(in crate::wire) fn too_many(count: usize, of: &str, max: usize) -> Self {
+        Self::new(
+            UpdateError::OptionalAttribute,
+            format!("{count} {of}, at most {max} are taken"),
+        )
+        .with(Disposition::TreatAsWithdraw)
+    }
+
     pub(in crate::wire) fn with(self, disposition: Disposition) -> Self {
         Self {
             disposition: Some(disposition),

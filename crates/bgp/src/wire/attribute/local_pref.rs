@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::types::PathAttributes;
+use crate::types::{Partial, PathAttributes};
 use crate::wire::read::exactly;
 use crate::wire::{Context, Disposition};
 
@@ -14,6 +14,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "LOCAL_PREF",
     flags: TRANSITIVE,
+    partial: Partial::NONE,
     mandatory: false,
     internal_only: true,
     // RFC 7606 §7.5

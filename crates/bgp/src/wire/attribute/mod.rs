@@ -7,11 +7,13 @@
 //! Rules that hold for every row, so that none has to repeat them:
 //!
 //! * Optional or Transitive flags other than the row's: treat as withdraw (RFC 7606 §3 c). The value is read all the
-//!   same, for the prefixes of MP_REACH_NLRI have to be known to be withdrawn. The Partial bit is not judged.
+//!   same, for the prefixes of MP_REACH_NLRI have to be known to be withdrawn. The Partial bit is not judged, but kept
+//!   where it has a meaning.
 //! * An attribute that stands twice: the first one counts (RFC 7606 §3 g), but twice the prefixes of one kind are
 //!   an error of the message.
 //! * No row: an optional transitive attribute is kept to be passed on, an optional non-transitive one is
-//!   dropped, a well-known one ends the session (RFC 4271 §6.3).
+//!   dropped, a well-known one ends the session (RFC 4271 §6.3). `foreign` knows some of these by name.
+//! * More of something than `limits` allows: treat as withdraw.
 //!
 //! Decoders write into a [`Draft`]; what the draft lacks in the end is the business of `update::decode`.
 
@@ -20,34 +22,41 @@ mod as4_aggregator;
 mod as4_path;
 mod as_path;
 mod atomic_aggregate;
+mod cluster_list;
 mod communities;
 mod draft;
+mod extended_communities;
 mod fault;
+mod foreign;
+mod large_communities;
 mod local_pref;
 mod med;
 pub(super) mod mp_reach;
 pub(super) mod mp_unreach;
 pub(super) mod next_hop;
+mod only_to_customer;
 mod origin;
+mod originator_id;
 
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::{PathAttributes, UnknownAttribute};
+use crate::types::{Partial, PathAttributes, UnknownAttribute};
 
 use super::frame::length_field;
 use super::{Context, Disposition};
 
 pub(super) use draft::{CodeSet, Draft};
 pub(super) use fault::Fault;
+pub(super) use foreign::known as foreign;
 
 /// The Optional bit of the flags.
 pub(super) const OPTIONAL: u8 = 0x80;
 /// The Transitive bit of the flags.
 pub(super) const TRANSITIVE: u8 = 0x40;
 /// The Partial bit of the flags.
-const PARTIAL: u8 = 0x20;
+pub(super) const PARTIAL: u8 = 0x20;
 /// The Extended Length bit of the flags.
 pub(super) const EXTENDED_LENGTH: u8 = 0x10;
 
@@ -59,6 +68,17 @@ pub(super) struct Outgoing<'a> {
     ctx: &'a Context,
 }
 
+impl Outgoing<'_> {
+    /// The Partial bit, if the attribute came with it.
+    fn partial(&self, which: Partial) -> u8 {
+        if self.attributes.partial.contains(which) {
+            PARTIAL
+        } else {
+            0
+        }
+    }
+}
+
 /// All that is special about one attribute.
 pub(super) struct Row {
     /// The type code.
@@ -67,6 +87,8 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     /// The Optional and Transitive bits that it must have.
     pub(super) flags: u8,
+    /// What remembers its Partial bit; none where that bit has no meaning.
+    pub(super) partial: Partial,
     /// Whether an UPDATE with reachable prefixes must have it (NEXT_HOP apart, which depends on the field).
     pub(super) mandatory: bool,
     /// Whether it is taken from peers of our own AS only, and dropped when others send it.
@@ -83,7 +105,7 @@ pub(super) struct Row {
 }
 
 /// The table, by type code.
-static TABLE: [Row; 12] = [
+static TABLE: [Row; 17] = [
     origin::ROW,
     as_path::ROW,
     next_hop::ROW,
@@ -92,10 +114,15 @@ static TABLE: [Row; 12] = [
     atomic_aggregate::ROW,
     aggregator::ROW,
     communities::ROW,
+    originator_id::ROW,
+    cluster_list::ROW,
     mp_reach::ROW,
     mp_unreach::ROW,
+    extended_communities::ROW,
     as4_path::ROW,
     as4_aggregator::ROW,
+    large_communities::ROW,
+    only_to_customer::ROW,
 ];
 
 /// The row of a type code.
@@ -105,7 +132,9 @@ pub(super) fn row(code: u8) -> Option<&'static Row> {
 
 /// The name of a type code.
 pub(super) fn name(code: u8) -> Option<&'static str> {
-    row(code).map(|row| row.name)
+    row(code)
+        .map(|row| row.name)
+        .or_else(|| foreign(code).map(|foreign| foreign.name))
 }
 
 /// The attributes that an UPDATE with reachable prefixes must have.
@@ -159,6 +188,12 @@ fn put_long_header(flags: u8, code: u8, len: usize, out: &mut BytesMut) {
     out.put_u16(length_field(len));
 }
 
+/// A list of values, if there are any.
+fn in_words(values: &[impl fmt::Display]) -> Option<String> {
+    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
 /// For rows that the message writes, or that another row writes.
 fn encode_nothing(_: &Outgoing<'_>, _: &mut BytesMut) {}
 
@@ -181,12 +216,11 @@ pub fn display(attributes: &PathAttributes) -> impl fmt::Display {
             }
         }
         for unknown in &attributes.unknown {
-            write!(
-                f,
-                "{separator}attribute {} ({} octets)",
-                unknown.code,
-                unknown.value.len()
-            )?;
+            let len = unknown.value.len();
+            match foreign(unknown.code) {
+                Some(foreign) => write!(f, "{separator}{} ({len} octets)", foreign.name)?,
+                None => write!(f, "{separator}attribute {} ({len} octets)", unknown.code)?,
+            }
             separator = "; ";
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::{Family, NextHop};
+use crate::types::{Family, NextHop, Partial};
 use crate::wire::read::{Parsed, exactly, octet, short_block, two_octets};
 use crate::wire::{Context, Disposition, UpdateError, nlri};
 
@@ -25,6 +25,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "MP_REACH_NLRI",
     flags: OPTIONAL,
+    partial: Partial::NONE,
     mandatory: false,
     internal_only: false,
     // RFC 7606 §5.3, §7.11
@@ -40,6 +41,7 @@ fn decode(value: &[u8], ctx: &Context, draft: &mut Draft) -> Result<(), Fault> {
         draft.reach = Some(Reach {
             next_hop: None,
             prefixes: Vec::new(),
+            empty: false,
         });
         return Err(not_agreed_on(afi, safi));
     };
@@ -47,8 +49,13 @@ fn decode(value: &[u8], ctx: &Context, draft: &mut Draft) -> Result<(), Fault> {
     let next_hop = usable_next_hop(address, family)?;
     let mut prefixes = Vec::new();
     nlri::decode(field, family, &mut prefixes).map_err(|_| malformed("a prefix is malformed"))?;
-    draft.reach = Some(Reach { next_hop, prefixes });
-    if next_hop.is_none() {
+    let empty = prefixes.is_empty();
+    draft.reach = Some(Reach {
+        next_hop,
+        prefixes,
+        empty,
+    });
+    if next_hop.is_none() && !empty {
         let fault = malformed("the next hop is not an address of a host");
         return Err(fault.with(Disposition::TreatAsWithdraw));
     }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::Family;
+use crate::types::{Family, Partial};
 use crate::wire::{Context, Disposition, nlri};
 
 use super::draft::Unreach;
@@ -17,6 +17,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "MP_UNREACH_NLRI",
     flags: OPTIONAL,
+    partial: Partial::NONE,
     mandatory: false,
     internal_only: false,
     // RFC 7606 §5.3

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use bytes::BytesMut;
 
-use crate::types::{NextHop, PathAttributes};
+use crate::types::{NextHop, Partial, PathAttributes};
 use crate::wire::read::exactly;
 use crate::wire::{Context, Disposition, UpdateError};
 
@@ -18,6 +18,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "NEXT_HOP",
     flags: TRANSITIVE,
+    partial: Partial::NONE,
     mandatory: false,
     internal_only: false,
     // RFC 7606 §7.3

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::types::{Origin, PathAttributes};
+use crate::types::{Origin, Partial, PathAttributes};
 use crate::wire::read::exactly;
 use crate::wire::{Context, Disposition, UpdateError};
 
@@ -14,6 +14,7 @@ pub(super) const ROW: Row = Row {
     code: CODE,
     name: "ORIGIN",
     flags: TRANSITIVE,
+    partial: Partial::NONE,
     mandatory: true,
     internal_only: false,
     // RFC 7606 §7.1

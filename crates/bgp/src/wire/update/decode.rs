@@ -13,14 +13,16 @@
 use crate::types::{Family, PathAttributes, Prefix, UnknownAttribute};
 
 use super::super::attribute::{
-    self, CodeSet, Draft, EXTENDED_LENGTH, Fault, OPTIONAL, Row, TRANSITIVE, mp_reach, mp_unreach, next_hop,
+    self, CodeSet, Draft, EXTENDED_LENGTH, Fault, OPTIONAL, PARTIAL, Row, TRANSITIVE, mp_reach, mp_unreach,
+    next_hop,
 };
+use super::super::limits::MAX_ATTRIBUTES;
 use super::super::read::{Parsed, long_block, octet, short_block};
 use super::super::{
     Announcement, AttributeError, Context, DecodeError, Disposition, Notification, Update, UpdateError, nlri,
 };
 
-/// How many errors of one UPDATE are described; those beyond count, but are not told.
+/// How many errors of one UPDATE are described; those beyond count, but are not told, unless one is the strongest.
 const MAX_ERRORS: usize = 16;
 
 /// The three fields of the body.
@@ -116,6 +118,7 @@ struct Walk<'c> {
     ctx: &'c Context,
     draft: Draft,
     seen: CodeSet,
+    count: usize,
     errors: Vec<AttributeError>,
     /// The first fault that is more than a dropped attribute, as the NOTIFICATION that it may come to.
     withdraw: Option<DecodeError>,
@@ -127,6 +130,7 @@ impl<'c> Walk<'c> {
             ctx,
             draft: Draft::new(has_nlri),
             seen: CodeSet::default(),
+            count: 0,
             errors: Vec::new(),
             withdraw: None,
         }
@@ -136,10 +140,8 @@ impl<'c> Walk<'c> {
         while !list.is_empty() {
             let Ok((rest, attribute)) = attribute(list) else {
                 // RFC 7606 §4: the message was cut at its lengths, so its prefixes are known.
-                let fault = Fault::new(
-                    UpdateError::MalformedAttributeList,
-                    "goes beyond the attributes' length",
-                );
+                let what = "goes beyond the attributes' length";
+                let fault = Fault::new(UpdateError::MalformedAttributeList, what);
                 return self.fault(list.get(1).copied(), &[], &fault, Disposition::TreatAsWithdraw);
             };
             self.attribute(&attribute)?;
@@ -150,6 +152,10 @@ impl<'c> Walk<'c> {
 
     fn attribute(&mut self, attribute: &Attribute<'_>) -> Result<(), DecodeError> {
         let code = Some(attribute.code);
+        self.count = self.count.saturating_add(1);
+        if self.count > MAX_ATTRIBUTES && !matches!(attribute.code, mp_reach::CODE | mp_unreach::CODE) {
+            return self.too_many();
+        }
         if !self.seen.insert(attribute.code) {
             return self.duplicate(attribute.code);
         }
@@ -164,9 +170,24 @@ impl<'c> Walk<'c> {
         }
         self.flags(row, attribute)?;
         match (row.decode)(attribute.value, self.ctx, &mut self.draft) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if attribute.flags & PARTIAL != 0 {
+                    self.draft.attributes.partial.insert(row.partial);
+                }
+                Ok(())
+            }
             Err(fault) => self.fault(code, attribute.octets, &fault, row.on_error),
         }
+    }
+
+    /// Beyond the limit only the prefixes are still looked for, for they have to be known to be withdrawn.
+    fn too_many(&mut self) -> Result<(), DecodeError> {
+        if self.count > MAX_ATTRIBUTES.saturating_add(1) {
+            return Ok(());
+        }
+        let what = format!("more than {MAX_ATTRIBUTES} attributes");
+        let fault = Fault::new(UpdateError::MalformedAttributeList, what);
+        self.fault(None, &[], &fault, Disposition::TreatAsWithdraw)
     }
 
     /// RFC 7606 §3 c.
@@ -197,31 +218,37 @@ impl<'c> Walk<'c> {
 
     /// RFC 4271 §5, §6.3.
     fn unknown(&mut self, attribute: &Attribute<'_>) -> Result<(), DecodeError> {
+        let (code, octets) = (Some(attribute.code), attribute.octets);
+        let withdraw = Disposition::TreatAsWithdraw;
+        match attribute::foreign(attribute.code).map(|f| f.judge(attribute.flags, attribute.value)) {
+            Some(Err(fault)) => return self.fault(code, octets, &fault, withdraw),
+            Some(Ok(false)) => return Ok(()),
+            Some(Ok(true)) | None => {}
+        }
         if attribute.flags & OPTIONAL == 0 {
             let fault = Fault::new(UpdateError::UnrecognizedWellKnown, "well-known, but unknown");
-            return self.fault(
-                Some(attribute.code),
-                attribute.octets,
-                &fault,
-                Disposition::ResetSession,
-            );
+            return self.fault(code, octets, &fault, Disposition::ResetSession);
         }
-        if attribute.flags & TRANSITIVE != 0 {
-            self.draft.keep(UnknownAttribute {
-                flags: attribute.flags,
-                code: attribute.code,
-                value: attribute.value.into(),
-            });
+        if attribute.flags & TRANSITIVE == 0 {
+            return Ok(());
         }
-        Ok(())
+        let kept = self.draft.keep(UnknownAttribute {
+            flags: attribute.flags,
+            code: attribute.code,
+            value: attribute.value.into(),
+        });
+        match kept {
+            Ok(()) => Ok(()),
+            Err(fault) => self.fault(code, octets, &fault, withdraw),
+        }
     }
 
     /// RFC 7606 §3 d: what reachable prefixes must come with.
     fn mandatory(&mut self) {
-        let has_nlri = self.draft.has_nlri;
-        if !has_nlri && self.draft.reach.is_none() {
+        if !self.draft.is_reachable() {
             return;
         }
+        let has_nlri = self.draft.has_nlri;
         let missing = attribute::mandatory().find(|row| !self.seen.contains(row.code));
         let missing = match missing {
             Some(row) => Some((row.code, row.name)),
@@ -248,7 +275,7 @@ impl<'c> Walk<'c> {
         let what = match (code.and_then(attribute::name), code) {
             (Some(name), _) => format!("{name}: {}", fault.what),
             (None, Some(code)) => format!("attribute {code}: {}", fault.what),
-            (None, None) => format!("an attribute: {}", fault.what),
+            (None, None) => format!("attribute list: {}", fault.what),
         };
         // RFC 4271 §6.3 gives Malformed AS_PATH no data.
         let data = match fault.error {
@@ -276,13 +303,18 @@ impl<'c> Walk<'c> {
     }
 
     fn record(&mut self, code: Option<u8>, disposition: Disposition, what: impl FnOnce() -> String) {
-        if self.errors.len() < MAX_ERRORS {
-            self.errors.push(AttributeError {
-                code,
-                what: what(),
-                disposition,
-            });
+        let full = self.errors.len() >= MAX_ERRORS;
+        if full && self.errors.iter().any(|e| e.disposition >= disposition) {
+            return;
         }
+        if full {
+            self.errors.pop();
+        }
+        self.errors.push(AttributeError {
+            code,
+            what: what(),
+            disposition,
+        });
     }
 
     fn finish(
@@ -292,13 +324,14 @@ impl<'c> Walk<'c> {
         announced: Vec<Prefix>,
     ) -> Result<Update, DecodeError> {
         let end_of_rib = self.end_of_rib(fields);
+        let is_reachable = self.draft.is_reachable();
         let other_than_unreach = !self.seen.is_only(mp_unreach::CODE);
         let reach = self.draft.reach.take();
         if let Some(unreach) = self.draft.unreach.take() {
             append(&mut withdrawn, unreach.prefixes);
         }
         if let Some(error) = self.withdraw {
-            if !self.draft.has_nlri && reach.is_none() && other_than_unreach {
+            if !is_reachable && other_than_unreach {
                 return Err(error);
             }
             append(&mut withdrawn, announced);
