@@ -123,8 +123,41 @@ fn look(route: &Route) -> String {
     if let Some(pref) = route.local_pref {
         text += &format!(" pref={pref}");
     }
-    if !route.communities.is_empty() {
-        text += &format!(" communities={}", route.communities.join(","));
+    for (name, list) in [
+        ("communities", &route.communities),
+        ("extended", &route.extended_communities),
+        ("large", &route.large_communities),
+        ("clusters", &route.cluster_list),
+    ] {
+        if !list.is_empty() {
+            text += &format!(" {name}={}", list.join(","));
+        }
+    }
+    if let Some(id) = &route.originator_id {
+        text += &format!(" originator={id}");
+    }
+    if let Some(asn) = route.only_to_customer {
+        text += &format!(" otc={asn}");
+    }
+    if let Some(aggregator) = &route.aggregator {
+        text += &format!(" aggregator={aggregator}");
+    }
+    if route.atomic_aggregate {
+        text += " atomic";
+    }
+    // Of the others their codes; of very many their number.
+    let code = |other: &String| {
+        other
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .replace("attribute ", "")
+    };
+    let others: Vec<String> = route.other_attributes.iter().map(code).collect();
+    match others.len() {
+        0 => {}
+        1..8 => text += &format!(" other={}", others.join(",")),
+        many => text += &format!(" others={many}"),
     }
     text
 }

@@ -19,6 +19,19 @@ fn filled(len: usize) -> Vec<u8> {
     update("", &format!("{ORIGIN}{PATH}{HOP}{filling}"), NLRI)
 }
 
+const FILLED: &str = "192.0.2.2 65001 IGP other=99";
+
+/// A good UPDATE of 65,535 octets, full of the same prefix.
+fn full() -> Vec<u8> {
+    let fixed = update("", &format!("{ORIGIN}{PATH}{HOP} 806300"), "").len();
+    let count = (65_535 - fixed) / 4;
+    // An attribute that nobody passes on makes up for what is missing.
+    let filling = attribute(0x80, 0x63, &"00".repeat((65_535 - fixed) % 4));
+    let octets = update("", &format!("{ORIGIN}{PATH}{HOP}{filling}"), &NLRI.repeat(count));
+    assert_eq!(octets.len(), 65_535);
+    octets
+}
+
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
     let row = in_session(External);
@@ -36,10 +49,10 @@ pub(super) fn rows() -> Vec<Row> {
         row("a whole UPDATE, then a RST", BY, good(), Want::End).deliver(Delivery::ThenReset),
         row("nothing, then the end", BY, Vec::new(), Want::End).deliver(Delivery::ThenClosed),
         row("an error, and 60,000 octets behind it", BY, [hex("M 0013 ff"), vec![0x41; 60_000]].concat(), Want::Reset(1, 3, "ff")),
-        row("an UPDATE of 4,096 octets", BY, filled(4096), Want::Announce(&[(P, GOOD_LOOK)])),
+        row("an UPDATE of 4,096 octets", BY, filled(4096), Want::Announce(&[(P, FILLED)])),
         row("an UPDATE of 4,097 octets", BY, filled(4097), Want::Reset(1, 2, "1001")),
-        long("an UPDATE of 4,097 octets, agreed on", "RFC 8654 §4", filled(4097), Want::Announce(&[(P, GOOD_LOOK)])),
-        long("an UPDATE of 65,535 octets, agreed on", "RFC 8654 §4", filled(65_535), Want::Announce(&[(P, GOOD_LOOK)])),
+        long("an UPDATE of 4,097 octets, agreed on", "RFC 8654 §4", filled(4097), Want::Announce(&[(P, FILLED)])),
+        long("an UPDATE of 65,535 octets, agreed on", "RFC 8654 §4", full(), Want::Announce(&[(P, GOOD_LOOK)])),
         long("a NOTIFICATION of 65,535 octets, agreed on", "RFC 8654 §4", message(3, &[vec![6, 4], vec![0x1b; 65_514]].concat()), Want::End),
         Row::new(External, Stage::Connected, "OPEN and KEEPALIVE, one octet at a time", BY, handshake(External, 7), Want::Established)
             .deliver(Delivery::Trickled),

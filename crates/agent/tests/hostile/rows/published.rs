@@ -13,10 +13,10 @@ pub(super) fn rows() -> Vec<Row> {
     let reset = Reset;
     let row = |name, by, octets: &str, want| row(name, by, hex(octets), want);
     vec![
-        row("an entropy label of no octets", "CVE-2023-4481", "M003202000000174001010040020602010000fde9400304c0000202c01c0018cb0071", TAKEN),
-        row("a tunnel encapsulation of 3 octets", "CVE-2023-38802", "M0035020000001a4001010040020602010000fde9400304c0000202c0170300070018cb0071", TAKEN),
-        row("a tunnel encapsulation whose sub-TLV overruns", "CVE-2023-38802", "M0038020000001d4001010040020602010000fde9400304c0000202c017060007000401ff18cb0071", TAKEN),
-        row("a prefix SID of zeros", "CVE-2024-31948", "M003a020000001f4001010040020602010000fde9400304c0000202c02808000000000000000018cb0071", TAKEN),
+        row("an entropy label of no octets", "CVE-2023-4481", "M003202000000174001010040020602010000fde9400304c0000202c01c0018cb0071", Announce(&[(P, "192.0.2.2 65001 IGP other=28")])),
+        row("a tunnel encapsulation of 3 octets", "CVE-2023-38802", "M0035020000001a4001010040020602010000fde9400304c0000202c0170300070018cb0071", Announce(&[(P, "192.0.2.2 65001 IGP other=23")])),
+        row("a tunnel encapsulation whose sub-TLV overruns", "CVE-2023-38802", "M0038020000001d4001010040020602010000fde9400304c0000202c017060007000401ff18cb0071", Announce(&[(P, "192.0.2.2 65001 IGP other=23")])),
+        row("a prefix SID of zeros", "CVE-2024-31948", "M003a020000001f4001010040020602010000fde9400304c0000202c02808000000000000000018cb0071", Announce(&[(P, "192.0.2.2 65001 IGP other=40")])),
         row("OTC with a false extended length", "RFC 7606 §4", "M0037020000001c4001010040020602010000fde9400304c0000202f02304000000fe4c18cb0071", GONE),
         row("prefixes without attributes", "CVE-2023-41358", "M001b020000000018cb0071", GONE).told("missing"),
         row("prefixes with an unknown attribute only", "CVE-2023-46753", "M002e0200000013c01f100101010101010101010101010101010118cb0071", GONE).told("missing"),
