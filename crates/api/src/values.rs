@@ -27,6 +27,7 @@ pub fn parse_format(format: &str, value: &Value) -> Option<Result<(), String>> {
         "duration" => Some(text::<Duration>(value)),
         "cidr" => Some(text::<Cidr>(value)),
         "community" => Some(text::<Community>(value)),
+        "large-community" => Some(text::<LargeCommunity>(value)),
         "ip" => Some(match value.as_str() {
             Some(s) => parse_ip(s).map(|_| ()),
             None => Err(format!("{value} is not a string")),
@@ -200,6 +201,41 @@ impl fmt::Display for Community {
             Some((name, _)) => f.write_str(name),
             None => write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff),
         }
+    }
+}
+
+/// A large community (RFC 8092): three numbers of 32 bits, `4200000001:1:100`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LargeCommunity(pub [u32; 3]);
+
+string_value!(
+    LargeCommunity,
+    "large-community",
+    "Three numbers of 32 bits, such as 4200000001:1:100."
+);
+
+impl FromStr for LargeCommunity {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{s}\" is not a large community, such as 4200000001:1:100");
+        // RFC 8092 §5 has one spelling: no signs, no leading zeros.
+        let number = |part: &str| -> Option<u32> {
+            let plain = part == "0" || part.starts_with(|c: char| ('1'..='9').contains(&c));
+            part.parse().ok().filter(|_| plain)
+        };
+        let parts: Option<Vec<u32>> = s.split(':').map(number).collect();
+        parts
+            .and_then(|parts| parts.try_into().ok())
+            .map(Self)
+            .ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for LargeCommunity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [global, local1, local2] = self.0;
+        write!(f, "{global}:{local1}:{local2}")
     }
 }
 

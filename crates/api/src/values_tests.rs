@@ -66,6 +66,27 @@ fn communities_have_two_halves_or_a_name() {
 }
 
 #[test]
+fn large_communities_have_three_numbers_in_one_spelling() {
+    let read = "4200000001:0:100".parse();
+    assert_eq!(read, Ok(LargeCommunity([4_200_000_001, 0, 100])));
+    assert_eq!(LargeCommunity([1, 2, u32::MAX]).to_string(), "1:2:4294967295");
+    for text in [
+        "",
+        "1:2",
+        "1:2:3:4",
+        "1:2:4294967296",
+        "1:2:-3",
+        "+1:2:3",
+        "01:2:3",
+        "1: 2:3",
+        "a:b:c",
+        "::",
+    ] {
+        assert!(text.parse::<LargeCommunity>().is_err(), "{text}");
+    }
+}
+
+#[test]
 fn the_asn_of_a_peer_is_a_number_or_one_of_two_words() {
     for (value, want) in [
         (json!(65001), Some(PeerAsn::Number(65_001))),

@@ -8,6 +8,7 @@ use flatroute_api::values::{Community, Duration};
 use flatroute_bgp::policy::{Action, Filter, PrefixRange, Rule, Source, Verdict};
 use flatroute_bgp::session::{ConnectMode, PeerAsn};
 use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimitAction, Ttl};
+use flatroute_bgp::types::LargeCommunity;
 
 use crate::Plan;
 
@@ -166,6 +167,8 @@ fn rule(rule: &Rule) -> String {
     list(&mut line, "communities", condition.communities.as_deref(), |c| {
         Community(c.0)
     });
+    let large = condition.large_communities.as_deref();
+    list(&mut line, "large-communities", large, LargeCommunity::to_string);
     list(&mut line, "as-path", condition.as_path.as_deref(), |a| a.0);
     list(&mut line, "sources", condition.sources.as_deref(), |s| source(*s));
     list(&mut line, "peers", condition.peers.as_deref(), |p| {
@@ -182,6 +185,15 @@ fn rule(rule: &Rule) -> String {
         list(&mut line, "add communities", Some(&set.add_communities), |c| {
             Community(c.0)
         });
+    }
+    if !set.add_large_communities.is_empty() {
+        let large = Some(set.add_large_communities.as_slice());
+        list(
+            &mut line,
+            "add large-communities",
+            large,
+            LargeCommunity::to_string,
+        );
     }
     if set.prepend > 0 {
         let _ = write!(line, " prepend {}", set.prepend);

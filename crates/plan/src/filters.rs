@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flatroute_api::objects::{self as api, Advertise, FilterAction, InstallRoutes, RouteSource};
 use flatroute_api::{BGPPeerSpec, ClusterState};
 use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
-use flatroute_bgp::types::{Asn, Community, PeerName, Prefix};
+use flatroute_bgp::types::{Asn, Community, LargeCommunity, PeerName, Prefix};
 
 use crate::identity::{Identity, host};
 use crate::peers::{Planned, advertises};
@@ -338,6 +338,10 @@ fn user_rule(filter: &str, number: usize, given: &api::FilterRule) -> Rule {
                 .communities
                 .as_ref()
                 .map(|all| all.iter().map(|c| Community(c.0)).collect()),
+            large_communities: m
+                .large_communities
+                .as_ref()
+                .map(|all| all.iter().map(large).collect()),
             as_path: m
                 .as_path
                 .as_ref()
@@ -381,11 +385,21 @@ fn range(given: &api::PrefixRange) -> PrefixRange {
     }
 }
 
+fn large(given: &flatroute_api::values::LargeCommunity) -> LargeCommunity {
+    let [global, local1, local2] = given.0;
+    LargeCommunity {
+        global,
+        local1,
+        local2,
+    }
+}
+
 fn set(given: &api::SetAttributes) -> Set {
     Set {
         med: given.med,
         local_pref: given.local_pref,
         add_communities: given.communities.iter().map(|c| Community(c.0)).collect(),
+        add_large_communities: given.large_communities.iter().map(large).collect(),
         prepend: given.prepend.unwrap_or(0),
     }
 }

@@ -104,7 +104,7 @@ fn filters_stand_between_rails_and_built_ins() {
         + &object(
             "BGPFilter",
             "edge",
-            "{rules: [{match: {prefixes: [{cidr: 192.0.2.0/24, le: 28}], communities: ['65000:1', no-export]}, action: Accept, set: {localPref: 200}}, {match: {asPath: [666]}, action: Reject}, {action: Next, set: {communities: ['65000:9']}}, {match: {peer: someone-else}, action: Accept}]}",
+            "{rules: [{match: {prefixes: [{cidr: 192.0.2.0/24, le: 28}], communities: ['65000:1', no-export], largeCommunities: ['4200000001:1:1']}, action: Accept, set: {localPref: 200}}, {match: {asPath: [666]}, action: Reject}, {action: Next, set: {communities: ['65000:9'], largeCommunities: ['4200000001:1:9', '4200000001:1:10']}}, {match: {peer: someone-else}, action: Accept}]}",
         )
         + &object(
             "BGPFilter",
@@ -114,7 +114,7 @@ fn filters_stand_between_rails_and_built_ins() {
         + &object(
             "BGPPeer",
             "tor-a",
-            "{peerAddress: 10.0.1.1, peerASN: 65001, importFilters: [edge], exportFilters: [out], builtInFilters: Disabled, set: {communities: ['65000:2']}}",
+            "{peerAddress: 10.0.1.1, peerASN: 65001, importFilters: [edge], exportFilters: [out], builtInFilters: Disabled, set: {communities: ['65000:2'], largeCommunities: ['4200000001:2:2']}}",
         )
         + &object(
             "BGPPeer",

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SetAttributes;
-use crate::values::{Cidr, Community};
+use crate::values::{Cidr, Community, LargeCommunity};
 
 /// Rules for routes of both families. The first rule that matches and ends wins; a route that no rule ends goes
 /// on to the next filter, then to the built-in ones. No change resets a session.
@@ -51,6 +51,10 @@ pub struct FilterMatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub communities: Option<Vec<Community>>,
+    /// One of these large communities (RFC 8092) is on the route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub large_communities: Option<Vec<LargeCommunity>>,
     /// One of these ASNs is in the route's path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::values::asns_schema", length(min = 1, max = 1000))]

@@ -8,7 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::values::{Community, Duration, PeerAsn};
+use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
 
 /// A neighbour of the nodes that `nodeSelector` selects.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -296,7 +296,12 @@ pub enum State {
 pub struct SetAttributes {
     /// Communities to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
     pub communities: Vec<Community>,
+    /// Large communities (RFC 8092) to add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub large_communities: Vec<LargeCommunity>,
     /// The multi-exit discriminator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub med: Option<u32>,

@@ -102,9 +102,7 @@ impl Filter {
     /// Whether any rule looks at the path or the communities; a filter that does not can be asked without them.
     #[must_use]
     pub fn reads_attributes(&self) -> bool {
-        self.rules
-            .iter()
-            .any(|rule| rule.condition.communities.is_some() || rule.condition.as_path.is_some())
+        self.rules.iter().any(|rule| rule.condition.reads_attributes())
     }
 }
 
@@ -118,12 +116,17 @@ impl Outcome {
 }
 
 impl Condition {
+    fn reads_attributes(&self) -> bool {
+        self.communities.is_some() || self.large_communities.is_some() || self.as_path.is_some()
+    }
+
     /// Whether every condition that is given holds for this route.
     #[must_use]
     pub fn matches(&self, route: &View<'_>) -> bool {
         let Self {
             prefixes,
             communities,
+            large_communities,
             as_path,
             sources,
             peers,
@@ -138,6 +141,9 @@ impl Condition {
             && communities
                 .as_ref()
                 .is_none_or(|list| list.iter().any(|c| route.communities.contains(c)))
+            && large_communities
+                .as_ref()
+                .is_none_or(|list| list.iter().any(|c| route.large_communities.contains(c)))
             && as_path
                 .as_ref()
                 .is_none_or(|list| list.iter().any(|asn| route.as_path.count(*asn) > 0))
@@ -158,6 +164,7 @@ impl Set {
         self.med.is_none()
             && self.local_pref.is_none()
             && self.add_communities.is_empty()
+            && self.add_large_communities.is_empty()
             && self.prepend == 0
     }
 
@@ -170,10 +177,16 @@ impl Set {
         if self.local_pref.is_some() {
             attributes.local_pref = self.local_pref;
         }
-        for community in &self.add_communities {
-            if !attributes.communities.contains(community) {
-                attributes.communities.push(*community);
-            }
+        add(&mut attributes.communities, &self.add_communities);
+        add(&mut attributes.large_communities, &self.add_large_communities);
+    }
+}
+
+/// Appends what is not there already.
+fn add<T: Copy + PartialEq>(to: &mut Vec<T>, new: &[T]) {
+    for community in new {
+        if !to.contains(community) {
+            to.push(*community);
         }
     }
 }

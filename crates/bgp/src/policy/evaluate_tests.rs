@@ -1,6 +1,6 @@
 use super::*;
 use crate::policy::{Rule, Source};
-use crate::types::{AsPath, Asn, Community, PeerName, Prefix};
+use crate::types::{AsPath, Asn, Community, LargeCommunity, PeerName, Prefix};
 
 fn prefix(text: &str) -> Prefix {
     text.parse::<ipnetwork::IpNetwork>().unwrap().into()
@@ -26,10 +26,19 @@ fn within(cidr: &str, ge: u8, le: u8) -> Condition {
     }
 }
 
+fn large(local2: u32) -> LargeCommunity {
+    LargeCommunity {
+        global: 4_200_000_001,
+        local1: 1,
+        local2,
+    }
+}
+
 struct Route {
     prefix: Prefix,
     path: AsPath,
     communities: Vec<Community>,
+    large_communities: Vec<LargeCommunity>,
     peer: PeerName,
 }
 
@@ -39,6 +48,7 @@ impl Route {
             prefix: prefix(cidr),
             path: AsPath::sequence([Asn(65001), Asn(64512)]),
             communities: vec![Community(0x0001_0002)],
+            large_communities: vec![large(7)],
             peer: "tor-a".into(),
         }
     }
@@ -48,6 +58,7 @@ impl Route {
             prefix: self.prefix,
             as_path: &self.path,
             communities: &self.communities,
+            large_communities: &self.large_communities,
             source: Source::Learned,
             peer: Some(&self.peer),
         }
@@ -71,6 +82,12 @@ fn each_condition_matches_what_it_says_and_nothing_else() {
     yes(communities(vec![Community(9), Community(0x0001_0002)]));
     no(communities(vec![Community(9)]));
     no(communities(Vec::new()));
+    let large_communities = |c| Condition {
+        large_communities: Some(c),
+        ..Condition::default()
+    };
+    yes(large_communities(vec![large(9), large(7)]));
+    no(large_communities(vec![large(9)]));
     let as_path = |a| Condition {
         as_path: Some(vec![Asn(a)]),
         ..Condition::default()
@@ -131,6 +148,7 @@ fn next_collects_changes_and_a_rejection_drops_them() {
     let mut accept = rule("accept", within("10.0.0.0/8", 0, 32), Action::Accept);
     accept.set.local_pref = Some(200);
     accept.set.add_communities = vec![Community(1), Community(1)];
+    accept.set.add_large_communities = vec![large(1), large(1)];
     let filter = Filter {
         rules: vec![mark, accept],
         default: Verdict::Reject,
@@ -148,6 +166,7 @@ fn next_collects_changes_and_a_rejection_drops_them() {
     assert_eq!(attributes.med, Some(7));
     assert_eq!(attributes.local_pref, Some(200));
     assert_eq!(attributes.communities, vec![Community(1)]);
+    assert_eq!(attributes.large_communities, vec![large(1)]);
     let outcome = filter.evaluate(&Route::new("192.0.2.0/24").view(), &mut changed);
     assert_eq!((outcome.verdict, changed.as_slice()), (Verdict::Reject, &[][..]));
 }

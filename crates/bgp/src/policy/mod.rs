@@ -13,7 +13,7 @@ pub use peer::{NextHopMode, PrefixLimit, PrefixLimitAction};
 
 use std::sync::Arc;
 
-use crate::types::{AsPath, Asn, Community, Prefix};
+use crate::types::{AsPath, Asn, Community, LargeCommunity, Prefix};
 
 /// The name of a rule, for the reason of a verdict: `rail OwnPodCIDR`, `filter edge rule 2`, `built-in PodCIDRs`.
 pub type RuleName = Arc<str>;
@@ -67,6 +67,8 @@ pub struct Condition {
     pub prefixes: Option<Vec<PrefixRange>>,
     /// Any of these communities is on the route.
     pub communities: Option<Vec<Community>>,
+    /// Any of these large communities is on the route.
+    pub large_communities: Option<Vec<LargeCommunity>>,
     /// Any of these AS numbers is in the path.
     pub as_path: Option<Vec<Asn>>,
     /// Any of these origins of the route.
@@ -106,6 +108,8 @@ pub struct Set {
     pub local_pref: Option<u32>,
     /// Adds these communities.
     pub add_communities: Vec<Community>,
+    /// Adds these large communities.
+    pub add_large_communities: Vec<LargeCommunity>,
     /// Prepends our own AS this many more times, on export.
     pub prepend: u8,
 }
@@ -128,6 +132,8 @@ pub struct View<'a> {
     pub as_path: &'a AsPath,
     /// Its communities.
     pub communities: &'a [Community],
+    /// Its large communities.
+    pub large_communities: &'a [LargeCommunity],
     /// Where it comes from.
     pub source: Source,
     /// The peer that it was learned from.

@@ -41,6 +41,7 @@ impl<'a> Best<'a> {
             prefix: self.prefix,
             as_path: &attributes.as_path,
             communities: &attributes.communities,
+            large_communities: &attributes.large_communities,
             source: self.source,
             peer,
         }

@@ -116,6 +116,7 @@ pub(super) fn view<'a>(prefix: Prefix, attributes: &'a PathAttributes, peer: &'a
         prefix,
         as_path: &attributes.as_path,
         communities: &attributes.communities,
+        large_communities: &attributes.large_communities,
         source: Source::Learned,
         peer: Some(peer),
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
 use flatroute_bgp::rib::{Batch, FibPath, Multipath, PeerIndex, PeerSettings, Rib, RouteView, Usage};
-use flatroute_bgp::types::{Asn, Community, Family, NextHop, Origin, PathAttributes, Prefix};
+use flatroute_bgp::types::{Asn, Community, Family, LargeCommunity, NextHop, Origin, PathAttributes, Prefix};
 use proptest::prelude::*;
 
 use super::support::{RELAXED, hop, hop6, path, peer, rib};
@@ -97,6 +97,11 @@ fn filter(i: usize) -> Arc<Filter> {
                 local_pref: Some(150),
                 med: Some(3),
                 add_communities: vec![Community(77)],
+                add_large_communities: vec![LargeCommunity {
+                    global: 1,
+                    local1: 2,
+                    local2: 3,
+                }],
                 prepend: 2,
             },
         )],
@@ -204,6 +209,7 @@ fn view<'a>(
         prefix,
         as_path: &a.as_path,
         communities: &a.communities,
+        large_communities: &a.large_communities,
         source,
         peer: from.map(|s| &s.name),
     }
