@@ -6,6 +6,7 @@
 #   make test             every test that this machine can run; says what it skipped and why
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
 #   make bench            100,000 BGP routes into the kernel, ours beside BIRD's (needs BIRD; takes under 3 minutes)
+#   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
@@ -13,7 +14,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOR ?= flatroute
 KEEP ?=
 
-.PHONY: help demo demo-clean test test-deps bench lint
+.PHONY: help demo demo-clean test test-deps bench fuzz lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +36,9 @@ test-deps:
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
 	@$(TARGET_DIR)/release/flatroute-testbed bench
+
+fuzz:
+	@CARGO='$(CARGO)' fuzz/run
 
 lint:
 	$(CARGO) fmt --all --check
