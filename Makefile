@@ -5,7 +5,9 @@
 #   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
 #   make test             every test that this machine can run; says what it skipped and why
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
-#   make bench            100,000 BGP routes into the kernel, ours beside BIRD's (needs BIRD; takes under 3 minutes)
+#   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
+#   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
+#   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
 #   make lint             formatting and clippy, warnings are errors
 
@@ -13,8 +15,11 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOR ?= flatroute
 KEEP ?=
+WRITE ?=
+TABLE ?=
+BENCH ?=
 
-.PHONY: help demo demo-clean test test-deps bench fuzz lint
+.PHONY: help demo demo-clean test test-deps interop bench fuzz lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -33,9 +38,13 @@ test: test-deps
 test-deps:
 	@testbed/scripts/test-deps
 
+interop: test-deps
+	@$(CARGO) build --workspace --locked
+	@$(CARGO) test --locked -p flatroute-testbed --test matrix -- $(if $(filter-out 0,$(WRITE)),--write)
+
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
-	@$(TARGET_DIR)/release/flatroute-testbed bench
+	@$(TARGET_DIR)/release/flatroute-testbed bench $(if $(TABLE),--table '$(TABLE)') $(BENCH)
 
 fuzz:
 	@CARGO='$(CARGO)' fuzz/run

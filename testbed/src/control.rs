@@ -1,4 +1,4 @@
-//! The agent's control socket, as a client: one GET, one JSON answer, over HTTP/1.1 on a unix socket.
+//! The agent's control socket, as a client: one question, one JSON answer, over HTTP/1.1 on a unix socket.
 //!
 //! The client asks for `Connection: close`, so that an answer ends with the stream; a chunked body (RFC 9112 §7.1) is
 //! understood as well. Everything is bounded: time for reading and writing, size of an answer.
@@ -21,13 +21,25 @@ const MOST: u64 = 64 << 20;
 /// # Errors
 /// Nobody listens, the answer is not 200, or not the expected JSON.
 pub fn fetch<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    let context = || format!("GET {path} at {}", socket.display());
+    ask(socket, "GET", path)
+}
+
+/// `POST path` at the socket, without a body; the body of a 200 answer.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    ask(socket, "POST", path)
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, method: &str, path: &str) -> Result<T> {
+    let context = || format!("{method} {path} at {}", socket.display());
     let mut stream = UnixStream::connect(socket).with_context(context)?;
     stream.set_read_timeout(Some(PATIENCE)).with_context(context)?;
     stream.set_write_timeout(Some(PATIENCE)).with_context(context)?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )
     .with_context(context)?;
     let mut answer = Vec::new();

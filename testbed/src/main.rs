@@ -2,10 +2,11 @@
 //!
 //! `make demo` builds everything and calls `flatroute-testbed demo`; `make bench` calls `flatroute-testbed bench`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use flatroute_testbed::bench;
 use flatroute_testbed::demo::{self, Wishes, keep};
 use flatroute_testbed::lab::{Cast, Wiring};
@@ -40,28 +41,75 @@ enum Command {
         #[arg(long, hide = true)]
         wire_by_hand: bool,
     },
-    /// Measure: routes from BGP peers into the kernel, ours beside BIRD's
-    Bench {
-        /// How often each receiver installs each row
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// How many routes
-        #[arg(long, default_value_t = 100_000)]
-        routes: u32,
-        /// Leave the IPv6 rows out
-        #[arg(long)]
-        ipv4_only: bool,
-        /// Only the rows with this number of next hops
-        #[arg(long)]
-        hops: Option<usize>,
-        /// Only our agent, without BIRD as a receiver
-        #[arg(long)]
-        alone: bool,
-    },
+    /// Measure: routes into the kernel and through the agent, beside other daemons
+    Bench(Bench),
     /// Remove a lab that was left up
     Clean,
     /// Draw the fabric
     Draw,
+}
+
+#[derive(Debug, Args)]
+struct Bench {
+    /// Only this row
+    #[arg(long)]
+    row: Option<bench::Kind>,
+    /// How often each daemon goes through each row (otherwise 5, and 3 for tables above 500000 routes)
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Row install: how many routes
+    #[arg(long, default_value_t = 100_000)]
+    routes: u32,
+    /// Row install: only with this number of next hops
+    #[arg(long)]
+    hops: Option<usize>,
+    /// Row through: how many routes, one table each
+    #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
+    sizes: Vec<u32>,
+    /// Row through: only these of flatroute, bird, frr, gobgp (otherwise all that are installed)
+    #[arg(long, value_delimiter = ',')]
+    daemons: Vec<String>,
+    /// Row through: a real IPv4 table, an MRT file of type TABLE_DUMP_V2 (may end in .bz2)
+    #[arg(long)]
+    table: Option<PathBuf>,
+    /// Row through: another build of flatroute-agent, measured in the same run
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Leave the IPv6 rows out
+    #[arg(long)]
+    ipv4_only: bool,
+    /// Only our agent
+    #[arg(long)]
+    alone: bool,
+}
+
+impl From<Bench> for bench::Wishes {
+    fn from(wishes: Bench) -> Self {
+        let Bench {
+            row,
+            rounds,
+            routes,
+            hops,
+            sizes,
+            daemons,
+            table,
+            against,
+            ipv4_only,
+            alone,
+        } = wishes;
+        Self {
+            row,
+            rounds,
+            routes,
+            hops,
+            sizes,
+            daemons,
+            table,
+            against,
+            ipv4_only,
+            alone,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -94,21 +142,7 @@ fn run(command: Command) -> Result<ExitCode> {
             };
             return demo::run(&Wishes { cast, wiring, keep });
         }
-        Command::Bench {
-            rounds,
-            routes,
-            ipv4_only,
-            hops,
-            alone,
-        } => {
-            return bench::run(&bench::Wishes {
-                rounds,
-                routes,
-                ipv4_only,
-                alone,
-                hops,
-            });
-        }
+        Command::Bench(wishes) => return bench::run(&wishes.into()),
         Command::Clean => println!("{}", keep::clean()?),
         Command::Draw => print!("{}", Topology::two_racks().drawing()),
     }

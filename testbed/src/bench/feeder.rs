@@ -21,6 +21,8 @@ use crate::namespace::Namespace;
 
 /// For a receiver to take the connection and bring the session up.
 const SESSION_BOUND: Duration = Duration::from_secs(10);
+/// Between two attempts to bring a session up.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A namespace, and what will be said from there.
 #[derive(Debug)]
@@ -85,10 +87,15 @@ impl Feed {
             });
             let (number, asn, namespace) = (feeder.number, feeder.asn(), feeder.namespace.clone());
             writers.push(std::thread::spawn(move || {
-                let session = namespace.enter().and_then(|()| establish(number, asn, transport));
-                let Ok(mut stream) = session else {
-                    drop(tell.send(session));
-                    return Err(anyhow!("no session"));
+                let session = namespace
+                    .enter()
+                    .and_then(|()| establish(number, asn, transport, super::ROUND_BOUND));
+                let mut stream = match session {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        drop(tell.send(Err(error)));
+                        return Err(anyhow!("no session"));
+                    }
                 };
                 drop(tell.send(stream.try_clone().context("a second handle")));
                 barrier.wait();
@@ -123,24 +130,36 @@ impl Feed {
     }
 }
 
-/// Connects and exchanges OPEN and KEEPALIVE.
-fn establish(number: u8, asn: u32, transport: Transport) -> Result<TcpStream> {
-    let (local, remote) = transport.link(number);
+/// Connects and exchanges OPEN and KEEPALIVE, again and again while the receiver is not ready for it. Returns the session,
+/// whose writes take `bound` at most, and what was read behind the first KEEPALIVE.
+pub(super) fn establish(
+    number: u8,
+    asn: u32,
+    transport: Transport,
+    bound: Duration,
+) -> Result<(TcpStream, Vec<u8>)> {
     let deadline = Instant::now() + SESSION_BOUND;
-    let mut stream = loop {
-        match TcpStream::connect_timeout(&SocketAddr::new(remote, talk::PORT), SESSION_BOUND) {
-            Ok(stream) => break stream,
-            Err(error) if Instant::now() > deadline => {
-                return Err(error).with_context(|| format!("feeder{number} connects to {remote}"));
+    loop {
+        match attempt(number, asn, transport) {
+            Ok((stream, rest)) => {
+                stream.set_write_timeout(Some(bound)).context("a bound")?;
+                return Ok((stream, rest));
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).with_context(|| format!("no session of feeder{number}"));
+            }
+            Err(_) => std::thread::sleep(PAUSE),
         }
-    };
+    }
+}
+
+fn attempt(number: u8, asn: u32, transport: Transport) -> Result<(TcpStream, Vec<u8>)> {
+    let (local, remote) = transport.link(number);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(remote, talk::PORT), SESSION_BOUND)
+        .with_context(|| format!("connect to {remote}"))?;
     stream.set_nodelay(true).context("TCP_NODELAY")?;
     stream.set_read_timeout(Some(SESSION_BOUND)).context("a bound")?;
-    stream
-        .set_write_timeout(Some(super::ROUND_BOUND))
-        .context("a bound")?;
+    stream.set_write_timeout(Some(SESSION_BOUND)).context("a bound")?;
     let id = match local {
         IpAddr::V4(address) => address.octets(),
         IpAddr::V6(_) => [10, 0, number, 1],
@@ -153,18 +172,21 @@ fn establish(number: u8, asn: u32, transport: Transport) -> Result<TcpStream> {
         let room = buffer.get_mut(filled..).unwrap_or_default();
         let read = stream.read(room).context("wait for the receiver's KEEPALIVE")?;
         if read == 0 {
-            bail!("the receiver closed the session of feeder{number} before it was up");
+            bail!("the receiver closed the session before it was up");
         }
         filled += read;
         let mut at = 0;
         while let Some((kind, _, length)) = talk::message(buffer.get(at..filled).unwrap_or_default()) {
+            at += length;
             match kind {
                 talk::OPEN => stream.write_all(&talk::keepalive()).context("send KEEPALIVE")?,
-                talk::KEEPALIVE => return Ok(stream),
-                talk::NOTIFICATION => bail!("the receiver refuses the session of feeder{number}"),
+                talk::KEEPALIVE => {
+                    let rest = buffer.get(at..filled).unwrap_or_default().to_vec();
+                    return Ok((stream, rest));
+                }
+                talk::NOTIFICATION => bail!("the receiver refuses the session"),
                 _ => {}
             }
-            at += length;
         }
         buffer.copy_within(at..filled, 0);
         filled -= at;

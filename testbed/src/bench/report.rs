@@ -62,10 +62,10 @@ pub(super) fn conditions(wishes: &Wishes) -> Result<String> {
         text,
         "  {agent}, {}, Linux {}, {cores} cores ({processor}), load {}\n  \
          from Established to every route in the kernel; {} rounds, alternating; CPU and memory of the receiver\n",
-        bird::version()?,
+        bird::version().unwrap_or_else(|_| "no BIRD".to_owned()),
         uname.release().to_string_lossy(),
         load.join(" "),
-        wishes.rounds
+        wishes.rounds(wishes.routes)
     );
     Ok(text)
 }
@@ -135,12 +135,12 @@ fn line(name: &str, shape: Shape, figures: &[Figure]) -> Option<Vec<String>> {
     ])
 }
 
-fn seconds(time: Duration) -> String {
+pub(super) fn seconds(time: Duration) -> String {
     format!("{:.3}", time.as_secs_f64())
 }
 
 /// The middle one, or the mean of the two in the middle; none of none.
-fn median(figures: &[Figure], of: impl Fn(&Figure) -> Duration) -> Option<Duration> {
+pub(super) fn median<T>(figures: &[T], of: impl Fn(&T) -> Duration) -> Option<Duration> {
     let mut sorted: Vec<Duration> = figures.iter().map(of).collect();
     sorted.sort_unstable();
     let upper = sorted.get(sorted.len() / 2)?;

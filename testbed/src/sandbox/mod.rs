@@ -30,7 +30,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -111,6 +111,15 @@ pub fn run_with_arguments(limit: Duration, arguments: Vec<OsString>) -> Result<E
     outside(limit, arguments, Stdio::inherit()).map(|(ending, _)| ending)
 }
 
+/// As [`run_with_arguments`], with what is said inside on standard error beside the ending, instead of on ours: for a
+/// caller that runs several at a time.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_quietly(limit: Duration, arguments: Vec<OsString>) -> Result<(Ending, String)> {
+    outside(limit, arguments, Stdio::piped())
+}
+
 /// Tries whether the system lets us have a sandbox: runs this program inside with the argument `argument`, for which
 /// its `main` has to call [`run`] with a body that does nothing.
 ///
@@ -149,11 +158,17 @@ fn outside(limit: Duration, arguments: Vec<OsString>, stderr: Stdio) -> Result<(
         .spawn()
         .context("start the sandbox")?;
     std::thread::spawn(move || listen(&ours, &tell));
+    // Read along: a pipe that nobody reads holds up who writes.
+    let read = |mut stderr: ChildStderr| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            drop(stderr.read_to_end(&mut bytes));
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let reader = door.stderr.take().map(read);
     let ending = attend(&mut door, &hear, limit)?;
-    let mut words = String::new();
-    if let Some(mut stderr) = door.stderr.take() {
-        drop(stderr.read_to_string(&mut words));
-    }
+    let words = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     Ok((ending, words))
 }
 

@@ -5,16 +5,21 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{Session, Software, Speaker};
 use crate::fabric::Fabric;
+use crate::namespace::Namespace;
 use crate::process::{Daemon, locate};
 use crate::topology::{Neighbour, Router, Tier, Topology};
 use crate::wait;
+
+/// The name of its configuration in its directory.
+pub const CONFIGURATION: &str = "bird.conf";
 
 pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
     let text = configuration(fabric.topology(), router);
@@ -22,26 +27,35 @@ pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> 
 }
 
 pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, configuration: &str) -> Result<()> {
-    let file = speaker.dir.join("bird.conf");
+    let namespace = fabric.namespace(&speaker.router)?;
+    let daemon = spawn(&speaker.dir, namespace, configuration)?;
+    speaker.daemons.push(daemon);
+    Ok(())
+}
+
+/// Starts BIRD in `namespace` with its files in `dir`, and waits until it answers.
+///
+/// # Errors
+/// It is missing, or does not start; the error ends with its log.
+pub fn spawn(dir: &Path, namespace: &Namespace, configuration: &str) -> Result<Daemon> {
+    let file = dir.join(CONFIGURATION);
     fs::write(&file, configuration).context("write bird.conf")?;
-    let mut command = fabric
-        .namespace(&speaker.router)?
-        .command(&Software::Bird.find()?);
+    let mut command = namespace.command(&Software::Bird.find()?);
     command
         .arg("-f")
         .arg("-c")
         .arg(&file)
         .arg("-s")
-        .arg(speaker.dir.join("bird.ctl"));
-    command.arg("-P").arg(speaker.dir.join("bird.pid"));
-    let name = format!("bird on {}", speaker.router);
-    let daemon = Daemon::start(&name, command, &speaker.dir.join("bird.log"))?;
-    speaker.daemons.push(daemon);
-    wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
-        speaker.expect_running()?;
-        Ok(ask(speaker, "show status").map_err(|error| format!("{error:#}")))
-    })?;
-    Ok(())
+        .arg(dir.join("bird.ctl"));
+    command.arg("-P").arg(dir.join("bird.pid"));
+    let name = format!("bird on {}", namespace.name());
+    let mut daemon = Daemon::start(&name, command, &dir.join("bird.log"))?;
+    let waited = wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
+        daemon.expect_running()?;
+        Ok(ask_at(dir, "show status").map_err(|error| format!("{error:#}")))
+    });
+    waited.map_err(|error| anyhow!("{error:#}\n{}", daemon.last_words()))?;
+    Ok(daemon)
 }
 
 /// The answer of `birdc` to one command.
@@ -49,18 +63,26 @@ pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, configuration: &str
 /// # Errors
 /// BIRD does not answer.
 pub fn ask(speaker: &Speaker, question: &str) -> Result<String> {
+    ask_at(&speaker.dir, question)
+}
+
+/// As [`ask`], of the BIRD whose files lie in `dir`.
+///
+/// # Errors
+/// BIRD does not answer.
+pub fn ask_at(dir: &Path, question: &str) -> Result<String> {
     let birdc = locate("birdc").context("birdc is not installed: sudo apt-get install bird2")?;
     let output = Command::new(birdc)
         .arg("-s")
-        .arg(speaker.dir.join("bird.ctl"))
+        .arg(dir.join("bird.ctl"))
         .args(question.split(' '))
         .output();
     let output = output.context("run birdc")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!(
-            "birdc on {}: {question}: {text}{}",
-            speaker.router,
+            "birdc in {}: {question}: {text}{}",
+            dir.display(),
             String::from_utf8_lossy(&output.stderr)
         );
     }

@@ -5,56 +5,67 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::mount::mount_bind;
 use serde_json::Value;
 
 use super::{Session, Speaker};
 use crate::fabric::Fabric;
+use crate::namespace::Namespace;
 use crate::process::{Daemon, locate};
 use crate::sandbox;
 use crate::topology::{Router, Tier, Topology};
 use crate::wait;
 
 pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
-    allow_root()?;
-    let dir = speaker.dir.clone();
     let namespace = fabric.namespace(&router.name)?;
     for (program, text) in [
         ("zebra", zebra(router)),
         ("bgpd", bgpd(fabric.topology(), router)),
     ] {
-        let file = dir.join(format!("{program}.conf"));
-        fs::write(&file, text).with_context(|| format!("write {program}.conf"))?;
-        let path = locate(program)
-            .with_context(|| format!("{program} is not installed: sudo apt-get install frr"))?;
-        let mut command = namespace.command(&path);
-        command
-            .arg("-f")
-            .arg(&file)
-            .args(["-u", "root", "-g", "root", "-A", "127.0.0.1", "--log", "stdout"]);
-        command
-            .arg("-z")
-            .arg(dir.join("zserv.api"))
-            .arg("-i")
-            .arg(dir.join(format!("{program}.pid")));
-        command.arg("--vty_socket").arg(&dir);
-        let name = format!("{program} on {}", router.name);
-        let daemon = Daemon::start(&name, command, &dir.join(format!("{program}.log")))?;
+        let daemon = spawn(&speaker.dir, namespace, program, &text)?;
         speaker.daemons.push(daemon);
-        wait::until(&format!("{name} to answer"), Duration::from_secs(10), || {
-            speaker.expect_running()?;
-            Ok(ask(speaker, program, "show version").map_err(|error| format!("{error:#}")))
-        })?;
     }
     Ok(())
 }
 
+/// Starts one of FRR's programs in `namespace` with its files in `dir`, and waits until it answers.
+///
+/// # Errors
+/// It is missing, or does not start; the error ends with its log.
+pub fn spawn(dir: &Path, namespace: &Namespace, program: &str, configuration: &str) -> Result<Daemon> {
+    allow_root()?;
+    let file = dir.join(format!("{program}.conf"));
+    fs::write(&file, configuration).with_context(|| format!("write {program}.conf"))?;
+    let path =
+        locate(program).with_context(|| format!("{program} is not installed: sudo apt-get install frr"))?;
+    let mut command = namespace.command(&path);
+    command
+        .arg("-f")
+        .arg(&file)
+        .args(["-u", "root", "-g", "root", "-A", "127.0.0.1", "--log", "stdout"]);
+    command
+        .arg("-z")
+        .arg(dir.join("zserv.api"))
+        .arg("-i")
+        .arg(dir.join(format!("{program}.pid")));
+    command.arg("--vty_socket").arg(dir);
+    let name = format!("{program} on {}", namespace.name());
+    let mut daemon = Daemon::start(&name, command, &dir.join(format!("{program}.log")))?;
+    let waited = wait::until(&format!("{name} to answer"), Duration::from_secs(10), || {
+        daemon.expect_running()?;
+        Ok(ask_at(dir, program, &["show version"]).map_err(|error| format!("{error:#}")))
+    });
+    waited.map_err(|error| anyhow!("{error:#}\n{}", daemon.last_words()))?;
+    Ok(daemon)
+}
+
 /// Makes root a member of `frrvty`, for this sandbox alone.
-fn allow_root() -> Result<()> {
+pub(crate) fn allow_root() -> Result<()> {
     let text = fs::read_to_string("/etc/group").context("read /etc/group")?;
     if text.lines().any(|line| line == "frrvty:x:0:root") {
         return Ok(());
@@ -75,19 +86,27 @@ fn allow_root() -> Result<()> {
 /// # Errors
 /// It does not answer.
 pub fn ask(speaker: &Speaker, daemon: &str, question: &str) -> Result<String> {
+    ask_at(&speaker.dir, daemon, &[question])
+}
+
+/// As [`ask`], of the FRR whose files lie in `dir`, and with several commands in one go (a way into its configuration).
+///
+/// # Errors
+/// It does not answer, or does not know a command.
+pub fn ask_at(dir: &Path, daemon: &str, commands: &[&str]) -> Result<String> {
     let vtysh = locate("vtysh").context("vtysh is not installed: sudo apt-get install frr")?;
     let mut command = Command::new(vtysh);
-    let output = command
-        .arg("--vty_socket")
-        .arg(&speaker.dir)
-        .args(["-d", daemon, "-c", question])
-        .output()
-        .context("run vtysh")?;
+    command.arg("--vty_socket").arg(dir).args(["-d", daemon]);
+    for text in commands {
+        command.args(["-c", text]);
+    }
+    let output = command.output().context("run vtysh")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!(
-            "vtysh on {}: {question}: {text}{}",
-            speaker.router,
+            "vtysh in {}: {}: {text}{}",
+            dir.display(),
+            commands.join("; "),
             String::from_utf8_lossy(&output.stderr)
         );
     }

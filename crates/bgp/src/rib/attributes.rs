@@ -93,9 +93,7 @@ impl AttributeTable {
             id
         };
         self.used += 1;
-        let slots = &self.slots;
-        self.index
-            .insert(hash, id, |id| spread(slots[AttrId(id).slot()].hash));
+        self.index.insert(hash, id);
         AttrId(id)
     }
 
@@ -117,9 +115,7 @@ impl AttributeTable {
             return;
         }
         let hash = spread(slot.hash);
-        let slots = &self.slots;
-        self.index
-            .remove(hash, id.0, |id| spread(slots[AttrId(id).slot()].hash));
+        self.index.remove(hash, id.0);
         self.slots[id.slot()] = Slot {
             hash: self.free,
             ..Slot::default()

@@ -6,12 +6,14 @@
 //!
 //! [`Index`] is an open-addressing table of `u32` ids with linear probing and backward-shift deletion: no
 //! tombstones, so a table that churns does not decay. It owns no keys: the caller says how to compare an id with
-//! what it looks for, and how to hash an id again when the table grows. At most 4/5 of the slots are used.
+//! what it looks for. Beside the id a slot has 32 bits of the hash: so the key, which lies somewhere else in memory,
+//! is looked at only when it is most probably the right one, and entries move without it. At most 4/5 of the slots
+//! are used.
 
 use std::hash::{BuildHasher, Hasher};
 
 const FOLD: u64 = 0x9e37_79b9_7f4a_7c15;
-const EMPTY: u32 = u32::MAX;
+const EMPTY: u64 = u64::MAX;
 
 /// The seed of all hashes of one RIB.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +101,26 @@ impl Hasher for Words {
 /// Ids by the hash of what they stand for.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    slots: Vec<u32>,
+    slots: Vec<u64>,
     len: usize,
+}
+
+/// The bits of a hash that a slot keeps; the home of the id is their lower end.
+fn tag(hash: u64) -> u32 {
+    u32::try_from((hash >> 20) & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+fn pack(tag: u32, id: u32) -> u64 {
+    (u64::from(tag) << 32) | u64::from(id)
+}
+
+/// Tag and id.
+fn unpack(slot: u64) -> (u32, u32) {
+    let id = slot & u64::from(u32::MAX);
+    (
+        u32::try_from(slot >> 32).unwrap_or(0),
+        u32::try_from(id).unwrap_or(0),
+    )
 }
 
 impl Index {
@@ -108,8 +128,8 @@ impl Index {
         self.slots.len().wrapping_sub(1)
     }
 
-    fn home(&self, hash: u64) -> usize {
-        usize::try_from(hash >> 20).unwrap_or(0) & self.mask()
+    fn home(&self, tag: u32) -> usize {
+        usize::try_from(tag).unwrap_or(0) & self.mask()
     }
 
     /// The id of this hash that `is` accepts.
@@ -117,44 +137,50 @@ impl Index {
         if self.slots.is_empty() {
             return None;
         }
-        let mut at = self.home(hash);
+        let wanted = tag(hash);
+        let mut at = self.home(wanted);
         loop {
-            match self.slots[at] {
-                EMPTY => return None,
-                id if is(id) => return Some(id),
-                _ => at = (at + 1) & self.mask(),
+            let slot = self.slots[at];
+            if slot == EMPTY {
+                return None;
             }
+            let (tag, id) = unpack(slot);
+            if tag == wanted && is(id) {
+                return Some(id);
+            }
+            at = (at + 1) & self.mask();
         }
     }
 
     /// Adds an id that is not there yet.
-    pub(super) fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(super) fn insert(&mut self, hash: u64, id: u32) {
         if (self.len + 1) * 5 > self.slots.len() * 4 {
             let size = (self.slots.len() * 2).max(16);
             let old = std::mem::replace(&mut self.slots, vec![EMPTY; size]);
-            for id in old.into_iter().filter(|id| *id != EMPTY) {
-                self.place(hash_of(id), id);
+            for slot in old.into_iter().filter(|slot| *slot != EMPTY) {
+                self.place(slot);
             }
         }
-        self.place(hash, id);
+        self.place(pack(tag(hash), id));
         self.len += 1;
     }
 
-    fn place(&mut self, hash: u64, id: u32) {
-        let mut at = self.home(hash);
+    fn place(&mut self, slot: u64) {
+        let mut at = self.home(unpack(slot).0);
         while self.slots[at] != EMPTY {
             at = (at + 1) & self.mask();
         }
-        self.slots[at] = id;
+        self.slots[at] = slot;
     }
 
     /// Takes an id out, closing the gap so that no look-up ends early.
-    pub(super) fn remove(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
+    pub(super) fn remove(&mut self, hash: u64, id: u32) {
         if self.slots.is_empty() {
             return;
         }
-        let mut gap = self.home(hash);
-        while self.slots[gap] != id {
+        let wanted = pack(tag(hash), id);
+        let mut gap = self.home(tag(hash));
+        while self.slots[gap] != wanted {
             if self.slots[gap] == EMPTY {
                 return;
             }
@@ -169,7 +195,7 @@ impl Index {
                 break;
             }
             // The entry may move back when its home is not between the gap and where it stands.
-            let distance = at.wrapping_sub(self.home(hash_of(next))) & self.mask();
+            let distance = at.wrapping_sub(self.home(unpack(next).0)) & self.mask();
             if distance >= at.wrapping_sub(gap) & self.mask() {
                 self.slots[gap] = next;
                 gap = at;
@@ -202,9 +228,9 @@ mod tests {
             let (mut index, mut model) = (Index::default(), BTreeSet::new());
             for (add, id) in ops {
                 if add && model.insert(id) {
-                    index.insert(hash(id), id, hash);
+                    index.insert(hash(id), id);
                 } else if !add && model.remove(&id) {
-                    index.remove(hash(id), id, hash);
+                    index.remove(hash(id), id);
                 }
                 for id in 0..200 {
                     prop_assert_eq!(index.find(hash(id), |i| i == id).is_some(), model.contains(&id));

@@ -17,7 +17,7 @@
 //! again before its turn leaves the round and comes in the next one. [`Rib::poll_fib`] does the same for the kernel
 //! with sets of next hops.
 //!
-//! **Memory.** IPv4, one path told to one other peer: key 8, entry 12, index 5 to 10, path 16, Adj-RIB-Out 4 and
+//! **Memory.** IPv4, one path told to one other peer: key 8, entry 12, index 10 to 20, path 16, Adj-RIB-Out 4 and
 //! kernel 4 octets, and two interned attribute sets shared by all prefixes that have them.
 //!
 //! Every handle kept in an array is a counted reference; when all peers are down the tables are empty.

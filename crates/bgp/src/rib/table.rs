@@ -160,8 +160,7 @@ impl<K: Key> Table<K> {
             self.entries[at(id)] = entry;
             id
         };
-        let (keys, seed) = (&self.keys, self.seed);
-        self.index.insert(hash, id, |id| keys[at(id)].hash(seed));
+        self.index.insert(hash, id);
         self.used += 1;
         id
     }
@@ -198,9 +197,7 @@ impl<K: Key> Table<K> {
             return;
         }
         entry.live = false;
-        let (keys, seed) = (&self.keys, self.seed);
-        self.index
-            .remove(keys[at(id)].hash(seed), id, |id| keys[at(id)].hash(seed));
+        self.index.remove(self.keys[at(id)].hash(self.seed), id);
         self.entries[at(id)].head = self.free_entry;
         self.free_entry = id;
         self.used -= 1;

@@ -1,0 +1,131 @@
+//! How sessions end: in order with a text, or because the other side is dead, frozen or deaf.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+
+use crate::interop::pair::{OURS, Plan, ROUTE, SESSION, THEIRS};
+use crate::interop::peer::Kind;
+
+/// The text of a shutdown (RFC 9003), with letters beyond ASCII.
+const TEXT: &str = "maintenance of rack 1, back at 14:00 – Grüße";
+
+/// Our shutdown's text arrives at the peer.
+pub(in crate::interop) fn we_shut(kind: Kind) -> Result<()> {
+    let mut pair = Plan::new(kind).start()?;
+    pair.await_session()?;
+    pair.change(|ours| {
+        ours.with("state", "Down")
+            .with("stateMessage", format!("\"{TEXT}\""))
+    })?;
+    let text = pair.await_notice(true, (6, 2))?;
+    ensure!(text == TEXT, "the peer shows another text: {text}");
+    pair.await_kernel(THEIRS[0], false)?;
+    pair.change(|ours| ours.without("state").without("stateMessage"))?;
+    pair.await_session().map(drop)
+}
+
+/// The peer's text arrives at us.
+pub(in crate::interop) fn peer_shuts(kind: Kind) -> Result<()> {
+    let mut pair = Plan::new(kind).start()?;
+    pair.await_session()?;
+    pair.await_kernel(THEIRS[0], true)?;
+    // BIRD's command line takes the letters of ASCII only.
+    let text = TEXT.split(" –").next().unwrap_or_default();
+    pair.peer.shut(text)?;
+    pair.await_event("PeerDown", text)?;
+    pair.await_kernel(THEIRS[0], false)?;
+    pair.await_peer("not Established", ROUTE, |seen| !seen.established)?;
+    pair.peer.open()?;
+    pair.await_session()?;
+    pair.await_kernel(THEIRS[0], true)
+}
+
+/// kill -9: the kernel closes the connection, the session ends at once, its routes leave.
+pub(in crate::interop) fn killed(kind: Kind) -> Result<()> {
+    let mut pair = Plan::new(kind).start()?;
+    pair.await_session()?;
+    for of in THEIRS {
+        pair.await_kernel(of, true)?;
+    }
+    pair.peer.daemon().signal(Signal::KILL)?;
+    // Far below the hold time of 90 s.
+    pair.await_ours("not Established", Duration::from_secs(5), |peer| {
+        peer.state != "Established"
+    })?;
+    for of in THEIRS {
+        pair.await_kernel(of, false)?;
+    }
+    pair.restart_peer()?;
+    pair.await_session()?;
+    for of in OURS {
+        pair.await_route(of, "back", |_| true)?;
+    }
+    Ok(())
+}
+
+/// SIGSTOP: the connection stays, nothing comes, and our hold timer ends it. Then the peer wakes up.
+pub(in crate::interop) fn frozen(kind: Kind) -> Result<()> {
+    let mut plan = Plan::new(kind);
+    plan.its.hold = 3;
+    plan.ours = plan.ours.with("timers", "{connectRetryTime: 1s, holdTime: 3s}");
+    let pair = plan.start()?;
+    pair.await_session()?;
+    let agreed = pair.ours()?.negotiated.unwrap_or_default();
+    ensure!(agreed.hold_time == 3, "another hold time: {agreed:?}");
+    for of in THEIRS {
+        pair.await_kernel(of, true)?;
+    }
+    pair.peer.daemon().signal(Signal::STOP)?;
+    pair.await_event("PeerDown", "Hold Timer Expired")?;
+    for of in THEIRS {
+        pair.await_kernel(of, false)?;
+    }
+    pair.peer.daemon().signal(Signal::CONT)?;
+    pair.await_session()?;
+    for of in THEIRS {
+        pair.await_kernel(of, true)?;
+    }
+    Ok(())
+}
+
+/// The peer keeps its connection but takes nothing off it: our send hold timer (RFC 9687) ends the session, long before
+/// the hold timer. Buffers are made small, so that a few messages fill them.
+pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
+    let mut plan = Plan::new(kind);
+    plan.ours = plan.ours.with(
+        "timers",
+        "{connectRetryTime: 1s, holdTime: 90s, sendHoldTime: 3s}",
+    );
+    let mut pair = plan.start_with(|fabric| {
+        for router in &fabric.topology().routers {
+            let namespace = fabric.namespace(&router.name)?;
+            for buffer in ["rmem", "wmem"] {
+                namespace.set(&format!("net/ipv4/tcp_{buffer}"), "4096 4096 4096")?;
+            }
+        }
+        Ok(())
+    })?;
+    pair.await_session()?;
+    for of in THEIRS {
+        pair.await_kernel(of, true)?;
+    }
+    pair.peer.daemon().signal(Signal::STOP)?;
+    // 800 communities are 3.2 kB a message, two families, and again with each change.
+    for round in 0_u16..4 {
+        let list: Vec<String> = (0..800)
+            .map(|low| format!("\"{}:{low}\"", 64_600 + round))
+            .collect();
+        let list = format!("{{communities: [{}]}}", list.join(", "));
+        pair.change(|ours| ours.with("set", list))?;
+        pair.await_plan(u64::from(64_600 + round))?;
+    }
+    pair.await_event("PeerDown", "Send Hold Timer")?;
+    for of in THEIRS {
+        pair.await_kernel(of, false)?;
+    }
+    pair.peer.daemon().signal(Signal::CONT)?;
+    pair.await_peer("Established again", SESSION, |seen| seen.established)
+        .map(drop)
+}

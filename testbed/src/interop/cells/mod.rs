@@ -1,0 +1,8 @@
+//! What the cells do. Each takes the kind of peer, builds a pair, and fails with what it saw.
+
+pub(super) mod endings;
+pub(super) mod limits;
+pub(super) mod messages;
+pub(super) mod routes;
+pub(super) mod security;
+pub(super) mod sessions;

@@ -1,0 +1,488 @@
+//! A pair: the peer and our agent, each in a namespace, joined by one link.
+//!
+//! Every wait has a bound and says on failure what both sides thought of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use flatroute_api::control::{self as api, Events, Peers, Routes};
+use ipnetwork::IpNetwork;
+
+use super::ours::{self, Ours};
+use super::peer::{Community, Kind, Neighbour, Options, Originated, Peer, PeerRoute, Place, Transport};
+use crate::control;
+use crate::fabric::Fabric;
+use crate::kernel::{self, Action};
+use crate::sandbox;
+use crate::speaker::{Speaker, agent};
+use crate::topology::{FIRST_TOR_ASN, Link, NODE_ASN, Router, Size, Tier, Topology};
+use crate::wait::{self, Look};
+
+/// For anything that takes a session to come up, or back after an error: GoBGP stays idle for up to 30 s.
+pub const SESSION: Duration = Duration::from_secs(40);
+/// For a route to arrive or to leave over a session that is up.
+pub const ROUTE: Duration = Duration::from_secs(15);
+
+/// What the peer originates in most cells.
+pub const THEIRS: [&str; 2] = ["10.9.0.0/24", "fd00:9::/64"];
+/// What we originate: the node's pod CIDRs.
+pub const OURS: [&str; 2] = ["10.244.1.0/24", "fd00:244:1::/64"];
+
+/// A prefix of the constants of these tests.
+///
+/// # Panics
+/// It is none.
+#[must_use]
+pub fn prefix(text: &str) -> IpNetwork {
+    text.parse().expect("a prefix in a test")
+}
+
+/// How a pair is configured, before it is started.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    kind: Kind,
+    /// The peer's side.
+    pub its: Options,
+    /// Our side.
+    pub ours: Ours,
+}
+
+impl Plan {
+    /// The ordinary case: IPv4 transport, we dial, the peer waits, a route of each family from the peer.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        let its = Options {
+            transport: Transport::IPv4,
+            passive: true,
+            asn: FIRST_TOR_ASN,
+            our_asn: NODE_ASN,
+            hold: 90,
+            two_octet: false,
+            limit: None,
+            ttl_security: false,
+            key: None,
+            originated: THEIRS
+                .iter()
+                .map(|text| Originated::plain(prefix(text)))
+                .collect(),
+        };
+        Self {
+            kind,
+            its,
+            ours: Ours::new(FIRST_TOR_ASN).with("connectMode", "Active"),
+        }
+    }
+
+    /// The peer dials and we wait.
+    #[must_use]
+    pub fn peer_dials(mut self) -> Self {
+        self.its.passive = false;
+        self.ours = self.ours.with("connectMode", "Passive");
+        self
+    }
+
+    /// Builds the link and starts both sides.
+    ///
+    /// # Errors
+    /// One does not start.
+    pub fn start(self) -> Result<Pair> {
+        self.start_with(|_| Ok(()))
+    }
+
+    /// As [`Plan::start`], with something done to the fabric before.
+    ///
+    /// # Errors
+    /// As [`Plan::start`], or that of `prepare`.
+    pub fn start_with(self, prepare: impl FnOnce(&Fabric) -> Result<()>) -> Result<Pair> {
+        let fabric = Fabric::build(Topology::leaf_spine(Size {
+            racks: 1,
+            tors: 1,
+            nodes: 1,
+            spines: 0,
+        }))?;
+        prepare(&fabric)?;
+        let peer = self.start_peer(&fabric)?;
+        let node = fabric.topology().nodes().next().context("a node")?;
+        let address = self.its.transport.of(&link(&fabric)?.upper);
+        let agent = Speaker::start_agent(&fabric, node, &self.ours.manifests(node, address))?;
+        Ok(Pair {
+            fabric,
+            plan: self,
+            peer,
+            agent,
+        })
+    }
+
+    fn start_peer(&self, fabric: &Fabric) -> Result<Box<dyn Peer>> {
+        let router = router(fabric, Tier::Tor)?;
+        let dir = sandbox::room().join("lab").join(&router.name);
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let link = link(fabric)?;
+        let place = Place {
+            namespace: fabric.namespace(&router.name)?.clone(),
+            dir,
+            its: link.upper.clone(),
+            ours: link.lower.clone(),
+            id: router.ipv4,
+        };
+        self.kind.start(place, self.its.clone())
+    }
+}
+
+fn link(fabric: &Fabric) -> Result<&Link> {
+    fabric.topology().links.first().context("a link")
+}
+
+fn router(fabric: &Fabric, tier: Tier) -> Result<&Router> {
+    fabric.topology().tier(tier).next().context("a router")
+}
+
+/// The peer and our agent, running.
+pub struct Pair {
+    fabric: Fabric,
+    plan: Plan,
+    /// The other side.
+    pub peer: Box<dyn Peer>,
+    agent: Speaker,
+}
+
+impl Pair {
+    /// The link between the two; its lower end is ours.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn link(&self) -> Result<&Link> {
+        link(&self.fabric)
+    }
+
+    /// Waits until what the peer says of us fits.
+    ///
+    /// # Errors
+    /// It does not in time; the error ends with the words of both sides.
+    pub fn await_peer(
+        &self,
+        what: &str,
+        bound: Duration,
+        fits: impl Fn(&Neighbour) -> bool,
+    ) -> Result<Neighbour> {
+        self.explained(wait::until(&format!("the peer: {what}"), bound, || {
+            let seen = self.peer.neighbour()?;
+            Ok(if fits(&seen) {
+                Look::Ok(seen)
+            } else {
+                Err(format!("it says {seen:#?}"))
+            })
+        }))
+    }
+
+    /// Established with both families in the eyes of both sides.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_session(&self) -> Result<Neighbour> {
+        let seen = self.await_peer("Established, both families", SESSION, |seen| {
+            seen.established && seen.families == [true, true]
+        })?;
+        let ours = self.ours()?;
+        ensure!(ours.state == "Established", "our own view differs: {ours:?}");
+        Ok(seen)
+    }
+
+    /// Waits until what we say of the peer fits.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_ours(
+        &self,
+        what: &str,
+        bound: Duration,
+        fits: impl Fn(&api::Peer) -> bool,
+    ) -> Result<api::Peer> {
+        self.explained(wait::until(&format!("our agent: {what}"), bound, || {
+            let seen = self.ours()?;
+            Ok(if fits(&seen) {
+                Look::Ok(seen)
+            } else {
+                Err(format!("it says {seen:?}"))
+            })
+        }))
+    }
+
+    /// Waits until the last error that we tell of is this NOTIFICATION.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_our_error(&self, direction: &str, code: (u8, u8)) -> Result<api::LastError> {
+        let what = format!("{direction} {}/{}", code.0, code.1);
+        let fits = |peer: &api::Peer| {
+            peer.last_error.as_ref().is_some_and(|error| {
+                error.direction == direction && (error.code, error.subcode) == (Some(code.0), Some(code.1))
+            })
+        };
+        let peer = self.await_ours(&what, SESSION, fits)?;
+        peer.last_error.context("an error")
+    }
+
+    /// Waits until the peer has told of this NOTIFICATION, and returns its text.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_notice(&self, from_us: bool, code: (u8, u8)) -> Result<String> {
+        let what = format!(
+            "NOTIFICATION {}/{} {}",
+            code.0,
+            code.1,
+            if from_us { "from us" } else { "from it" }
+        );
+        let seen = self.await_peer(&what, SESSION, |seen| {
+            seen.notice.as_ref().is_some_and(|notice| {
+                notice.from_us == from_us && notice.code.is_none_or(|told| told == code)
+            })
+        })?;
+        Ok(seen.notice.map(|notice| notice.text).unwrap_or_default())
+    }
+
+    /// Waits until the peer shows a route of ours that fits.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_route(&self, of: &str, what: &str, fits: impl Fn(&PeerRoute) -> bool) -> Result<PeerRoute> {
+        self.explained(wait::until(&format!("the peer's {of}: {what}"), ROUTE, || {
+            Ok(match self.peer.route(prefix(of))? {
+                Some(route) if fits(&route) => Look::Ok(route),
+                Some(route) => Err(format!("it has {route:?}")),
+                None => Err("it does not have it".to_owned()),
+            })
+        }))
+    }
+
+    /// Waits until a route of ours at the peer carries exactly these communities.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_communities(&self, of: &str, what: &str, wanted: &[Community]) -> Result<()> {
+        self.explained(wait::until(&format!("the peer's {of}: {what}"), ROUTE, || {
+            Ok(if self.peer.has_communities(prefix(of), wanted)? {
+                Look::Ok(())
+            } else {
+                Err(format!("it has {:?}", self.peer.route(prefix(of))?))
+            })
+        }))
+    }
+
+    /// Waits until the peer does not have a route from us any more.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_no_route(&self, of: &str) -> Result<()> {
+        self.explained(wait::until(&format!("the peer without {of}"), ROUTE, || {
+            Ok(match self.peer.route(prefix(of))? {
+                Some(route) => Err(format!("it has {route:?}")),
+                None => Look::Ok(()),
+            })
+        }))
+    }
+
+    /// Waits until our kernel forwards to a prefix, or does not any more.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_kernel(&self, of: &str, there: bool) -> Result<()> {
+        let namespace = self.fabric.namespace(self.agent.router())?;
+        let what = format!("{of} {} our kernel", if there { "in" } else { "out of" });
+        self.explained(wait::until(&what, ROUTE, || {
+            let routes = kernel::routes(namespace)?;
+            let found = routes
+                .iter()
+                .any(|route| route.prefix == prefix(of) && route.action == Action::Forward);
+            let list = || {
+                routes
+                    .iter()
+                    .map(|route| format!("\n    {route}"))
+                    .collect::<String>()
+            };
+            Ok(if found == there {
+                Look::Ok(())
+            } else {
+                Err(format!("it has{}", list()))
+            })
+        }))
+    }
+
+    /// Waits until we show a route received from the peer that fits.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_received(
+        &self,
+        of: &str,
+        what: &str,
+        fits: impl Fn(&api::Route) -> bool,
+    ) -> Result<api::Route> {
+        self.explained(wait::until(&format!("our {of}: {what}"), ROUTE, || {
+            let route = self.received()?.into_iter().find(|route| route.prefix == of);
+            Ok(match route {
+                Some(route) if fits(&route) => Look::Ok(route),
+                Some(route) => Err(format!("we have {route:?}")),
+                None => Err("we do not have it".to_owned()),
+            })
+        }))
+    }
+
+    /// What we have received from the peer.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub fn received(&self) -> Result<Vec<api::Route>> {
+        let answer: Routes = control::fetch(&agent::socket(&self.agent), "/v1/routes?view=received")?;
+        Ok(answer.routes)
+    }
+
+    /// What we say of the peer.
+    ///
+    /// # Errors
+    /// The agent does not answer.
+    pub fn ours(&self) -> Result<api::Peer> {
+        let answer: Peers = control::fetch(&agent::socket(&self.agent), "/v1/peers")?;
+        let peer = answer.peers.into_iter().next();
+        peer.with_context(|| format!("our agent has no peer\n{}", self.agent.last_words()))
+    }
+
+    /// Waits until our agent has told of an event of this kind with these words.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_event(&self, kind: &str, words: &str) -> Result<()> {
+        self.explained(wait::until(&format!("event {kind} \"{words}\""), ROUTE, || {
+            let answer: Events = control::fetch(&agent::socket(&self.agent), "/v1/events")?;
+            let found = answer
+                .events
+                .iter()
+                .any(|event| event.kind == kind && event.text.contains(words));
+            let texts = || {
+                answer
+                    .events
+                    .iter()
+                    .map(|event| format!("\n    {} {}", event.kind, event.text))
+            };
+            Ok(if found {
+                Look::Ok(())
+            } else {
+                Err(format!("there are{}", texts().collect::<String>()))
+            })
+        }))
+    }
+
+    /// Waits until the plan in force speaks of this number in what it sets.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_plan(&self, number: u64) -> Result<()> {
+        self.explained(wait::until(&format!("a plan with {number}"), ROUTE, || {
+            let plan: serde_json::Value = control::fetch(&agent::socket(&self.agent), "/v1/config")?;
+            Ok(if plan.to_string().contains(&number.to_string()) {
+                Look::Ok(())
+            } else {
+                Err("it is not there yet".to_owned())
+            })
+        }))
+    }
+
+    /// Asks our agent to ask the peer for its routes again.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn refresh(&self) -> Result<()> {
+        let path = format!("/v1/peers/{}:refresh", ours::PEER);
+        control::post::<serde_json::Value>(&agent::socket(&self.agent), &path).map(drop)
+    }
+
+    /// Changes our configuration while the agent runs.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn change(&mut self, change: impl FnOnce(Ours) -> Ours) -> Result<()> {
+        self.plan.ours = change(self.plan.ours.clone());
+        let address = self.plan.its.transport.of(&link(&self.fabric)?.upper);
+        let dir = self.agent.dir().join("manifests");
+        // As an editor does it: the agent never sees half a file.
+        let fresh = self.agent.dir().join("peer.yaml.new");
+        fs::write(&fresh, self.plan.ours.peer(address)).context("write the BGPPeer")?;
+        fs::rename(fresh, dir.join(ours::FILE)).context("replace the BGPPeer")
+    }
+
+    /// Takes the pod CIDRs from our Node, or gives them back.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn originate(&self, yes: bool) -> Result<()> {
+        let node = router(&self.fabric, Tier::Node)?;
+        let mut node = node.clone();
+        if !yes {
+            node.pod_cidrs = None;
+        }
+        let files = self
+            .plan
+            .ours
+            .manifests(&node, self.plan.its.transport.of(&self.link()?.upper));
+        let (name, text) = files.first().context("the Node")?;
+        let fresh = self.agent.dir().join("node.yaml.new");
+        fs::write(&fresh, text).context("write the Node")?;
+        fs::rename(fresh, self.agent.dir().join("manifests").join(name)).context("replace the Node")
+    }
+
+    /// Starts the peer anew, after the old one was killed.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart_peer(&mut self) -> Result<()> {
+        self.peer = self.plan.start_peer(&self.fabric)?;
+        Ok(())
+    }
+
+    /// A counter of our kernel's TCP (`TcpExt` in `/proc/net/netstat`).
+    ///
+    /// # Errors
+    /// There is no such counter.
+    pub fn tcp_counter(&self, name: &str) -> Result<u64> {
+        let namespace = self.fabric.namespace(self.agent.router())?;
+        let text = namespace.run(|| {
+            fs::read_to_string("/proc/thread-self/net/netstat").context("read the counters of TCP")
+        })?;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+        let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let counters: BTreeMap<&str, &str> =
+            names.split_whitespace().zip(values.split_whitespace()).collect();
+        let value = counters.get(name).with_context(|| format!("no counter {name}"))?;
+        value.parse().with_context(|| format!("{name}: {value}"))
+    }
+
+    /// The result of a wait, with the words of both sides below an error.
+    fn explained<T>(&self, result: Result<(T, Duration)>) -> Result<T> {
+        let words = || {
+            format!(
+                "{}{}  our view: {:?}\n  the peer's configuration:\n{}",
+                self.peer.daemon().last_words(),
+                self.agent.last_words(),
+                self.ours().map(|peer| format!("{peer:?}")),
+                shortened(&self.peer.configuration())
+            )
+        };
+        result
+            .map(|(value, _)| value)
+            .map_err(|error| anyhow!("{}\n{}", shortened(&format!("{error:#}")), words()))
+    }
+}
+
+/// Long lines cut: a thousand communities tell nobody anything.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 300;
+    text.lines()
+        .map(|line| match line.char_indices().nth(MOST) {
+            Some((end, _)) => format!("{}…\n", line.get(..end).unwrap_or_default()),
+            None => format!("{line}\n"),
+        })
+        .collect()
+}

@@ -1,0 +1,344 @@
+//! BIRD as the peer. Its routes are static ones in its configuration, so that announcing is a reconfiguration, which
+//! leaves sessions alone.
+//!
+//! `us` would be a fine name for the protocol, but BIRD reads it as microseconds.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use ipnetwork::IpNetwork;
+
+use super::{
+    Capability, Community, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, Transport,
+    community, large, numbers,
+};
+use crate::process::Daemon;
+use crate::speaker::bird;
+
+pub(super) struct Bird {
+    place: Place,
+    options: Options,
+    daemon: Daemon,
+}
+
+impl Bird {
+    pub(super) fn start(place: Place, options: Options) -> Result<Self> {
+        let daemon = bird::spawn(&place.dir, &place.namespace, &configuration(&place, &options))?;
+        Ok(Self {
+            place,
+            options,
+            daemon,
+        })
+    }
+
+    fn ask(&self, question: &str) -> Result<String> {
+        bird::ask_at(&self.place.dir, question)
+    }
+
+    /// Applies the routes of the options.
+    fn configure(&self) -> Result<()> {
+        let file = self.place.dir.join(bird::CONFIGURATION);
+        fs::write(file, configuration(&self.place, &self.options)).context("write bird.conf")?;
+        let answer = self.ask("configure")?;
+        ensure!(answer.contains("Reconfigur"), "birdc configure: {answer}");
+        Ok(())
+    }
+}
+
+impl Peer for Bird {
+    fn neighbour(&self) -> Result<Neighbour> {
+        parse_neighbour(self.ask("show protocols all ours")?)
+    }
+
+    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
+        // It answers "Network not found" with a status of failure.
+        let answer = self.ask(&format!("show route protocol ours all {prefix}"));
+        match answer {
+            Ok(answer) => parse_route(&answer),
+            Err(error) if format!("{error:#}").contains("Network not found") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its answer about a route ends after some 4 kB of communities, so they are counted inside of BIRD.
+    fn has_communities(&self, prefix: IpNetwork, wanted: &[Community]) -> Result<bool> {
+        let mut filter = format!("bgp_community.len = {}", wanted.len());
+        for (high, low) in wanted.first().into_iter().chain(wanted.last()) {
+            let _ = write!(filter, " && ({high},{low}) ~ bgp_community");
+        }
+        let answer = self.ask(&format!(
+            "show route protocol ours where net = {prefix} && {filter}"
+        ))?;
+        Ok(answer.contains(&prefix.to_string()))
+    }
+
+    fn announce(&mut self, route: Originated) -> Result<()> {
+        self.options.originated.retain(|old| old.prefix != route.prefix);
+        self.options.originated.push(route);
+        self.configure()
+    }
+
+    fn withdraw(&mut self, prefix: IpNetwork) -> Result<()> {
+        self.options.originated.retain(|old| old.prefix != prefix);
+        self.configure()
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.ask("reload in ours").map(drop)
+    }
+
+    fn shut(&mut self, text: &str) -> Result<()> {
+        self.ask(&format!("disable ours \"{text}\"")).map(drop)
+    }
+
+    fn open(&mut self) -> Result<()> {
+        self.ask("enable ours").map(drop)
+    }
+
+    fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    fn configuration(&self) -> String {
+        configuration(&self.place, &self.options)
+    }
+}
+
+fn configuration(place: &Place, options: &Options) -> String {
+    let (its, ours) = (
+        options.transport.of(&place.its),
+        options.transport.of(&place.ours),
+    );
+    let mut text = format!(
+        "log stderr all;\nrouter id {};\ndebug protocols {{ states, events }};\nprotocol device {{ }}\n",
+        place.id
+    );
+    for (family, name) in [(false, "ipv4"), (true, "ipv6")] {
+        let _ = writeln!(text, "protocol static routes_{name} {{ {name};");
+        for route in options
+            .originated
+            .iter()
+            .filter(|route| route.prefix.is_ipv6() == family)
+        {
+            let _ = write!(text, "  route {} blackhole {{", route.prefix);
+            for (high, low) in &route.communities {
+                let _ = write!(text, " bgp_community.add(({high},{low}));");
+            }
+            for (global, first, second) in &route.large {
+                let _ = write!(text, " bgp_large_community.add(({global},{first},{second}));");
+            }
+            text.push_str(" };\n");
+        }
+        text.push_str("}\n");
+    }
+    // As a speaker of two octets it has no way to name an ASN of four.
+    let us = if options.two_octet {
+        "external".to_owned()
+    } else {
+        format!("as {}", options.our_asn)
+    };
+    let _ = write!(
+        text,
+        "protocol bgp ours {{\n  local {its} as {};\n  neighbor {ours} {us};\n  hold time {};\n",
+        options.asn, options.hold
+    );
+    text.push_str("  connect delay time 1;\n  connect retry time 1;\n  error wait time 1, 2;\n");
+    text.push_str("  enable extended messages on;\n");
+    if options.passive {
+        text.push_str("  passive on;\n");
+    }
+    if options.two_octet {
+        text.push_str("  enable as4 off;\n");
+    }
+    if options.ttl_security {
+        text.push_str("  ttl security on;\n");
+    }
+    if let Some(key) = &options.key {
+        let _ = writeln!(text, "  password \"{key}\";");
+    }
+    let limit = options
+        .limit
+        .map(|limit| format!(" import limit {limit} action disable;"))
+        .unwrap_or_default();
+    // A next hop of the other family than the connection's has to be said.
+    let (next4, next6) = match options.transport {
+        Transport::IPv4 => (String::new(), format!(" next hop address {};", place.its.ipv6)),
+        Transport::IPv6 => (format!(" next hop address {};", place.its.ipv4), String::new()),
+    };
+    for (name, next) in [("ipv4", next4), ("ipv6", next6)] {
+        let _ = writeln!(
+            text,
+            "  {name} {{ import all; export where source = RTS_STATIC;{next}{limit} }};"
+        );
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn parse_neighbour(answer: String) -> Result<Neighbour> {
+    let mut seen = Neighbour::default();
+    let (mut family, mut ours, mut message) = (None, false, String::new());
+    for line in answer.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["BGP", "state:", state] => seen.established = *state == "Established",
+            ["Local", "capabilities"] => ours = false,
+            ["Neighbor", "capabilities"] => ours = true,
+            ["Session:", ..] => ours = false,
+            ["Route", "refresh"] if ours => drop(seen.capabilities.insert(Capability::RouteRefresh)),
+            ["Extended", "message"] if ours => drop(seen.capabilities.insert(Capability::ExtendedMessage)),
+            ["Enhanced", "refresh"] if ours => drop(seen.capabilities.insert(Capability::EnhancedRefresh)),
+            ["4-octet", "AS", "numbers"] if ours => drop(seen.capabilities.insert(Capability::FourOctetAsn)),
+            ["Message:", text @ ..] => message = text.join(" "),
+            // Not called an error: it is down because it wanted to be.
+            [.., "Automatic", "shutdown:", "Route", "limit", "exceeded"] => {
+                seen.notice = notice(false, &["Maximum", "number", "of", "prefixes", "reached"]);
+            }
+            ["Last", "error:", "Received:", words @ ..] => seen.notice = notice(true, words),
+            ["Last", "error:", "BGP", "Error:", words @ ..] => seen.notice = notice(false, words),
+            ["Channel", "ipv4"] => family = Some(0_usize),
+            ["Channel", "ipv6"] => family = Some(1),
+            ["State:", state] => {
+                if let Some(slot) = family.and_then(|family| seen.families.get_mut(family)) {
+                    *slot = *state == "UP";
+                }
+            }
+            ["Routes:", count, "imported,", ..] => {
+                if let Some(slot) = family.and_then(|family| seen.received.get_mut(family)) {
+                    *slot = count.parse().context("a number of routes")?;
+                }
+            }
+            ["Import", "updates:", count, ..] => {
+                seen.updates += count.parse::<u64>().context("import updates")?;
+            }
+            ["Export", "updates:", count, ..] => {
+                seen.served += count.parse::<u64>().context("export updates")?;
+            }
+            _ => {}
+        }
+    }
+    if let Some(notice) = &mut seen.notice {
+        notice.text = message;
+    }
+    seen.answer = answer;
+    Ok(seen)
+}
+
+/// BIRD words the code and subcode; these are the ones that the cells cause.
+fn notice(from_us: bool, words: &[&str]) -> Option<Notice> {
+    let code = match words.join(" ").as_str() {
+        "Bad peer AS" => (2, 2),
+        "Hold timer expired" => (4, 0),
+        "Maximum number of prefixes reached" => (6, 1),
+        "Administrative shutdown" => (6, 2),
+        "Connection rejected" => (6, 5),
+        "Connection collision resolution" => (6, 7),
+        _ => return None,
+    };
+    Some(Notice {
+        from_us,
+        code: Some(code),
+        text: String::new(),
+    })
+}
+
+fn parse_route(answer: &str) -> Result<Option<PeerRoute>> {
+    if !answer.contains("BGP.as_path") {
+        return Ok(None);
+    }
+    let mut route = PeerRoute::default();
+    for line in answer.lines() {
+        let Some((name, value)) = line.trim().split_once(':') else {
+            continue;
+        };
+        let value = value.trim();
+        match name {
+            "BGP.origin" => {
+                route.origin = match value {
+                    "IGP" => Some(0),
+                    "EGP" => Some(1),
+                    "Incomplete" => Some(2),
+                    _ => bail!("an unknown origin: {value}"),
+                }
+            }
+            "BGP.as_path" => route.path = numbers(value, ' ')?,
+            "BGP.next_hop" => {
+                route.next_hop = value.split_whitespace().next().unwrap_or_default().to_owned();
+            }
+            "BGP.community" => {
+                for part in groups(value) {
+                    route.communities.insert(community(part, ',')?);
+                }
+            }
+            "BGP.large_community" => {
+                for part in groups(value) {
+                    route.large.insert(large(part, ',')?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(Some(route))
+}
+
+/// What stands between parentheses.
+fn groups(value: &str) -> impl Iterator<Item = &str> {
+    value.split('(').skip(1).filter_map(|part| part.split(')').next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_neighbour, parse_route};
+    use crate::interop::peer::{Capability, Notice};
+
+    #[test]
+    fn reads_what_birdc_says() {
+        let answer = "\
+ours       BGP        ---        start  18:30:17.809  Active        Received: Administrative shutdown
+  Message:        ours is down
+  BGP state:          Active
+    Neighbor capabilities
+      Enhanced refresh
+    Session:          external AS4
+    Last error:       Received: Administrative shutdown
+  Channel ipv4
+    State:          UP
+    Routes:         3 imported, 1 exported, 1 preferred
+      Import updates:              4          0          0          1          1
+";
+        let seen = parse_neighbour(answer.to_owned()).expect("understood");
+        assert!(!seen.established);
+        assert_eq!(
+            (seen.families, seen.received, seen.updates),
+            ([true, false], [3, 0], 4)
+        );
+        assert!(seen.capabilities.contains(&Capability::EnhancedRefresh));
+        let notice = Notice {
+            from_us: true,
+            code: Some((6, 2)),
+            text: "ours is down".to_owned(),
+        };
+        assert_eq!(seen.notice, Some(notice));
+    }
+
+    #[test]
+    fn reads_a_route() {
+        let answer = "10.244.1.0/24        unicast [ours 18:30:05.776] * (100) [AS64512i]
+\tvia 172.31.0.1 on a0
+\tBGP.origin: IGP
+\tBGP.as_path: 64512 65001
+\tBGP.next_hop: fd00::1 fe80::1
+\tBGP.community: (64512,7) (65001,9)
+\tBGP.large_community: (64512, 7, 8)
+";
+        let route = parse_route(answer).expect("understood").expect("there");
+        assert_eq!(route.path, [64512, 65001]);
+        assert_eq!((route.origin, route.next_hop.as_str()), (Some(0), "fd00::1"));
+        assert_eq!(
+            route.communities.into_iter().collect::<Vec<_>>(),
+            [(64512, 7), (65001, 9)]
+        );
+        assert_eq!(route.large.into_iter().collect::<Vec<_>>(), [(64512, 7, 8)]);
+    }
+}

@@ -1,0 +1,402 @@
+//! The rows of the matrix: what is promised, what proves it, and which peer cannot do it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use flatroute_api::objects::Kind as Object;
+use flatroute_api::unsupported;
+
+use super::cells::{endings, limits, messages, routes, security, sessions};
+use super::peer::{Kind, Version};
+
+/// A promise, for every peer.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// In the names of cells.
+    pub key: &'static str,
+    /// The part of the table that it stands in.
+    pub group: &'static str,
+    /// For readers of the table.
+    pub title: &'static str,
+    /// A cell fails when it takes longer.
+    pub limit: Duration,
+    /// Proves it against one kind of peer.
+    pub body: fn(Kind) -> Result<()>,
+    /// Why this version of this peer cannot take part.
+    pub lacking: fn(Kind, Version) -> Option<&'static str>,
+    /// What we lack ourselves so far.
+    pub not_yet: fn() -> Option<&'static str>,
+}
+
+const ORDINARY: Duration = Duration::from_secs(60);
+/// For cells in which a session has to come back from an error.
+const LONG: Duration = Duration::from_secs(120);
+
+fn all_can(_: Kind, _: Version) -> Option<&'static str> {
+    None
+}
+
+fn ready() -> Option<&'static str> {
+    None
+}
+
+const fn row(
+    group: &'static str,
+    key: &'static str,
+    title: &'static str,
+    body: fn(Kind) -> Result<()>,
+) -> Row {
+    Row {
+        key,
+        group,
+        title,
+        limit: ORDINARY,
+        body,
+        lacking: all_can,
+        not_yet: ready,
+    }
+}
+
+impl Row {
+    const fn long(mut self) -> Self {
+        self.limit = LONG;
+        self
+    }
+
+    const fn unless(mut self, lacking: fn(Kind, Version) -> Option<&'static str>) -> Self {
+        self.lacking = lacking;
+        self
+    }
+
+    const fn once(mut self, not_yet: fn() -> Option<&'static str>) -> Self {
+        self.not_yet = not_yet;
+        self
+    }
+}
+
+/// All rows, in the order of the table.
+pub const ROWS: &[Row] = &[
+    row("Session", "we_dial", "Established, we dial", sessions::we_dial),
+    row(
+        "Session",
+        "peer_dials",
+        "Established, the peer dials",
+        sessions::peer_dials,
+    ),
+    row(
+        "Session",
+        "both_dial",
+        "Established, both dial at once; routes both ways, no flap",
+        sessions::both_dial,
+    ),
+    row(
+        "Session",
+        "over_ipv4",
+        "IPv4 transport: both families, routes both ways with path, origin and next hop",
+        sessions::over_ipv4,
+    ),
+    row(
+        "Session",
+        "over_ipv6",
+        "IPv6 transport: both families, routes both ways with path, origin and next hop",
+        sessions::over_ipv6,
+    ),
+    row(
+        "Session",
+        "wide_asn",
+        "ASNs of four octets on both sides",
+        sessions::wide_asn,
+    ),
+    row(
+        "Session",
+        "two_octet_peer",
+        "our ASN of four octets against a speaker of two (AS_TRANS, AS4_PATH)",
+        sessions::two_octet_peer,
+    )
+    .unless(no_two_octets),
+    row(
+        "Session",
+        "wrong_asn_of_peer",
+        "the peer has another ASN than we expect: 2/2 from us",
+        sessions::wrong_asn_of_peer,
+    ),
+    row(
+        "Session",
+        "wrong_asn_of_ours",
+        "we have another ASN than the peer expects: 2/2 from it",
+        sessions::wrong_asn_of_ours,
+    ),
+    row(
+        "Routes",
+        "peer_withdraws",
+        "the peer withdraws, and announces again",
+        routes::peer_withdraws,
+    ),
+    row(
+        "Routes",
+        "we_withdraw",
+        "we withdraw, and announce again",
+        routes::we_withdraw,
+    ),
+    row(
+        "Routes",
+        "communities_to_peer",
+        "communities to the peer",
+        routes::communities_to_peer,
+    ),
+    row(
+        "Routes",
+        "communities_to_us",
+        "communities to us",
+        routes::communities_to_us,
+    ),
+    row(
+        "Routes",
+        "well_known_communities",
+        "NO_EXPORT and NO_ADVERTISE to the peer",
+        routes::well_known_communities,
+    ),
+    row(
+        "Routes",
+        "large_to_peer",
+        "large communities to the peer",
+        routes::large_to_peer,
+    )
+    .once(no_large_set),
+    row(
+        "Routes",
+        "large_to_us",
+        "large communities to us",
+        routes::large_to_us,
+    )
+    .once(no_large_shown),
+    row(
+        "Messages",
+        "peer_refreshes",
+        "route refresh, the peer asks",
+        messages::peer_refreshes,
+    )
+    .unless(no_refresh_by_peer),
+    row(
+        "Messages",
+        "we_refresh",
+        "route refresh, we ask",
+        messages::we_refresh,
+    ),
+    row(
+        "Messages",
+        "enhanced_refresh",
+        "enhanced route refresh, both ways",
+        messages::enhanced_refresh,
+    )
+    .unless(no_enhanced_refresh)
+    .once(no_enhanced_refresh_of_ours),
+    row(
+        "Messages",
+        "extended_to_us",
+        "extended messages: a route of more than 4,096 octets to us",
+        messages::extended_to_us,
+    )
+    .unless(no_extended_messages),
+    row(
+        "Messages",
+        "extended_to_peer",
+        "extended messages: a route of more than 4,096 octets to the peer",
+        messages::extended_to_peer,
+    )
+    .unless(no_extended_messages),
+    row(
+        "Limits",
+        "limit_warn",
+        "our prefix limit, Warn: taken and said",
+        limits::warn,
+    ),
+    row(
+        "Limits",
+        "limit_drop",
+        "our prefix limit, Drop: refused, the session stays",
+        limits::drop_beyond,
+    ),
+    row(
+        "Limits",
+        "limit_restart",
+        "our prefix limit, Restart: 6/1 from us",
+        limits::restart,
+    ),
+    row(
+        "Limits",
+        "limit_of_peer",
+        "the peer's prefix limit: 6/1 from it",
+        limits::of_peer,
+    ),
+    row(
+        "Endings",
+        "we_shut",
+        "our shutdown's text at the peer; up again",
+        endings::we_shut,
+    )
+    .long(),
+    row(
+        "Endings",
+        "peer_shuts",
+        "the peer's shutdown's text at us; up again",
+        endings::peer_shuts,
+    )
+    .long(),
+    row(
+        "Endings",
+        "killed",
+        "the peer is killed: its routes leave our kernel; up again",
+        endings::killed,
+    )
+    .long(),
+    row(
+        "Endings",
+        "frozen",
+        "the peer is frozen: hold timer, its routes leave our kernel; up again",
+        endings::frozen,
+    )
+    .long(),
+    row(
+        "Endings",
+        "deaf",
+        "the peer stops reading: send hold timer; up again",
+        endings::deaf,
+    )
+    .long()
+    .once(no_send_hold_time),
+    row(
+        "Security",
+        "gtsm_we_dial",
+        "GTSM, we dial",
+        security::gtsm_we_dial,
+    ),
+    row(
+        "Security",
+        "gtsm_peer_dials",
+        "GTSM, the peer dials",
+        security::gtsm_peer_dials,
+    ),
+    row(
+        "Security",
+        "gtsm_refuses",
+        "GTSM at our side only: no session",
+        security::gtsm_refuses,
+    ),
+    row(
+        "Security",
+        "md5_we_dial",
+        "TCP MD5, we dial",
+        security::md5_we_dial,
+    )
+    .once(no_md5),
+    row(
+        "Security",
+        "md5_peer_dials",
+        "TCP MD5, the peer dials",
+        security::md5_peer_dials,
+    )
+    .once(no_md5),
+    row(
+        "Security",
+        "md5_wrong_key",
+        "TCP MD5 with another key: no session",
+        security::md5_wrong_key,
+    )
+    .once(no_md5),
+    row(
+        "Security",
+        "md5_no_key",
+        "TCP MD5 at our side only: no session",
+        security::md5_no_key,
+    )
+    .once(no_md5),
+];
+
+// ------------------------------------------------------------------------------------------- what a peer cannot do
+
+fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("it always offers ASNs of four octets"),
+    }
+}
+
+fn no_refresh_by_peer(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("its softresetin judges anew what it holds, and asks nobody"),
+    }
+}
+
+fn no_enhanced_refresh(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("it does not know RFC 7313"),
+    }
+}
+
+fn no_extended_messages(kind: Kind, version: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Gobgp if version < Version(4, 7, 0) => Some("it knows RFC 8654 from version 4.7 on"),
+        Kind::Bird | Kind::Frr | Kind::Gobgp => None,
+    }
+}
+
+// ----------------------------------------------------------------------------- what we cannot do yet, found by itself
+
+fn no_md5() -> Option<&'static str> {
+    unsupported::field(Object::BGPPeer, "spec.auth").then_some("BGPPeer spec.auth is not supported yet")
+}
+
+fn no_large_set() -> Option<&'static str> {
+    unsupported::field(Object::BGPPeer, "spec.set.largeCommunities")
+        .then_some("BGPPeer spec.set.largeCommunities is not supported yet")
+}
+
+/// The control socket has a field for them, or not.
+fn no_large_shown() -> Option<&'static str> {
+    let route = serde_json::to_value(flatroute_api::control::Route::default()).unwrap_or_default();
+    route
+        .get("largeCommunities")
+        .is_none()
+        .then_some("/v1/routes does not show large communities yet")
+}
+
+fn no_send_hold_time() -> Option<&'static str> {
+    unsupported::field(Object::BGPPeer, "spec.timers.sendHoldTime")
+        .then_some("BGPPeer spec.timers.sendHoldTime is not supported yet")
+}
+
+/// The control socket says whether it was agreed on, or not.
+fn no_enhanced_refresh_of_ours() -> Option<&'static str> {
+    let agreed = serde_json::to_value(flatroute_api::control::Negotiated::default()).unwrap_or_default();
+    agreed
+        .get("enhancedRefresh")
+        .or_else(|| agreed.get("enhancedRouteRefresh"))
+        .is_none()
+        .then_some("enhanced route refresh is not offered yet")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ROWS;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let keys: BTreeSet<&str> = ROWS.iter().map(|row| row.key).collect();
+        assert_eq!(keys.len(), ROWS.len());
+        let titles: BTreeSet<&str> = ROWS.iter().map(|row| row.title).collect();
+        assert_eq!(titles.len(), ROWS.len());
+    }
+
+    #[test]
+    fn rows_of_a_group_stand_together() {
+        let mut groups: Vec<&str> = ROWS.iter().map(|row| row.group).collect();
+        groups.dedup();
+        let different: BTreeSet<&&str> = groups.iter().collect();
+        assert_eq!(different.len(), groups.len(), "{groups:?}");
+    }
+}

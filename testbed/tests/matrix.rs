@@ -1,0 +1,7 @@
+//! The interoperability matrix against BIRD, FRR and GoBGP; `testbed/src/interop/` says what its cells are.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flatroute_testbed::interop::matrix::main()
+}
