@@ -51,6 +51,7 @@ fn main() {
             four_octet_as: true,
             extended_message: true,
             families: FamilySet::BOTH,
+            extended_next_hop: false,
             internal: false,
         };
         let mut out = BytesMut::new();

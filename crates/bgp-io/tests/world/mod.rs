@@ -91,6 +91,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
             send_hold_time: None,
             connect_retry_time: Duration::from_secs(1),
             families: FamilySet::BOTH,
+            extended_next_hop: false,
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,

@@ -18,6 +18,7 @@ fn peer() -> Peer {
         send_hold_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     };
     Peer::new(settings, 7, 100, NOW)
 }

@@ -51,6 +51,8 @@ pub struct PeerSettings {
     pub interface: Option<u32>,
     /// The families negotiated.
     pub families: FamilySet,
+    /// Whether IPv4 prefixes may have IPv6 next hops (RFC 8950): negotiated.
+    pub extended_next_hop: bool,
     /// Our addresses towards it.
     pub local: LocalAddresses,
     /// Which next hop it is told.

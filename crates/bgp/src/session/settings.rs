@@ -47,4 +47,6 @@ pub struct Settings {
     pub connect_retry_time: Duration,
     /// The families to offer.
     pub families: FamilySet,
+    /// Whether to offer IPv4 prefixes by IPv6 next hops (RFC 8950): of use where the session itself runs over IPv6.
+    pub extended_next_hop: bool,
 }

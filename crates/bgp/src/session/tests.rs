@@ -20,6 +20,7 @@ fn settings() -> Settings {
         send_hold_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     }
 }
 

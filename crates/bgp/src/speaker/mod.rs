@@ -456,6 +456,7 @@ fn rib_settings(
         address: config.address,
         interface: config.interface,
         families: negotiated.families,
+        extended_next_hop: negotiated.context.extended_next_hop,
         local,
         next_hop: config.next_hop,
         allow_own_asn: config.allow_own_asn,

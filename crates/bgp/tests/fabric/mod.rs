@@ -92,6 +92,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
             send_hold_time: None,
             connect_retry_time: Duration::from_secs(5),
             families: FamilySet::BOTH,
+            extended_next_hop: false,
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,

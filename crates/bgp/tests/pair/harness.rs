@@ -139,6 +139,7 @@ pub(crate) fn settings(asn: u32, router_id: u32) -> Settings {
         send_hold_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flatroute_bgp::policy::{
     Action, Condition, Filter, NextHopMode, PrefixLimit, PrefixLimitAction, Rule, Set, Source, Verdict,
 };
-use flatroute_bgp::rib::{Batch, LimitOutcome, Rib, Usage};
+use flatroute_bgp::rib::{Batch, LimitOutcome, PeerSettings, Rib, Usage};
 use flatroute_bgp::types::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, PathAttributes, RouterId,
     UnknownAttribute,
@@ -120,6 +120,60 @@ fn what_stays_inside_the_as_is_not_told_outside() {
     assert_eq!(sent.extended_communities, [target]);
     assert_eq!(sent.large_communities, attributes.large_communities);
     assert_eq!(sent.only_to_customer, Some(Asn(65009)));
+}
+
+/// RFC 8950: without an IPv4 address of ours an IPv6 one is told, to who takes that; and so is one that was learned.
+#[test]
+fn ipv4_routes_go_by_ipv6_where_that_was_agreed_on() {
+    let without_ipv4 = |n: u8, asn: u32, extended_next_hop: bool| {
+        let mut settings = peer(n, asn);
+        settings.local.ipv4 = None;
+        settings.extended_next_hop = extended_next_hop;
+        settings
+    };
+    let sent = |rib: &mut Rib, p| match drain(rib, p).as_slice() {
+        [] => None,
+        [Batch::Reach { attributes, .. }] => attributes.next_hop,
+        other => panic!("{other:?}"),
+    };
+    let mut rib = rib();
+    let from = rib.peer_up(without_ipv4(1, 65001, true));
+    let takes = rib.peer_up(without_ipv4(2, 65002, true));
+    let refuses = rib.peer_up(without_ipv4(3, 65003, false));
+    let both = rib.peer_up(PeerSettings {
+        extended_next_hop: true,
+        ..peer(4, 65004)
+    });
+    let inside = rib.peer_up(PeerSettings {
+        extended_next_hop: true,
+        ..peer(5, 64512)
+    });
+    let inside_without = rib.peer_up(peer(6, 64512));
+    for p in [takes, refuses, both, inside, inside_without] {
+        drain(&mut rib, p);
+    }
+    rib.announce(from, hop6(1), &path(&[65001]), &[prefix(NET)]);
+    assert_eq!(reasons(&rib, NET), [("peer1".to_owned(), "best".to_owned())]);
+    let changes = fib(&mut rib);
+    assert_eq!(changes[0].paths[0].next_hop, hop6(1), "it goes into the kernel");
+    let ours = NextHop::V6 {
+        global: "fd00::2:2".parse().unwrap(),
+        link_local: Some("fe80::2:2".parse().unwrap()),
+    };
+    assert_eq!(sent(&mut rib, takes), Some(ours));
+    assert_eq!(sent(&mut rib, refuses), None, "there is no next hop to tell");
+    let v4 = |n: u8| NextHop::V4([10, 0, n, 2].into());
+    assert_eq!(
+        sent(&mut rib, both),
+        Some(v4(4)),
+        "an IPv4 address is better known"
+    );
+    let learned = NextHop::V6 {
+        global: "fd00::1:1".parse().unwrap(),
+        link_local: None,
+    };
+    assert_eq!(sent(&mut rib, inside), Some(learned));
+    assert_eq!(sent(&mut rib, inside_without), Some(v4(6)));
 }
 
 #[test]

@@ -63,6 +63,14 @@ fn next_hop(family: Family) -> BoxedStrategy<NextHop> {
     }
 }
 
+/// IPv4 prefixes by an IPv6 next hop.
+fn extended_routes() -> impl Strategy<Value = (PathAttributes, Vec<Prefix>)> {
+    (
+        next_hop(Family::Ipv6).prop_flat_map(attributes),
+        prefixes(Family::Ipv4),
+    )
+}
+
 fn prefixes(family: Family) -> BoxedStrategy<Vec<Prefix>> {
     let v4 = (any::<u32>(), 0_u8..=32).prop_map(|(bits, len)| Prefix::v4(bits, len).unwrap());
     let v6 = (any::<u128>(), 0_u8..=128).prop_map(|(bits, len)| Prefix::v6(bits, len).unwrap());
@@ -291,8 +299,10 @@ fn both_families(selector: u8) -> Context {
 
 proptest! {
     #[test]
-    fn routes_read_as_written((attributes, prefixes) in routes(), selector in any::<u8>()) {
-        let ctx = both_families(selector);
+    fn routes_read_as_written(
+        (attributes, prefixes) in prop_oneof![routes().boxed(), extended_routes().boxed()], selector in any::<u8>(),
+    ) {
+        let ctx = Context { extended_next_hop: true, ..both_families(selector) };
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
             let mut out = BytesMut::new();
