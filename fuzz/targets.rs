@@ -42,6 +42,7 @@ pub(crate) fn context(selector: u8) -> Context {
         four_octet_as: !bit(0),
         extended_message: bit(1),
         families,
+        extended_next_hop: bit(5),
         internal: bit(2),
     }
 }

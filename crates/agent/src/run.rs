@@ -235,7 +235,7 @@ impl<A: Act> Owner<A> {
                 kind: "ConfigurationInvalid".to_owned(),
                 peer: (problem.kind == "BGPPeer").then(|| problem.name.clone()),
                 text: problem.to_string(),
-                bytes: None,
+                ..Happening::default()
             };
             self.events.add(Instant::now(), happening);
         }

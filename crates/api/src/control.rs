@@ -76,6 +76,9 @@ pub struct Peer {
     pub since_seconds: u64,
     /// How often it left Established.
     pub flaps: u64,
+    /// How many UPDATEs with errors it has sent that its session survived (RFC 7606).
+    #[serde(default)]
+    pub malformed_updates: u64,
     /// The last error, also after recovery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -120,6 +123,8 @@ pub struct Negotiated {
     pub router_id: String,
     /// The neighbour's ASN.
     pub asn: u32,
+    /// What the neighbour said that it can do, in words: `route refresh`, `add-path: IPv4 receive`.
+    pub capabilities: Vec<String>,
     /// Whether ASNs have four octets on the wire (RFC 6793).
     #[serde(rename = "fourOctetASN")]
     pub four_octet_asn: bool,
@@ -127,6 +132,10 @@ pub struct Negotiated {
     pub route_refresh: bool,
     /// Whether messages may be up to 65,535 octets long (RFC 8654).
     pub extended_messages: bool,
+    /// How long the neighbour may take nothing of what is sent to it, in seconds; 0: for ever (RFC 9687).
+    pub send_hold_time: u64,
+    /// Whether routes that are sent again stand between brackets (RFC 7313).
+    pub enhanced_route_refresh: bool,
 }
 
 /// Prefixes of a neighbour in one family.
@@ -291,6 +300,22 @@ pub struct Event {
     /// A NOTIFICATION's bytes in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
+    /// The message with the error, or the one that a NOTIFICATION was sent for, in hexadecimal, header included: its
+    /// first 4,096 octets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The attribute with the error: `AS_PATH (2)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<String>,
+    /// What was done about the error: `DiscardAttribute`, `TreatAsWithdraw` or `ResetSession`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disposition: Option<String>,
+    /// The prefixes that the error concerns, the first 16 of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
+    /// How many earlier events of this kind and neighbour were only counted, because there were too many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold: Option<u64>,
 }
 
 /// What is answered when something is wrong.

@@ -13,7 +13,6 @@ pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.listenRange"),
     (Kind::BGPPeer, "spec.auth"),
     (Kind::BGPPeer, "spec.role"),
-    (Kind::BGPPeer, "spec.timers.sendHoldTime"),
     (Kind::BGPPeer, "spec.bfd.receiveInterval"),
     (Kind::BGPPeer, "spec.bfd.transmitInterval"),
     (Kind::BGPPeer, "spec.bfd.detectMultiplier"),

@@ -191,6 +191,24 @@ fn timers(report: &mut Report<'_>, spec: &BGPPeerSpec) {
             );
         }
     }
+    if let Some(send) = timers.send_hold_time.map(|d| d.0)
+        && !send.is_zero()
+    {
+        let hold = hold.unwrap_or(Duration::from_secs(90));
+        if !(MIN_HOLD..=MAX_HOLD).contains(&send) {
+            report.add(
+                "spec.timers.sendHoldTime",
+                "is neither 0s nor from 3s to 65535s",
+                "remove it for twice the hold time",
+            );
+        } else if send < hold {
+            report.add(
+                "spec.timers.sendHoldTime",
+                "is shorter than holdTime, so a neighbour that is only slow would be given up before a silent one",
+                "remove it for twice the hold time",
+            );
+        }
+    }
     if let Some(retry) = timers.connect_retry_time.map(|d| d.0)
         && !(Duration::from_secs(1)..=MAX_HOLD).contains(&retry)
     {

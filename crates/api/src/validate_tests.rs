@@ -82,6 +82,22 @@ fn peers() {
             json!({"timers": {"connectRetryTime": "0s"}}),
             Some("spec.timers.connectRetryTime"),
         ),
+        (json!({"timers": {"sendHoldTime": "0s"}}), None),
+        (json!({"timers": {"sendHoldTime": "90s"}}), None),
+        (
+            json!({"timers": {"sendHoldTime": "89s"}}),
+            Some("spec.timers.sendHoldTime: is shorter than holdTime"),
+        ),
+        (json!({"timers": {"sendHoldTime": "9s", "holdTime": "9s"}}), None),
+        (json!({"timers": {"sendHoldTime": "3s", "holdTime": "0s"}}), None),
+        (
+            json!({"timers": {"sendHoldTime": "2s", "holdTime": "0s"}}),
+            Some("spec.timers.sendHoldTime: is neither 0s nor from"),
+        ),
+        (
+            json!({"timers": {"sendHoldTime": "65536s"}}),
+            Some("spec.timers.sendHoldTime: is neither 0s nor from"),
+        ),
         (
             json!({"importFilters": ["a", "a"]}),
             Some("spec.importFilters[1]: a is there twice"),

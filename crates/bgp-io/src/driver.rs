@@ -160,6 +160,7 @@ impl Driver {
                 // The runtime looks at the sockets now.
                 tokio::task::yield_now().await;
                 self.read_all();
+                self.drain();
             }
             if !self.happened(happening) {
                 break;
@@ -377,11 +378,13 @@ impl Driver {
         }
     }
 
-    /// Tells the speaker what all connections have received, one after the other.
+    /// Tells the speaker what all connections have received, one after the other, and sends what they have room for:
+    /// that too counts as life.
     fn read_all(&mut self) {
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in conns {
             self.read(conn);
+            self.flush(conn);
             self.carry_out_all();
         }
     }
@@ -399,9 +402,11 @@ impl Driver {
             }
             self.speaker
                 .poll_transmit(*conn, &mut connection.unsent, WRITE_CHUNK, now);
+            let wrote = !connection.unsent.is_empty();
             if let Err(error) = connection.flush() {
                 broken.push((*conn, error));
-            } else if connection.has_room() && self.speaker.has_updates(*conn) {
+            } else if connection.has_room() && wrote {
+                // There may be more; and if not, the speaker learns from the next pull that the socket took all.
                 self.more = true;
             }
         }

@@ -24,6 +24,7 @@ fn settings(n: u8) -> PeerSettings {
         address: IpAddr::V4(Ipv4Addr::new(10, 0, n, 1)),
         interface: None,
         families: FamilySet::BOTH,
+        extended_next_hop: false,
         local: LocalAddresses {
             ipv4: Some(Ipv4Addr::new(10, 0, n, 2)),
             ..LocalAddresses::default()

@@ -23,6 +23,7 @@ fn peer(n: u8) -> PeerSettings {
         address: IpAddr::V4(Ipv4Addr::new(10, 0, n, 1)),
         interface: None,
         families: FamilySet::BOTH,
+        extended_next_hop: false,
         local: LocalAddresses {
             ipv4: Some(Ipv4Addr::new(10, 0, n, 2)),
             ..LocalAddresses::default()
@@ -63,7 +64,7 @@ fn drain(rib: &mut Rib, p: PeerIndex) -> (usize, usize) {
         batches += 1;
         routes += match batch {
             Batch::Unreach { prefixes, .. } | Batch::Reach { prefixes, .. } => prefixes.len(),
-            Batch::EndOfRib(_) => 0,
+            Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => 0,
         };
     }
     (routes, batches)

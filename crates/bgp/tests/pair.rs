@@ -14,3 +14,5 @@ mod faults;
 mod negotiation;
 #[path = "pair/operation.rs"]
 mod operation;
+#[path = "pair/orders.rs"]
+mod orders;

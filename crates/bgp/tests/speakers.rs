@@ -1,6 +1,17 @@
-//! Whole speakers against each other in virtual time.
+//! Whole speakers in virtual time: against each other, and against neighbours whose every octet a test decides, who do
+//! what no speaker of ours would do.
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
 mod fabric;
+
+#[path = "speakers/errors.rs"]
+mod errors;
+#[path = "speakers/limits.rs"]
+mod limits;
+#[path = "speakers/puppet.rs"]
+mod puppet;
+#[path = "speakers/refresh.rs"]
+mod refresh;
 
 use std::time::Duration;
 

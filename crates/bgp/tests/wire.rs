@@ -6,11 +6,13 @@
 
 mod wire {
     mod bytes;
+    mod capabilities;
     mod corpus;
     mod hostile;
     mod laws;
     mod limits;
     mod merge;
+    mod notification;
     mod open;
 }
 

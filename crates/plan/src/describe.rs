@@ -118,11 +118,14 @@ fn session(config: &PeerConfig) -> String {
     let keepalive = s
         .keepalive_time
         .map_or_else(|| "hold/3".to_owned(), |d| Duration(d).to_string());
+    let send_hold = s
+        .send_hold_time
+        .map_or_else(String::new, |d| format!(", send hold {}", Duration(d)));
     let families: Vec<String> = s.families.iter().map(|f| f.to_string()).collect();
     let (hold, retry) = (Duration(s.hold_time), Duration(s.connect_retry_time));
     let (id, families) = (s.router_id, families.join(" "));
     format!(
-        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}, retry {retry}, families {families}"
+        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}"
     )
 }
 

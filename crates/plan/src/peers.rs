@@ -186,8 +186,10 @@ fn session(context: &Context<'_>, spec: &BGPPeerSpec, local_asn: Asn) -> Setting
         },
         hold_time: timers.hold_time.map_or(HOLD_TIME, |d| d.0),
         keepalive_time: timers.keepalive_time.map(|d| d.0),
+        send_hold_time: timers.send_hold_time.map(|d| d.0),
         connect_retry_time: timers.connect_retry_time.map_or(CONNECT_RETRY_TIME, |d| d.0),
         families: families(spec).unwrap_or_else(|| context.identity.families()),
+        extended_next_hop: spec.peer_address.is_ipv6(),
     }
 }
 

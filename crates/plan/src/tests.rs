@@ -119,7 +119,7 @@ fn filters_stand_between_rails_and_built_ins() {
         + &object(
             "BGPPeer",
             "tor-b",
-            "{peerAddress: 10.0.1.2, peerASN: 65002, importFilters: [edge], installRoutes: [PodCIDRs, NodeAddresses, DefaultRoute, Filtered], advertise: [PodCIDRs, NodeAddresses], maxPrefixes: {limit: 5, action: Restart}, timers: {holdTime: 9s, keepaliveTime: 2s, connectRetryTime: 1s}, state: Down, stateMessage: new optics}",
+            "{peerAddress: 10.0.1.2, peerASN: 65002, importFilters: [edge], installRoutes: [PodCIDRs, NodeAddresses, DefaultRoute, Filtered], advertise: [PodCIDRs, NodeAddresses], maxPrefixes: {limit: 5, action: Restart}, timers: {holdTime: 9s, keepaliveTime: 2s, connectRetryTime: 1s, sendHoldTime: 20s}, state: Down, stateMessage: new optics}",
         )
         + "---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\nstatus: {addresses: [{type: InternalIP, address: 10.0.1.12}]}\n";
     let facts = Facts {

@@ -324,8 +324,7 @@ async fn carry_sessions(
             }
         }
         if let Some(event) = event {
-            let (kind, text) = words::event(&event.kind);
-            tell(&teller, kind, event.peer.map(|p| p.to_string()), text);
+            hand_over(&teller, words::event(event.peer, event.kind));
         }
     }
 }
@@ -389,12 +388,19 @@ async fn watch_over(kernel: fib_io::Handle, driver: JoinHandle<()>, teller: mpsc
 }
 
 fn tell(teller: &mpsc::Sender<Event>, kind: &str, peer: Option<String>, text: String) {
-    let happening = Happening {
-        kind: kind.to_owned(),
-        peer,
-        text,
-        bytes: None,
-    };
+    let kind = kind.to_owned();
+    hand_over(
+        teller,
+        Happening {
+            kind,
+            peer,
+            text,
+            ..Happening::default()
+        },
+    );
+}
+
+fn hand_over(teller: &mpsc::Sender<Event>, happening: Happening) {
     if teller.try_send(Event::Happened(happening)).is_err() {
         tracing::warn!("an event was dropped: the agent's loop is busy");
     }

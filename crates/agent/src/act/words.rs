@@ -2,10 +2,14 @@
 
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
+use flatroute_bgp::session::Offence;
 use flatroute_bgp::speaker::{EventKind, PeerSummary, RouteEntry};
+use flatroute_bgp::types::PeerName;
+use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
 
 use crate::control::query::RouteQuery;
+use crate::events::{Error, Happening};
 
 pub(super) fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
@@ -24,6 +28,7 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
         state: peer.state.to_string(),
         since_seconds: peer.since.as_secs(),
         flaps: peer.flaps,
+        malformed_updates: peer.malformed_updates,
         last_error: peer.last_error.as_ref().map(|error| {
             let notified = !matches!(error.direction, Direction::Local);
             control::LastError {
@@ -45,9 +50,12 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
             keepalive_time: n.keepalive.as_secs(),
             router_id: n.peer_router_id.to_string(),
             asn: n.peer_asn.0,
+            capabilities: n.capabilities.in_words(),
             four_octet_asn: n.context.four_octet_as,
             route_refresh: n.route_refresh,
             extended_messages: n.context.extended_message,
+            send_hold_time: n.send_hold_time.as_secs(),
+            enhanced_route_refresh: n.enhanced_route_refresh,
         }),
         prefixes: peer
             .prefixes
@@ -104,27 +112,120 @@ pub(super) fn kernel_routes(routes: Vec<fib::InstalledRoute>, query: &RouteQuery
     }
 }
 
-/// The kind and the text of an event.
-pub(super) fn event(kind: &EventKind) -> (&'static str, String) {
+/// What the speaker tells.
+pub(super) fn event(peer: Option<PeerName>, kind: EventKind) -> Happening {
+    let peer = peer.map(|p| p.to_string());
+    let plain = |kind: &str, text: String| Happening {
+        kind: kind.to_owned(),
+        peer: peer.clone(),
+        text,
+        ..Happening::default()
+    };
     match kind {
-        EventKind::Transition { from, to, cause } => ("Transition", format!("{from} -> {to}: {cause}")),
-        EventKind::Established => ("PeerEstablished", "the session is up".to_owned()),
-        EventKind::Down { reason } => ("PeerDown", reason.clone()),
-        EventKind::Malformed { what } => ("MalformedUpdate", what.clone()),
-        EventKind::PrefixLimit { family, what } => ("PrefixLimit", format!("{family}: {what}")),
-        EventKind::EndOfRib(family) => ("EndOfRib", format!("all {family} routes have been received")),
-        EventKind::Stranger(address) => (
+        EventKind::Transition { from, to, cause } => plain("Transition", format!("{from} -> {to}: {cause}")),
+        EventKind::Established => plain("PeerEstablished", "the session is up".to_owned()),
+        EventKind::Down { reason } => plain("PeerDown", reason),
+        EventKind::Malformed { offence, untold } => offending(peer, *offence, untold),
+        EventKind::Notification {
+            direction,
+            notification,
+            why,
+            message,
+            untold,
+        } => notified(peer, direction, &notification, &why, message, untold),
+        EventKind::PrefixLimit { family, what } => plain("PrefixLimit", format!("{family}: {what}")),
+        EventKind::EndOfRib(family) => plain("EndOfRib", format!("all {family} routes have been received")),
+        EventKind::Refreshed {
+            family,
+            removed,
+            ended,
+        } => plain("RouteRefresh", {
+            let end = if ended {
+                "have been received again"
+            } else {
+                "were to come again, and took too long"
+            };
+            format!("all {family} routes {end}; {removed} that did not come are removed")
+        }),
+        EventKind::Stranger(address) => plain(
             "Stranger",
             format!("refused a connection from {address}: no BGPPeer has this address"),
         ),
-        EventKind::Unsendable { prefixes, what } => (
+        EventKind::Unsendable { prefixes, what } => plain(
             "RouteUnsendable",
             format!("{prefixes} prefixes are not advertised: {what}"),
         ),
     }
 }
 
-/// The same of what the kernel's routes have to tell.
+fn offending(peer: Option<String>, offence: Offence, untold: u64) -> Happening {
+    let shown: Vec<String> = offence.prefixes.iter().map(ToString::to_string).collect();
+    let more = offence.prefixes_total.saturating_sub(shown.len());
+    let mut text = offence.what;
+    if !shown.is_empty() {
+        text = format!("{text}: {}", shown.join(", "));
+    }
+    if more > 0 {
+        text = format!("{text} and {more} more prefixes");
+    }
+    Happening {
+        kind: "MalformedUpdate".to_owned(),
+        peer,
+        text,
+        bytes: None,
+        error: Some(Error {
+            message: offence.message,
+            attribute: offence.attribute.map(|code| match attribute_name(code) {
+                Some(name) => format!("{name} ({code})"),
+                None => format!("attribute {code}"),
+            }),
+            disposition: Some(disposition(offence.disposition).to_owned()),
+            prefixes: shown,
+        }),
+        untold,
+    }
+}
+
+fn disposition(disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::DiscardAttribute => "DiscardAttribute",
+        Disposition::TreatAsWithdraw => "TreatAsWithdraw",
+        Disposition::ResetSession => "ResetSession",
+    }
+}
+
+fn notified(
+    peer: Option<String>,
+    direction: Direction,
+    notification: &Notification,
+    why: &str,
+    message: Vec<u8>,
+    untold: u64,
+) -> Happening {
+    let kind = match direction {
+        // A NOTIFICATION has a sender: `Local` is for what TCP does.
+        Direction::Sent | Direction::Local => "NotificationSent",
+        Direction::Received => "NotificationReceived",
+    };
+    Happening {
+        kind: kind.to_owned(),
+        peer,
+        text: if why.is_empty() {
+            notification.to_string()
+        } else {
+            format!("{notification}: {why}")
+        },
+        bytes: Some(notification.octets()),
+        error: (!message.is_empty()).then(|| Error {
+            message,
+            disposition: Some(disposition(Disposition::ResetSession).to_owned()),
+            ..Error::default()
+        }),
+        untold,
+    }
+}
+
+/// The kind and the text of what the kernel's routes have to tell.
 pub(super) fn report(report: &fib::Report) -> (&'static str, String) {
     match report {
         fib::Report::Failed { prefix, error } => {
@@ -149,5 +250,91 @@ pub(super) fn report(report: &fib::Report) -> (&'static str, String) {
             "FIBDrift",
             format!("another program changed our route to {prefix}; it is repaired"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> flatroute_bgp::types::Prefix {
+        text.parse::<ipnetwork::IpNetwork>().unwrap().into()
+    }
+
+    #[test]
+    fn an_update_with_errors_says_all_that_is_known_of_it() {
+        let offence = Offence {
+            what: "AS_PATH: a segment of no ASes (the prefixes are treated as withdrawn)".to_owned(),
+            disposition: Disposition::TreatAsWithdraw,
+            attribute: Some(2),
+            prefixes: vec![prefix("203.0.113.0/24"), prefix("2001:db8::/32")],
+            prefixes_total: 5,
+            message: vec![0xff, 1],
+        };
+        let kind = EventKind::Malformed {
+            offence: Box::new(offence),
+            untold: 7,
+        };
+        let told = event(Some(PeerName::from("tor")), kind);
+        assert_eq!(
+            (told.kind.as_str(), told.peer.as_deref()),
+            ("MalformedUpdate", Some("tor"))
+        );
+        assert_eq!(
+            told.text,
+            "AS_PATH: a segment of no ASes (the prefixes are treated as withdrawn): 203.0.113.0/24, 2001:db8::/32 and 3 \
+             more prefixes"
+        );
+        let error = told.error.unwrap();
+        assert_eq!(error.attribute.as_deref(), Some("AS_PATH (2)"));
+        assert_eq!(error.disposition.as_deref(), Some("TreatAsWithdraw"));
+        assert_eq!(
+            (error.prefixes.len(), error.message, told.untold),
+            (2, vec![0xff, 1], 7)
+        );
+    }
+
+    #[test]
+    fn a_notification_has_its_octets_and_no_hostile_text() {
+        let hostile = "bye\r\n\u{1b}[2J\u{202e}";
+        let notification =
+            Notification::cease(flatroute_bgp::wire::CeaseSubcode::AdministrativeShutdown, hostile);
+        let kind = EventKind::Notification {
+            direction: Direction::Received,
+            notification: notification.clone(),
+            why: String::new(),
+            message: Vec::new(),
+            untold: 0,
+        };
+        let told = event(None, kind);
+        assert_eq!(told.kind, "NotificationReceived");
+        assert_eq!(
+            told.text,
+            r#"Cease, Administrative Shutdown (6/2): "bye\r\n\u{1b}[2J\u{202e}""#
+        );
+        assert_eq!(told.bytes, Some(notification.octets()));
+        assert_eq!(told.error, None);
+    }
+
+    #[test]
+    fn a_notification_of_ours_names_the_message_that_was_the_reason() {
+        let kind = EventKind::Notification {
+            direction: Direction::Sent,
+            notification: Notification::hold_timer_expired(),
+            why: "no KEEPALIVE or UPDATE from the peer for 90 s".to_owned(),
+            message: vec![1, 2],
+            untold: 0,
+        };
+        let told = event(None, kind);
+        assert_eq!(told.kind, "NotificationSent");
+        assert_eq!(
+            told.text,
+            "Hold Timer Expired (4/0): no KEEPALIVE or UPDATE from the peer for 90 s"
+        );
+        let error = told.error.unwrap();
+        assert_eq!(
+            (error.message, error.disposition.as_deref()),
+            (vec![1, 2], Some("ResetSession"))
+        );
     }
 }

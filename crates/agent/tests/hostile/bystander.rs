@@ -102,7 +102,7 @@ fn listen(neighbour: &mut Neighbour, stop: &AtomicBool, updates: &AtomicU64) {
         four_octet_as: true,
         extended_message: true,
         families: FamilySet::BOTH,
-        internal: false,
+        ..Context::before_open()
     };
     let mut spoken = Instant::now();
     while !stop.load(Ordering::Relaxed) {

@@ -49,6 +49,8 @@ pub(crate) enum Context {
     Extended,
     /// External, no capability at all: RFC 4271 and nothing since.
     Plain,
+    /// External, with enhanced route refresh.
+    Refreshing,
 }
 
 impl Context {
@@ -61,7 +63,8 @@ impl Context {
             | Self::Ipv4Only
             | Self::Ipv6Only
             | Self::Extended
-            | Self::Plain => THEIRS,
+            | Self::Plain
+            | Self::Refreshing => THEIRS,
         }
     }
 
@@ -86,6 +89,7 @@ impl Context {
         match self {
             Self::TwoOctet => {}
             Self::Plain => list.clear(),
+            Self::Refreshing => list += "46004104 0000fde9",
             Self::Extended => list += "06004104 0000fde9",
             Self::Internal => list += "4104 0000fc00",
             Self::External | Self::OverIpv6 | Self::Ipv4Only | Self::Ipv6Only => list += "4104 0000fde9",
@@ -98,7 +102,12 @@ impl Context {
         match self {
             Self::TwoOctet | Self::Plain => format!("{ORIGIN}{PATH2}"),
             Self::Internal => format!("{ORIGIN}400200 40050400000064"),
-            Self::External | Self::OverIpv6 | Self::Ipv4Only | Self::Ipv6Only | Self::Extended => {
+            Self::External
+            | Self::OverIpv6
+            | Self::Ipv4Only
+            | Self::Ipv6Only
+            | Self::Extended
+            | Self::Refreshing => {
                 format!("{ORIGIN}{PATH}")
             }
         }
@@ -129,7 +138,8 @@ impl Context {
             | Self::Ipv4Only
             | Self::Ipv6Only
             | Self::Extended
-            | Self::Plain => {
+            | Self::Plain
+            | Self::Refreshing => {
                 format!("{next_hop} 65001 IGP med=7")
             }
         }

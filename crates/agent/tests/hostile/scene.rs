@@ -8,7 +8,7 @@ use flatroute_api::control::{Event, Events, Route, Status};
 
 use super::agent::Agent;
 use super::neighbour::{Heard, Neighbour};
-use super::octets::{hex, keepalive, to_hex};
+use super::octets::{hex, keepalive, message, to_hex};
 use super::row::{
     Context, Delivery, GOOD_LOOK, GOOD6_LOOK, P, P6, Q, Q6, Row, SENTINEL, SENTINEL6, Stage, Want, base,
     sentinel,
@@ -38,7 +38,8 @@ impl Place<'_> {
             | Context::Ipv4Only
             | Context::Ipv6Only
             | Context::Extended
-            | Context::Plain => IpAddr::V4(Ipv4Addr::new(10, 9, high, low)),
+            | Context::Plain
+            | Context::Refreshing => IpAddr::V4(Ipv4Addr::new(10, 9, high, low)),
         }
     }
 
@@ -261,7 +262,26 @@ fn lives(place: &Place<'_>, row: &Row, number: u64, neighbour: &mut Neighbour) {
     let standing = (peer.state.as_str(), peer.flaps);
     assert_eq!(standing, ("Established", 0), "{:?}", peer.last_error);
     neighbour.is_well();
-    is_told(row, &malformed(place, number));
+    let told = malformed(place, number);
+    let texts: Vec<String> = told.iter().map(|event| event.text.clone()).collect();
+    is_told(row, &texts);
+    is_readable(row, &told);
+}
+
+/// The message with an error is there to be read, octet for octet.
+fn is_readable(row: &Row, told: &[Event]) {
+    let octets = to_hex(&row.octets);
+    for event in told {
+        let message = event.message.as_deref().unwrap_or_default();
+        assert!(!message.is_empty() && octets.contains(message), "{event:?}");
+        let withdrawn = event.text.contains("treated as withdrawn");
+        let want = if withdrawn {
+            "TreatAsWithdraw"
+        } else {
+            "DiscardAttribute"
+        };
+        assert_eq!(event.disposition.as_deref(), Some(want), "{event:?}");
+    }
 }
 
 /// The route is received, with a reason why it is not used.
@@ -292,7 +312,7 @@ fn is_told(row: &Row, told: &[String]) {
 }
 
 /// What was told of malformed UPDATEs up to the sentinel.
-fn malformed(place: &Place<'_>, number: u64) -> Vec<String> {
+fn malformed(place: &Place<'_>, number: u64) -> Vec<Event> {
     let events = patiently("End-of-RIB is told", || {
         let events = place.events(number);
         let told = events.iter().any(|event| event.kind == "EndOfRib");
@@ -305,7 +325,6 @@ fn malformed(place: &Place<'_>, number: u64) -> Vec<String> {
     events
         .into_iter()
         .filter(|event| event.kind == "MalformedUpdate")
-        .map(|event| event.text)
         .collect()
 }
 
@@ -343,22 +362,18 @@ fn ended(place: &Place<'_>, row: &Row, number: u64, notification: Option<&[u8]>)
             "{error:?}"
         );
         let codes = format!("({}/{})", want[0], want[1]);
-        let kind = if row.stage == Stage::Established {
-            "PeerDown"
-        } else {
-            "Transition"
-        };
-        patiently("it is told", || {
+        let event = patiently("it is told", || {
             let events = place.events(number);
-            let told = events
-                .iter()
-                .any(|event| event.kind == kind && event.text.contains(&codes));
-            if told {
-                Ok(())
-            } else {
-                Err(format!("no {kind} with {codes}: {events:#?}"))
-            }
+            let sent = events.iter().find(|event| event.kind == "NotificationSent");
+            sent.cloned().ok_or_else(|| format!("{events:#?}"))
         });
+        assert!(event.text.contains(&codes), "{event:?}");
+        assert_eq!(event.bytes, Some(to_hex(&message(3, &want))), "{event:?}");
+        let octets = event.message.as_deref().unwrap_or_default();
+        assert!(
+            !octets.is_empty() && to_hex(&row.octets).contains(octets),
+            "{event:?}"
+        );
     }
     if let Some(text) = row.told {
         assert!(error.text.contains(text), "\"{}\" without \"{text}\"", error.text);

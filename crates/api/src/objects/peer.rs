@@ -176,6 +176,10 @@ pub struct Timers {
     /// The pause before another attempt to connect; it grows with each failure. Default: 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_retry_time: Option<Duration>,
+    /// How long the neighbour may take nothing of what is sent to it. Default: twice the negotiated hold time, and for
+    /// ever without one. Zero (for ever), or from holdTime (at least 3s) to 65535s. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_hold_time: Option<Duration>,
 }
 
 /// BFD of a neighbour.

@@ -17,6 +17,7 @@ pub const CONTEXT: Context = Context {
     four_octet_as: true,
     extended_message: false,
     families: FamilySet::BOTH,
+    extended_next_hop: false,
     internal: false,
 };
 

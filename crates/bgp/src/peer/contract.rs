@@ -1,6 +1,7 @@
-use super::{DownReason, Negotiated, State};
+use super::{Direction, DownReason, Negotiated, State};
+use crate::session::Offence;
 use crate::types::{ConnId, Family};
-use crate::wire::{CeaseSubcode, Notification, Update};
+use crate::wire::{CeaseSubcode, Notification, RefreshSubtype, Update};
 
 /// One fact for a peer.
 #[derive(Clone, Debug)]
@@ -49,7 +50,8 @@ pub enum Input<'a> {
     Timeout,
     /// Ask the peer for its routes of a family again; nothing happens when it is not able to.
     RequestRefresh(Family),
-    /// The speaker found a reason to end the session, such as the prefix limit. It starts again after a pause.
+    /// The speaker found a reason to end the session, such as the prefix limit. It starts again after a pause that
+    /// grows each time; a connection that the peer opens before that is refused with the same words.
     Reset {
         /// What the peer is told.
         notification: Notification,
@@ -76,10 +78,23 @@ pub enum Output {
         /// Why.
         reason: DownReason,
     },
+    /// A NOTIFICATION went out, or came in, on any connection.
+    Notified {
+        /// Who sent it.
+        direction: Direction,
+        /// What it says.
+        notification: Notification,
+        /// What we found when it is ours; empty when it says it all.
+        why: String,
+        /// The message that was the reason, as in [`crate::session::End::Sent`].
+        message: Vec<u8>,
+    },
+    /// The UPDATE that comes next had errors (RFC 7606).
+    Offending(Box<Offence>),
     /// The peer sent an UPDATE.
     Update(Update),
-    /// The peer wants all our routes of a family again.
-    RefreshRequested(Family),
+    /// What the peer says of all routes of a family; see [`crate::session::Output::Refresh`].
+    Refresh(Family, RefreshSubtype),
     /// The state changed; for events and logs.
     Transition {
         /// The state before.

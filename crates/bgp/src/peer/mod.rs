@@ -32,9 +32,11 @@
 //! `poll_transmit` still has for that connection: the NOTIFICATION that says why.
 
 mod backoff;
+mod closing;
 mod collision;
 mod contract;
 mod parking;
+mod penalty;
 mod slots;
 mod status;
 
@@ -45,6 +47,7 @@ use bytes::BytesMut;
 
 pub use contract::{Input, Output};
 pub use parking::PARKING_TIME;
+pub use penalty::FORGIVEN_AFTER;
 pub use status::{Direction, DownReason, LastError, PeerStatus};
 
 pub use crate::session::{Negotiated, State};
@@ -53,8 +56,10 @@ use crate::session::{self, ConnectMode, End, Jitter, Outbox, Session, Settings};
 use crate::types::{ConnId, Instant};
 use crate::wire::{CeaseSubcode, Notification};
 use backoff::Backoff;
+use closing::{collided, is_error};
 use collision::{Side, Standing, Verdict};
 use parking::Parked;
+use penalty::Penalty;
 
 /// A session that was Established this long proves that the peer is well: failures before it are forgiven.
 pub const STABLE_AFTER: Duration = Duration::from_secs(60);
@@ -62,8 +67,9 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// How long a connection with an OPEN waits for the preferred one to get its own.
 pub const COLLISION_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many closed connections may wait to be drained. A driver drains each as soon as it sees `Close`.
-const MAX_DRAINS: usize = 8;
+/// How many connections of one peer are held at once, whatever it does: the one that we dialled, the newest that it
+/// opened, and one that waits in the parking place.
+pub const MAX_CONNECTIONS: usize = 3;
 
 /// A configured neighbour's machine. See the module.
 #[derive(Debug)]
@@ -81,6 +87,9 @@ pub struct Peer {
     /// When a held connection stops waiting for the preferred one.
     patience_ends: Option<Instant>,
     backoff: Backoff,
+    /// The pauses after a reset by the speaker, which a session that stood for a minute does not forgive.
+    resets: Backoff,
+    penalty: Option<Penalty>,
     jitter: Jitter,
     state: State,
     since: Instant,
@@ -107,6 +116,8 @@ impl Peer {
             dial_at: None,
             patience_ends: None,
             backoff: Backoff::default(),
+            resets: Backoff::default(),
+            penalty: None,
             jitter: Jitter::new(seed),
             state: State::Idle,
             since: now,
@@ -139,11 +150,7 @@ impl Peer {
                     self.feed_conn(conn, session::Input::RequestRefresh(family), now);
                 }
             }
-            Input::Reset { notification } => {
-                for side in Side::BOTH {
-                    self.feed(side, session::Input::Stop(notification.clone()), now);
-                }
-            }
+            Input::Reset { notification } => self.reset(notification, now),
         }
         self.unpark(now);
     }
@@ -166,8 +173,9 @@ impl Peer {
     }
 
     /// Appends the control messages that wait for `conn`; whether there were any. Whole messages: a driver that
-    /// sends UPDATEs on the same connection puts these first.
-    pub fn poll_transmit(&mut self, conn: ConnId, out: &mut BytesMut) -> bool {
+    /// sends UPDATEs on the same connection puts these first. Call it only when all that was pulled before has been
+    /// taken by the socket, and once more when all of this has: the send hold timer (RFC 9687) lives on it.
+    pub fn poll_transmit(&mut self, conn: ConnId, out: &mut BytesMut, now: Instant) -> bool {
         if let Some(at) = self.drains.iter().position(|(c, _)| *c == conn) {
             return self
                 .drains
@@ -175,8 +183,18 @@ impl Peer {
                 .is_some_and(|(_, mut outbox)| outbox.drain(out));
         }
         match self.side_of(conn) {
-            Some(side) => self.slot(side).as_mut().is_some_and(|s| s.poll_transmit(out)),
+            Some(side) => self
+                .slot(side)
+                .as_mut()
+                .is_some_and(|s| s.poll_transmit(out, now)),
             None => false,
+        }
+    }
+
+    /// UPDATEs were pulled for `conn`, behind what `poll_transmit` gave: the send hold timer waits for them too.
+    pub fn updates_pulled(&mut self, conn: ConnId, now: Instant) {
+        if let Some(session) = self.side_of(conn).and_then(|side| self.slot(side).as_mut()) {
+            session.updates_pulled(now);
         }
     }
 
@@ -230,6 +248,8 @@ impl Peer {
         }
         self.started = true;
         self.backoff.reset();
+        self.resets.reset();
+        self.penalty = None;
         self.transition(State::Active, cause.to_owned(), now);
         match self.settings.connect_mode {
             ConnectMode::Active | ConnectMode::Both => self.dial(now),
@@ -269,15 +289,16 @@ impl Peer {
             .into_iter()
             .any(|side| self.standing(side) == Standing::Promised);
         if !welcome {
-            self.refuse(conn, CeaseSubcode::ConnectionRejected);
+            self.refuse(conn, Notification::cease(CeaseSubcode::ConnectionRejected, ""));
+        } else if let Some(penalty) = self.penalty.as_ref().filter(|p| p.holds(now)) {
+            self.refuse(conn, penalty.notification.clone());
         } else if self.established.is_some() {
             self.refuse_parked();
             self.parked = Some(Parked::new(conn, now));
         } else if promised {
-            self.refuse(conn, CeaseSubcode::ConnectionCollisionResolution);
+            self.refuse(conn, collided());
         } else {
-            let replaced = Notification::cease(CeaseSubcode::ConnectionCollisionResolution, "");
-            self.feed(Side::Accepted, session::Input::Stop(replaced), now);
+            self.feed(Side::Accepted, session::Input::Stop(collided()), now);
             let seed = self.jitter.draw();
             self.accepted = Some(Session::accepted(conn, self.settings.clone(), seed, now));
             self.transition(self.furthest(), "the peer connected".to_owned(), now);
@@ -305,16 +326,6 @@ impl Peer {
             }
             None => self.feed_conn(conn, session::Input::Received(bytes), now),
         }
-    }
-
-    fn refuse_parked(&mut self) {
-        if let Some(parked) = self.parked.take() {
-            self.refuse(parked.conn, CeaseSubcode::ConnectionCollisionResolution);
-        }
-    }
-
-    fn refuse(&mut self, conn: ConnId, subcode: CeaseSubcode) {
-        self.close(conn, Outbox::refusal(Notification::cease(subcode, "")));
     }
 
     fn timeout(&mut self, now: Instant) {
@@ -354,9 +365,10 @@ impl Peer {
                         negotiated: *negotiated,
                     });
                 }
+                session::Output::Offending(offence) => self.outputs.push_back(Output::Offending(offence)),
                 session::Output::Update(update) => self.outputs.push_back(Output::Update(update)),
-                session::Output::RefreshRequested(family) => {
-                    self.outputs.push_back(Output::RefreshRequested(family));
+                session::Output::Refresh(family, subtype) => {
+                    self.outputs.push_back(Output::Refresh(family, subtype));
                 }
                 session::Output::Ended(end) => self.ended(side, &end, now),
             }
@@ -383,6 +395,7 @@ impl Peer {
                 reason: DownReason::new(end),
             });
         }
+        self.notified(end);
         if is_error(end) {
             self.last_error = Some(LastError::new(end, now));
         }
@@ -424,23 +437,11 @@ impl Peer {
                 self.patience_ends = None;
                 self.feed(side, session::Input::Confirm, now);
                 self.dial_at = None;
-                let collision = Notification::cease(CeaseSubcode::ConnectionCollisionResolution, "");
-                self.feed(side.other(), session::Input::Stop(collision), now);
+                self.feed(side.other(), session::Input::Stop(collided()), now);
                 // What came while the connection was held.
                 self.feed(side, session::Input::Received(&[]), now);
             }
         }
-    }
-
-    /// Orders a connection closed, and keeps its last words for `poll_transmit`.
-    fn close(&mut self, conn: ConnId, outbox: Outbox) {
-        if !outbox.is_empty() {
-            if self.drains.len() >= MAX_DRAINS {
-                self.drains.pop_front();
-            }
-            self.drains.push_back((conn, outbox));
-        }
-        self.outputs.push_back(Output::Close(conn));
     }
 
     fn transition(&mut self, to: State, cause: String, now: Instant) {
@@ -450,19 +451,6 @@ impl Peer {
         let from = std::mem::replace(&mut self.state, to);
         self.since = now;
         self.outputs.push_back(Output::Transition { from, to, cause });
-    }
-}
-
-/// Whether an end is worth remembering. A lost collision is not, another connection won; nor is our own word to
-/// stop an attempt.
-fn is_error(end: &End) -> bool {
-    let collision =
-        |n: &Notification| n.code == 6 && n.subcode == CeaseSubcode::ConnectionCollisionResolution.subcode();
-    match end {
-        End::Sent { notification, .. } => !collision(notification),
-        End::Received(notification) => !collision(notification),
-        End::Cancelled(_) => false,
-        End::Closed(_) | End::ConnectFailed(_) | End::ConnectTimedOut => true,
     }
 }
 
@@ -482,5 +470,7 @@ fn established_cause(n: &Negotiated) -> String {
     format!("the session with {} of AS {} is up", n.peer_router_id, n.peer_asn)
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;

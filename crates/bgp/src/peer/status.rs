@@ -85,7 +85,9 @@ pub enum DownReason {
 impl DownReason {
     pub(super) fn new(end: &End) -> Self {
         match end {
-            End::Sent { notification, why } => Self::Sent {
+            End::Sent {
+                notification, why, ..
+            } => Self::Sent {
                 notification: notification.clone(),
                 why: why.clone(),
             },
@@ -105,6 +107,7 @@ impl fmt::Display for DownReason {
             Self::Sent { notification, why } => End::Sent {
                 notification: notification.clone(),
                 why: why.clone(),
+                message: Vec::new(),
             }
             .fmt(f),
             Self::Received(notification) => End::Received(notification.clone()).fmt(f),

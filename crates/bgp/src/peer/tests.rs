@@ -1,5 +1,6 @@
 //! What a peer does on its own; two of them together are in the `pair` tests of this crate.
 
+use super::closing::MAX_DRAINS;
 use super::*;
 use crate::session::PeerAsn;
 use crate::types::{Asn, FamilySet, RouterId};
@@ -14,8 +15,10 @@ fn peer() -> Peer {
         connect_mode: ConnectMode::Both,
         hold_time: Duration::from_secs(90),
         keepalive_time: None,
+        send_hold_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     };
     Peer::new(settings, 7, 100, NOW)
 }
@@ -26,7 +29,7 @@ fn outputs(peer: &mut Peer) -> Vec<Output> {
 
 fn sent(peer: &mut Peer, conn: ConnId) -> Vec<u8> {
     let mut out = BytesMut::new();
-    peer.poll_transmit(conn, &mut out);
+    peer.poll_transmit(conn, &mut out, NOW);
     out.to_vec()
 }
 
@@ -36,7 +39,11 @@ fn a_peer_that_was_never_started_does_nothing_and_refuses() {
     assert_eq!((peer.state(), peer.poll_timeout()), (State::Idle, None));
     let conn = ConnId::Accepted(1);
     peer.handle(Input::Accepted { conn }, NOW);
-    assert_eq!(outputs(&mut peer), [Output::Close(conn)]);
+    let said = outputs(&mut peer);
+    assert!(
+        matches!(&said[..], [Output::Notified { .. }, Output::Close(c)] if *c == conn),
+        "{said:?}"
+    );
     assert_eq!(sent(&mut peer, conn)[18..], [3, 6, 5]);
     assert_eq!(peer.state(), State::Idle);
 }
@@ -199,8 +206,13 @@ fn any_input_in_any_order_is_survived() {
                         sessions += 1;
                     }
                     Output::Down { .. } => assert!(std::mem::replace(&mut up, false), "seed {seed}"),
-                    Output::Update(_) | Output::RefreshRequested(_) => assert!(up, "seed {seed}"),
-                    Output::Dial(_) | Output::Close(_) | Output::Transition { .. } => {}
+                    Output::Offending(_) | Output::Update(_) | Output::Refresh(..) => {
+                        assert!(up, "seed {seed}");
+                    }
+                    Output::Dial(_)
+                    | Output::Close(_)
+                    | Output::Notified { .. }
+                    | Output::Transition { .. } => {}
                 }
             }
             assert_eq!(up, peer.state() == State::Established, "seed {seed}");

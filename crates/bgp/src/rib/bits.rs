@@ -1,7 +1,7 @@
 //! A set of ids as one bit each: which prefixes a peer has, which are dirty.
 
 /// A growing bit set; iterated in the order of ids.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct BitSet {
     words: Vec<u64>,
     len: usize,

@@ -32,6 +32,8 @@ pub(super) fn at(family: Family) -> usize {
 pub(super) struct PeerFamily {
     /// The prefixes that it has announced.
     pub(super) has: BitSet,
+    /// Those of them that it has not announced again since it said BoRR (RFC 7313).
+    pub(super) stale: BitSet,
     pub(super) accepted: usize,
     pub(super) installed: usize,
     pub(super) out: Outbound,
@@ -166,9 +168,13 @@ impl Core {
         let install = self.install.clone();
         let mut import = Import::new(&mut self.attributes, &settings, &install, attributes, next_hop);
         let (mut warned, mut dropped, mut exceeded) = (false, 0, false);
+        let refreshing = self.has_stale(family, p);
         for prefix in prefixes {
             let id = t.find_or_insert(*prefix);
             let path = t.path_of(id, p);
+            if refreshing {
+                self.freshen(family, p, id);
+            }
             if path.is_none() && self.is_full(family, p, &settings) {
                 match settings.limit.action {
                     PrefixLimitAction::Warn => warned = true,
@@ -275,11 +281,12 @@ impl Core {
             && let Some(peer) = self.peer_mut(p)
             && peer.families[at(family)].has.remove(id)
         {
+            self.freshen(family, p, id);
             self.remove_path(t, family, p, id);
         }
     }
 
-    fn remove_path<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, id: u32) {
+    pub(super) fn remove_path<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, id: u32) {
         let Some(path) = t.path_of(id, p) else { return };
         let selected = t.path(path).is(SELECTED);
         let best = selected && t.entry(id).head == path;

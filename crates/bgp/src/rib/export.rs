@@ -72,14 +72,19 @@ impl fmt::Display for Withheld {
     }
 }
 
-/// The address that this speaker is reached at in a family.
+/// The address that this speaker is reached at for a family: one of that family, or an IPv6 one for IPv4 where the peer
+/// takes that (RFC 8950) and there is no other.
 fn own_next_hop(peer: &PeerSettings, family: Family) -> Option<NextHop> {
+    let ipv6 = peer.local.ipv6.map(|global| NextHop::V6 {
+        global,
+        link_local: peer.local.link_local,
+    });
     match family {
-        Family::Ipv4 => peer.local.ipv4.map(NextHop::V4),
-        Family::Ipv6 => peer.local.ipv6.map(|global| NextHop::V6 {
-            global,
-            link_local: peer.local.link_local,
-        }),
+        Family::Ipv4 => {
+            let ipv4 = peer.local.ipv4.map(NextHop::V4);
+            ipv4.or(ipv6.filter(|_| peer.extended_next_hop))
+        }
+        Family::Ipv6 => ipv6,
     }
 }
 
@@ -151,7 +156,10 @@ fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed
         NextHopMode::ItSelf => false,
         NextHopMode::Unchanged => true,
     };
-    let received = a.next_hop.filter(|_| keep).and_then(|hop| passed_on(hop, peer));
+    let received = a
+        .next_hop
+        .filter(|_| keep)
+        .and_then(|hop| passed_on(hop, peer, family));
     a.next_hop = received.or(own);
     for unknown in &mut a.unknown {
         unknown.flags |= PARTIAL;
@@ -160,9 +168,10 @@ fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed
 }
 
 /// A received next hop as it may be passed on: without the link-local address, which counts on its own link only,
-/// and never the peer itself.
-fn passed_on(hop: NextHop, peer: &PeerSettings) -> Option<NextHop> {
+/// never the peer itself, and an IPv6 one of an IPv4 prefix only to who takes that (RFC 8950).
+fn passed_on(hop: NextHop, peer: &PeerSettings, family: Family) -> Option<NextHop> {
     match hop {
+        NextHop::V6 { .. } if family == Family::Ipv4 && !peer.extended_next_hop => None,
         NextHop::V4(addr) => (IpAddr::V4(addr) != peer.address).then_some(hop),
         NextHop::V6 { global, .. } => {
             let usable = IpAddr::V6(global) != peer.address && !global.is_unicast_link_local();

@@ -33,6 +33,7 @@ mod hash;
 mod import;
 mod outbound;
 mod receiver;
+mod stale;
 mod table;
 mod values;
 mod view;
@@ -246,6 +247,22 @@ impl Rib {
         on_family!(self, family, |t| self.core.mark_all(t, family, p.0, true));
     }
 
+    /// The same for a peer of enhanced route refresh: the answer stands between [`Batch::BeginRefresh`] and
+    /// [`Batch::EndRefresh`] (RFC 7313 §4), and begins after End-of-RIB.
+    pub fn resend_bracketed(&mut self, p: PeerIndex, family: Family) {
+        self.core.want_refresh(family, p.0);
+    }
+
+    /// The peer begins to send all its routes of a family again (BoRR): those that it holds are stale from now on.
+    pub fn refresh_begins(&mut self, p: PeerIndex, family: Family) {
+        self.core.mark_stale(family, p.0);
+    }
+
+    /// It has sent all of them (EoRR), or takes too long: those still stale go. How many there were.
+    pub fn refresh_ends(&mut self, p: PeerIndex, family: Family) -> usize {
+        on_family!(self, family, |t| self.core.drop_stale(t, family, p.0))
+    }
+
     /// Whether [`Rib::next_batch`] may have something. It can still say `None`, when changes cancelled out.
     #[must_use]
     pub fn has_pending(&self, p: PeerIndex) -> bool {
@@ -265,6 +282,12 @@ impl Rib {
     }
 
     fn next_of_round(&mut self, p: PeerIndex) -> Option<Batch> {
+        for family in Family::ALL {
+            let batch = on_family!(self, family, |t| self.core.begin_answer(t, family, p.0));
+            if batch.is_some() {
+                return batch;
+            }
+        }
         for family in Family::ALL {
             on_family!(self, family, |t| self.core.plan(t, family, p.0));
         }

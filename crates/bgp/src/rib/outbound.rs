@@ -33,6 +33,18 @@ pub(super) struct Outbound {
     next: usize,
     rounds: u8,
     end_of_rib: bool,
+    /// Whether prefixes of this round are told because they are to be told again.
+    forced: bool,
+    refresh: Refresh,
+}
+
+/// An answer to a ROUTE-REFRESH that stands between BoRR and EoRR (RFC 7313 §4).
+#[derive(Debug, Default)]
+struct Refresh {
+    /// The peer has asked, and its answer has not begun.
+    wanted: bool,
+    /// BoRR is out, EoRR is not.
+    open: bool,
 }
 
 impl Outbound {
@@ -54,7 +66,11 @@ impl Outbound {
     }
 
     fn is_pending(&self) -> bool {
-        self.has_round() || self.receiver.has_dirty() || self.end_of_rib
+        self.has_round()
+            || self.receiver.has_dirty()
+            || self.end_of_rib
+            || self.refresh.wanted
+            || self.refresh.open
     }
 
     pub(super) fn close<K: Key>(self, t: &mut Table<K>, attributes: &mut AttributeTable) {
@@ -137,6 +153,7 @@ impl Core {
         let mut known = HashMap::with_hasher(self.seed);
         let mut buckets = Buckets::default();
         buckets.entries.reserve(out.receiver.dirty_len());
+        out.forced = out.receiver.has_forced();
         while let Some((id, again)) = out.receiver.pop() {
             let best = self.best(t, id);
             let attributes = match best {
@@ -174,6 +191,29 @@ impl Core {
         self.put_back(family, p, out);
     }
 
+    /// The peer asked for everything again, and understands the brackets around it. Asking once more before the
+    /// answer has begun changes nothing; asking during it brings one more answer.
+    pub(super) fn want_refresh(&mut self, family: Family, p: u16) {
+        if let Some(peer) = self.peer_mut(p).filter(|p| p.settings.families.contains(family)) {
+            peer.families[at(family)].out.refresh.wanted = true;
+        }
+    }
+
+    /// Begins the answer that is wanted, after End-of-RIB (RFC 7313 §4) and between two rounds.
+    pub(super) fn begin_answer<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
+        let peer = self.peer_mut(p)?;
+        let out = &mut peer.families[at(family)].out;
+        if !out.refresh.wanted || out.refresh.open || out.end_of_rib || out.has_round() {
+            return None;
+        }
+        out.refresh = Refresh {
+            wanted: false,
+            open: true,
+        };
+        self.mark_all(t, family, p, true);
+        Some(Batch::BeginRefresh(family))
+    }
+
     fn take_out(&mut self, family: Family, p: u16) -> Option<Outbound> {
         let peer = self.peer_mut(p)?;
         Some(std::mem::take(&mut peer.families[at(family)].out))
@@ -195,6 +235,8 @@ impl Core {
             if !out.receiver.is_dirty(id) {
                 prefixes.push(t.prefix(id));
                 self.attributes.release(AttrId(out.receiver.tell(t, id, 0)));
+            } else if out.forced {
+                out.receiver.force(id);
             }
             t.release(id);
         }
@@ -216,6 +258,8 @@ impl Core {
                     self.attributes.hold(attributes);
                     self.attributes
                         .release(AttrId(out.receiver.tell(t, *id, attributes.0)));
+                } else if out.forced {
+                    out.receiver.force(*id);
                 }
                 t.release(*id);
             }
@@ -238,6 +282,11 @@ impl Core {
         if batch.is_none() && out.end_of_rib && settled {
             out.end_of_rib = false;
             batch = Some(Batch::EndOfRib(family));
+        }
+        // However long it takes: what is not told again before EoRR, the peer takes for gone.
+        if batch.is_none() && out.refresh.open && !out.receiver.has_forced() {
+            out.refresh.open = false;
+            batch = Some(Batch::EndRefresh(family));
         }
         self.put_back(family, p, out);
         batch

@@ -40,6 +40,16 @@ impl Receiver {
         self.mark(table, id);
     }
 
+    /// A dirty prefix shall be told in any case when its turn comes.
+    pub(super) fn force(&mut self, id: u32) {
+        self.force.insert(id);
+    }
+
+    /// Whether some prefix is to be told in any case.
+    pub(super) fn has_forced(&self) -> bool {
+        self.force.len() > 0
+    }
+
     pub(super) fn is_dirty(&self, id: u32) -> bool {
         self.dirty.contains(id)
     }

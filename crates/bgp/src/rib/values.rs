@@ -51,6 +51,8 @@ pub struct PeerSettings {
     pub interface: Option<u32>,
     /// The families negotiated.
     pub families: FamilySet,
+    /// Whether IPv4 prefixes may have IPv6 next hops (RFC 8950): negotiated.
+    pub extended_next_hop: bool,
     /// Our addresses towards it.
     pub local: LocalAddresses,
     /// Which next hop it is told.
@@ -116,6 +118,10 @@ pub enum Batch {
     },
     /// The initial routes of this family have all been handed out (RFC 4724 §2).
     EndOfRib(Family),
+    /// All routes of this family follow once more (BoRR, RFC 7313 §4).
+    BeginRefresh(Family),
+    /// Those were all of them (EoRR).
+    EndRefresh(Family),
 }
 
 /// What the kernel shall hold for a prefix from now on.

@@ -2,6 +2,9 @@ use std::fmt;
 
 use crate::wire::Notification;
 
+/// How many octets of a message with an error are kept to be shown: an ordinary message is kept whole.
+pub const MAX_MESSAGE_SHOWN: usize = 4096;
+
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -11,6 +14,9 @@ pub enum End {
         notification: Notification,
         /// What we found, for people; empty when the NOTIFICATION says it all.
         why: String,
+        /// The message that was the reason, header included, its first [`MAX_MESSAGE_SHOWN`] octets; empty when it
+        /// was none.
+        message: Vec<u8>,
     },
     /// The peer sent this NOTIFICATION.
     Received(Notification),
@@ -38,8 +44,8 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sent { notification, why } if why.is_empty() => write!(f, "sent {notification}"),
-            Self::Sent { notification, why } => write!(f, "sent {notification}: {why}"),
+            Self::Sent { notification, why, .. } if why.is_empty() => write!(f, "sent {notification}"),
+            Self::Sent { notification, why, .. } => write!(f, "sent {notification}: {why}"),
             Self::Received(notification) => write!(f, "received {notification}"),
             Self::Closed(None) => f.write_str("the peer closed the connection"),
             Self::Closed(Some(error)) => write!(f, "the connection broke: {error}"),

@@ -80,10 +80,6 @@ impl Phase {
 
 /// What can happen to a connection.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an UPDATE is handed on, not kept: a box would cost an allocation each"
-)]
 pub(super) enum Event {
     Connected,
     ConnectFailed(String),
@@ -132,7 +128,7 @@ impl Session {
             Event::Connected => {
                 self.outbox.open(open::ours(&self.settings));
                 self.timers.set(Timer::Connect, None);
-                self.timers.set(Timer::Hold, Some(now + LARGE_HOLD));
+                self.timers.set(Timer::Hold, Some(now + self.open_wait));
                 Phase::OpenSent
             }
             Event::ConnectFailed(error) => self.end(End::ConnectFailed(error)),
@@ -149,7 +145,7 @@ impl Session {
             | Event::RouteRefresh(_)
             | Event::Malformed(_)
             | Event::Flooded
-            | Event::Expired(Timer::Hold | Timer::Keepalive)
+            | Event::Expired(Timer::Hold | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
             | Event::RequestRefresh(_) => Phase::Connecting,
         }
@@ -171,11 +167,11 @@ impl Session {
             Event::Malformed(error) => self.refuse(error.notification, error.what),
             Event::Flooded => self.flooded(),
             Event::Closed(error) => self.end(End::Closed(error)),
-            Event::Expired(Timer::Hold) => self.hold_expired("no OPEN", LARGE_HOLD),
+            Event::Expired(Timer::Hold) => self.hold_expired("no OPEN", self.open_wait),
             Event::Stop(notification) => self.stop(notification),
             Event::Connected
             | Event::ConnectFailed(_)
-            | Event::Expired(Timer::Connect | Timer::Keepalive)
+            | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
             | Event::RequestRefresh(_) => Phase::OpenSent,
         }
@@ -205,11 +201,11 @@ impl Session {
             Event::Malformed(error) => self.refuse(error.notification, error.what),
             Event::Flooded => self.flooded(),
             Event::Closed(error) => self.end(End::Closed(error)),
-            Event::Expired(Timer::Hold) => self.hold_expired("no decision", LARGE_HOLD),
+            Event::Expired(Timer::Hold) => self.hold_expired("no decision", self.open_wait),
             Event::Stop(notification) => self.stop(notification),
             Event::Connected
             | Event::ConnectFailed(_)
-            | Event::Expired(Timer::Connect | Timer::Keepalive)
+            | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
             | Event::RequestRefresh(_) => Phase::OpenHeld(n),
         }
     }
@@ -218,6 +214,9 @@ impl Session {
         match event {
             Event::Keepalive => {
                 self.arm_hold(&n, now);
+                // Our OPEN and KEEPALIVE may still wait; the next pull says.
+                let patience = (!n.send_hold_time.is_zero()).then(|| now + n.send_hold_time);
+                self.timers.set(Timer::SendHold, patience);
                 self.outputs.push_back(Output::Established(n.clone()));
                 Phase::Established(n)
             }
@@ -237,7 +236,7 @@ impl Session {
             Event::Stop(notification) => self.stop(notification),
             Event::Connected
             | Event::ConnectFailed(_)
-            | Event::Expired(Timer::Connect)
+            | Event::Expired(Timer::Connect | Timer::SendHold)
             | Event::Confirm
             | Event::RequestRefresh(_) => Phase::OpenConfirm(n),
         }
@@ -255,11 +254,14 @@ impl Session {
                 Phase::Established(n)
             }
             Event::RouteRefresh(RouteRefresh { family, subtype }) => {
-                // One for a family that was not negotiated is ignored (RFC 2918 §4).
-                let family = family.filter(|f| n.families.contains(*f));
-                if let (Some(family), RefreshSubtype::Normal) = (family, subtype) {
-                    self.outputs.push_back(Output::RefreshRequested(family));
-                }
+                // One for a family that was not negotiated is ignored (RFC 2918 §4), and so are brackets that were not.
+                let understood = match subtype {
+                    RefreshSubtype::Normal => true,
+                    RefreshSubtype::Beginning | RefreshSubtype::End => n.enhanced_route_refresh,
+                };
+                let family = family.filter(|f| understood && n.families.contains(*f));
+                self.outputs
+                    .extend(family.map(|family| Output::Refresh(family, subtype)));
                 Phase::Established(n)
             }
             Event::RequestRefresh(family) => {
@@ -279,6 +281,7 @@ impl Session {
             Event::Flooded => self.flooded(),
             Event::Closed(error) => self.end(End::Closed(error)),
             Event::Expired(Timer::Hold) => self.hold_expired("no KEEPALIVE or UPDATE", n.hold_time),
+            Event::Expired(Timer::SendHold) => self.send_hold_expired(n.send_hold_time),
             Event::Stop(notification) => self.stop(notification),
             Event::Connected | Event::ConnectFailed(_) | Event::Expired(Timer::Connect) | Event::Confirm => {
                 Phase::Established(n)
@@ -316,6 +319,14 @@ impl Session {
         self.refuse(Notification::hold_timer_expired(), why)
     }
 
+    fn send_hold_expired(&mut self, waited: Duration) -> Phase {
+        let why = format!(
+            "the peer took nothing of what was sent to it for {} s",
+            waited.as_secs()
+        );
+        self.refuse(Notification::send_hold_timer_expired(), why)
+    }
+
     fn flooded(&mut self) -> Phase {
         self.refuse(
             Notification::cease(CeaseSubcode::OutOfResources, ""),
@@ -328,7 +339,11 @@ impl Session {
     }
 
     fn refuse(&mut self, notification: Notification, why: String) -> Phase {
-        self.end(End::Sent { notification, why })
+        self.end(End::Sent {
+            notification,
+            why,
+            message: Vec::new(),
+        })
     }
 
     fn end(&mut self, end: End) -> Phase {

@@ -21,8 +21,11 @@
 //! Time is an argument. `poll_timeout` says when [`Input::Timeout`] is wanted next; a call before that does no
 //! harm. The hold timer is large (4 minutes) until hold times are negotiated, and stays so in OpenConfirm when
 //! none was wanted. It is restarted by KEEPALIVE and UPDATE, and by nothing else (RFC 4271 §4.2). KEEPALIVEs go
-//! out on their own clock, jittered by −25…0 % (§10), also when UPDATEs were just sent. Where a send hold timer
-//! (RFC 9687) goes is plain: one more `timers::Timer`, restarted when the driver reports progress.
+//! out on their own clock, jittered by −25…0 % (§10), also when UPDATEs were just sent.
+//!
+//! The send hold timer (RFC 9687) needs no word of its own from the driver. A driver pulls only when the socket has
+//! taken all that was pulled before, so each pull is progress: one that writes something starts the timer anew, one
+//! that writes nothing stops it, for then nothing waits. It runs out only when a driver has had no room for so long.
 //!
 //! What waits to be sent is not a queue but at most one message of each kind (`outbox`); UPDATEs are not its
 //! business, the speaker writes them itself between [`Output::Established`] and [`Output::Ended`].
@@ -32,6 +35,7 @@
 mod end;
 mod fsm;
 mod jitter;
+mod offence;
 mod open;
 mod outbox;
 mod settings;
@@ -42,18 +46,23 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 
-pub use end::End;
+pub use end::{End, MAX_MESSAGE_SHOWN};
 pub(crate) use jitter::Jitter;
+pub use offence::{MAX_ERRORS_SHOWN, MAX_PREFIXES_SHOWN, Offence};
 pub(crate) use outbox::Outbox;
 pub use settings::{ConnectMode, PeerAsn, Settings};
 
 use crate::types::{Asn, ConnId, Family, FamilySet, Instant, RouterId};
-use crate::wire::{self, Capabilities, Context, Notification, Update};
+use crate::wire::{self, Capabilities, Context, Notification, RefreshSubtype, RouteRefresh, Update};
 use fsm::{Event, Phase};
 use timers::{Timer, Timers};
 
 /// The hold timer before hold times are negotiated (RFC 4271 §8.2.2 suggests 4 minutes).
 pub const LARGE_HOLD: Duration = Duration::from_secs(240);
+
+/// How long a connection that we accepted may take to say OPEN. The peer dialled, so it has something to say; who
+/// only holds connections open is not waited for as long as RFC 4271 would.
+pub const OPEN_WAIT: Duration = Duration::from_secs(60);
 
 /// How long TCP may take to connect, at least; a longer connect-retry time gives it that long.
 pub const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -101,12 +110,16 @@ pub struct Negotiated {
     pub hold_time: Duration,
     /// The pause between our KEEPALIVEs, before jitter; zero: there are none.
     pub keepalive: Duration,
+    /// How long what we send may wait for the peer to take any of it (RFC 9687); zero: for ever.
+    pub send_hold_time: Duration,
     /// The families that both sides want.
     pub families: FamilySet,
     /// How messages are read and written from now on.
     pub context: Context,
     /// Whether the peer understands ROUTE-REFRESH.
     pub route_refresh: bool,
+    /// Whether routes that are sent again stand between BoRR and EoRR (RFC 7313).
+    pub enhanced_route_refresh: bool,
     /// All that the peer advertised.
     pub capabilities: Capabilities,
 }
@@ -144,10 +157,13 @@ pub enum Output {
     Opened,
     /// The session is up.
     Established(Box<Negotiated>),
+    /// The UPDATE that comes next had errors, and the session lives on (RFC 7606).
+    Offending(Box<Offence>),
     /// An UPDATE of an established session.
     Update(Update),
-    /// The peer wants all routes of a negotiated family again.
-    RefreshRequested(Family),
+    /// What the peer says of all routes of a negotiated family: that it wants ours again, or, only when enhanced route
+    /// refresh is negotiated, that its own begin or have ended (RFC 7313).
+    Refresh(Family, RefreshSubtype),
     /// The session is over; nothing follows.
     Ended(End),
 }
@@ -157,6 +173,8 @@ pub enum Output {
 pub struct Session {
     conn: ConnId,
     settings: Settings,
+    /// How long the peer may take to say OPEN.
+    open_wait: Duration,
     phase: Phase,
     /// Octets that do not make a whole message yet.
     inbound: BytesMut,
@@ -173,6 +191,7 @@ impl Session {
         let mut session = Self {
             conn,
             settings,
+            open_wait: LARGE_HOLD,
             phase: Phase::Connecting,
             inbound: BytesMut::new(),
             outbox: Outbox::default(),
@@ -189,6 +208,7 @@ impl Session {
     #[must_use]
     pub fn accepted(conn: ConnId, settings: Settings, seed: u64, now: Instant) -> Self {
         let mut session = Self::dialled(conn, settings, seed, now);
+        session.open_wait = OPEN_WAIT;
         session.step(Event::Connected, now);
         session
     }
@@ -222,9 +242,30 @@ impl Session {
         self.timers.next()
     }
 
-    /// Writes the control messages that wait; whether there were any.
-    pub fn poll_transmit(&mut self, out: &mut BytesMut) -> bool {
-        self.outbox.drain(out)
+    /// Writes the control messages that wait; whether there were any. Call it only when all that was pulled before
+    /// has been taken by the socket, and once more when all of this has.
+    pub fn poll_transmit(&mut self, out: &mut BytesMut, now: Instant) -> bool {
+        let wrote = self.outbox.drain(out);
+        self.pulled(wrote, now);
+        wrote
+    }
+
+    /// Whoever sends UPDATEs on this connection pulled some: see [`Session::poll_transmit`].
+    pub(crate) fn updates_pulled(&mut self, now: Instant) {
+        self.pulled(true, now);
+    }
+
+    fn pulled(&mut self, something: bool, now: Instant) {
+        let patience = match &self.phase {
+            Phase::Established(n) if something => Some(n.send_hold_time).filter(|t| !t.is_zero()),
+            Phase::Connecting
+            | Phase::OpenSent
+            | Phase::OpenHeld(_)
+            | Phase::OpenConfirm(_)
+            | Phase::Established(_)
+            | Phase::Ended => None,
+        };
+        self.timers.set(Timer::SendHold, patience.map(|t| now + t));
     }
 
     /// The connection.
@@ -296,28 +337,67 @@ impl Session {
         let mut used = 0usize;
         while let Some(context) = self.context() {
             let rest = bytes.get(used..).unwrap_or_default();
-            let event = match wire::split(rest, context.max_len()) {
+            let (message, event) = match wire::split(rest, context.max_len()) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
                     used = used.saturating_add(frame.len);
+                    let message = rest.get(..frame.len).unwrap_or_default();
                     match wire::decode(&frame, &context) {
-                        Ok(message) => Event::from(message),
+                        Ok(decoded) => (message, Event::from(decoded)),
                         // What has no place in this state is not judged by what is in it (RFC 4271 §8.2.2,
                         // events 22 and 28).
                         Err(_) if let Some(state) = self.phase.misplaces(frame.kind) => {
                             self.phase = self.unexpected(frame.kind, state);
+                            self.blame(message);
                             break;
                         }
-                        Err(error) => Event::Malformed(error),
+                        Err(error) => (message, self.malformed(&frame, error)),
                     }
                 }
-                Err(error) => Event::Malformed(error),
+                // Where it ends is not known: what there is of it is shown.
+                Err(error) => (rest, Event::Malformed(error)),
             };
+            if let (Phase::Established(_), Event::Update(update)) = (&self.phase, &event) {
+                let offence = Offence::of(update, message).map(Box::new);
+                self.outputs.extend(offence.map(Output::Offending));
+            }
             self.step(event, now);
+            self.blame(message);
         }
         used
     }
+
+    /// What a message that makes no sense is. A ROUTE-REFRESH of a wrong length is an error only where enhanced route
+    /// refresh was agreed on (RFC 7313 §5); before that, nothing was said about lengths, and it is ignored.
+    fn malformed(&self, frame: &wire::Frame<'_>, error: wire::DecodeError) -> Event {
+        let agreed = match &self.phase {
+            Phase::Established(n) => n.enhanced_route_refresh,
+            Phase::Connecting
+            | Phase::OpenSent
+            | Phase::OpenHeld(_)
+            | Phase::OpenConfirm(_)
+            | Phase::Ended => false,
+        };
+        if frame.kind == wire::MessageKind::RouteRefresh && !agreed {
+            return Event::RouteRefresh(RouteRefresh {
+                family: None,
+                subtype: RefreshSubtype::Normal,
+            });
+        }
+        Event::Malformed(error)
+    }
+
+    /// Puts the message that has just ended the session beside the reason.
+    fn blame(&mut self, octets: &[u8]) {
+        if let (Phase::Ended, Some(Output::Ended(End::Sent { message, .. }))) =
+            (&self.phase, self.outputs.back_mut())
+        {
+            *message = octets.get(..MAX_MESSAGE_SHOWN).unwrap_or(octets).to_vec();
+        }
+    }
 }
 
+#[cfg(test)]
+mod offence_tests;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::{Negotiated, PeerAsn, Settings};
 use crate::types::{Asn, ConnId, Family, FamilySet};
-use crate::wire::{Capabilities, Context, Notification, Open, OpenError};
+use crate::wire::{Capabilities, Context, ExtendedNextHop, Notification, Open, OpenError};
 
 /// The version of BGP that this speaker talks.
 pub(super) const VERSION: u8 = 4;
@@ -43,10 +43,12 @@ pub(super) fn ours(settings: &Settings) -> Open {
         hold_time: whole_seconds(settings.hold_time),
         router_id: settings.router_id,
         capabilities: Capabilities {
+            extended_next_hop: extended_next_hop(settings).into_iter().collect(),
             families: Some(settings.families),
             four_octet_as: Some(settings.local_asn),
             route_refresh: true,
             extended_message: true,
+            enhanced_route_refresh: true,
             ..Capabilities::default()
         },
     }
@@ -57,6 +59,7 @@ pub(super) fn judge(settings: &Settings, conn: ConnId, open: Open) -> Result<Neg
     check_asn(settings, &open)?;
     check_identifier(settings, &open)?;
     let families = common_families(settings, &open.capabilities)?;
+    let by_ipv6 = |ours: ExtendedNextHop| open.capabilities.extended_next_hop.contains(&ours);
 
     let hold_time = Duration::from_secs(u64::from(whole_seconds(settings.hold_time).min(open.hold_time)));
     Ok(Negotiated {
@@ -65,15 +68,31 @@ pub(super) fn judge(settings: &Settings, conn: ConnId, open: Open) -> Result<Neg
         peer_router_id: open.router_id,
         hold_time,
         keepalive: keepalive_interval(settings, hold_time),
+        // RFC 9687 §3.1 suggests at least 8 minutes: docs/rfc/rfc9687.md says why not.
+        send_hold_time: settings
+            .send_hold_time
+            .unwrap_or_else(|| hold_time.saturating_mul(2)),
         families,
         context: Context {
             four_octet_as: open.capabilities.four_octet_as.is_some(),
             extended_message: open.capabilities.extended_message,
             families,
+            extended_next_hop: families.contains(Family::Ipv4)
+                && extended_next_hop(settings).is_some_and(by_ipv6),
             internal: open.asn == settings.local_asn,
         },
         route_refresh: open.capabilities.route_refresh,
+        enhanced_route_refresh: open.capabilities.enhanced_route_refresh,
         capabilities: open.capabilities,
+    })
+}
+
+/// IPv4 unicast by IPv6 (RFC 8950 §4), where it is offered.
+fn extended_next_hop(settings: &Settings) -> Option<ExtendedNextHop> {
+    let offered = settings.extended_next_hop && settings.families.contains(Family::Ipv4);
+    offered.then_some(ExtendedNextHop {
+        family: Family::Ipv4.into(),
+        next_hop_afi: Family::Ipv6.afi(),
     })
 }
 

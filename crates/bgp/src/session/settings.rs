@@ -39,9 +39,14 @@ pub struct Settings {
     pub hold_time: Duration,
     /// The interval between KEEPALIVEs; `None`: a third of the negotiated hold time.
     pub keepalive_time: Option<Duration>,
+    /// How long what we send may wait for the peer to take any of it (RFC 9687); zero: for ever; `None`: twice the
+    /// negotiated hold time, and for ever without one.
+    pub send_hold_time: Option<Duration>,
     /// The pause before another attempt to connect; it doubles with each failure up to 32 times this, and is
     /// jittered.
     pub connect_retry_time: Duration,
     /// The families to offer.
     pub families: FamilySet,
+    /// Whether to offer IPv4 prefixes by IPv6 next hops (RFC 8950): of use where the session itself runs over IPv6.
+    pub extended_next_hop: bool,
 }

@@ -9,11 +9,13 @@ pub(super) enum Timer {
     Hold,
     /// KeepaliveTimer.
     Keepalive,
+    /// SendHoldTimer (RFC 9687): runs while the driver holds octets that the socket has not taken.
+    SendHold,
 }
 
 impl Timer {
     /// In the order in which timers that are due at the same moment fire.
-    pub(super) const ALL: [Self; 3] = [Self::Connect, Self::Hold, Self::Keepalive];
+    pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Hold, Self::SendHold, Self::Keepalive];
 }
 
 /// When each timer fires; `None` while it is not running.
@@ -22,6 +24,7 @@ pub(super) struct Timers {
     connect: Option<Instant>,
     hold: Option<Instant>,
     keepalive: Option<Instant>,
+    send_hold: Option<Instant>,
 }
 
 impl Timers {
@@ -30,6 +33,7 @@ impl Timers {
             Timer::Connect => &mut self.connect,
             Timer::Hold => &mut self.hold,
             Timer::Keepalive => &mut self.keepalive,
+            Timer::SendHold => &mut self.send_hold,
         } = at;
     }
 
@@ -38,6 +42,7 @@ impl Timers {
             Timer::Connect => self.connect,
             Timer::Hold => self.hold,
             Timer::Keepalive => self.keepalive,
+            Timer::SendHold => self.send_hold,
         }
     }
 

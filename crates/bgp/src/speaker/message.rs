@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Config, Ttl};
-use crate::peer::State;
+use crate::peer::{Direction, State};
 use crate::rib::LocalAddresses;
+use crate::session::Offence;
 use crate::types::{ConnId, Family, Instant, PeerName};
+use crate::wire::Notification;
 
 /// One fact.
 #[derive(Debug)]
@@ -142,8 +144,23 @@ pub enum EventKind {
     },
     /// An UPDATE had errors, and the session lives on (RFC 7606).
     Malformed {
-        /// What was wrong, and what was done.
-        what: String,
+        /// What was wrong, what was done, and the message.
+        offence: Box<Offence>,
+        /// How many earlier ones of this peer were only counted.
+        untold: u64,
+    },
+    /// A NOTIFICATION was sent or received, on any connection of the peer.
+    Notification {
+        /// By whom.
+        direction: Direction,
+        /// What it says.
+        notification: Notification,
+        /// What we found when it is ours; empty when it says it all.
+        why: String,
+        /// The message that was the reason, header included, bounded; empty when it was none.
+        message: Vec<u8>,
+        /// How many earlier ones of this peer were only counted.
+        untold: u64,
     },
     /// The peer sends more prefixes than it may.
     PrefixLimit {
@@ -154,6 +171,15 @@ pub enum EventKind {
     },
     /// The peer has sent all that it has (RFC 4724 §2).
     EndOfRib(Family),
+    /// The peer has sent all its routes of a family again (RFC 7313).
+    Refreshed {
+        /// The family.
+        family: Family,
+        /// How many routes were not among them, and are removed.
+        removed: usize,
+        /// Whether the peer said that these were all; else it took longer than [`super::REFRESH_TIME`].
+        ended: bool,
+    },
     /// Somebody dialled who is not configured.
     Stranger(IpAddr),
     /// The attributes of some routes do not fit into one message, and these routes are not advertised.

@@ -19,9 +19,11 @@
 //! evaluated again over the routes that are already there, a session is reset only when what it was negotiated
 //! with has changed.
 
+mod allowance;
 mod config;
 mod message;
 mod reconfigure;
+mod refresh;
 mod status;
 mod transmit;
 
@@ -33,13 +35,17 @@ use bytes::BytesMut;
 
 use crate::peer::{self, Negotiated, Peer};
 use crate::rib::{Batch, LimitOutcome, LocalAddresses, PeerIndex, PeerSettings, Rib, RouteChange};
-use crate::types::{ConnId, FamilySet, Instant, PeerName};
+use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
 use crate::wire::{CeaseSubcode, Notification, Update};
+
+use allowance::Allowance;
 
 pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
+pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
 pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
 pub use message::{Event, EventKind, Input, Output, Target};
+pub use refresh::REFRESH_TIME;
 pub use status::{PeerSummary, PrefixCounts, RouteEntry, RouteQuery};
 
 /// Events kept until they are asked for; further ones are dropped. A driver asks after every input.
@@ -51,6 +57,10 @@ const CONNS_PER_PEER: u64 = 1 << 32;
 struct Neighbour {
     config: PeerConfig,
     peer: Peer,
+    /// Events of UPDATEs with errors.
+    offences: Allowance,
+    /// Events of NOTIFICATIONs.
+    notifications: Allowance,
     /// The connections that are open or asked for, and our addresses on them.
     conns: BTreeMap<ConnId, LocalAddresses>,
     session: Option<Session>,
@@ -64,6 +74,8 @@ struct Session {
     end_of_rib: FamilySet,
     /// The families whose prefix limit was reached, so that it is told once a session.
     limited: FamilySet,
+    /// The families that the peer is sending again (RFC 7313), and until when it may.
+    refreshing: BTreeMap<Family, Instant>,
     /// A batch that did not fit into one message yet, and how many of its prefixes are sent.
     batch: Option<(Batch, usize)>,
 }
@@ -76,6 +88,8 @@ pub struct Speaker {
     rib: Rib,
     outputs: VecDeque<Output>,
     events: usize,
+    /// Events of strangers.
+    strangers: Allowance,
     seed: u64,
     peers_made: u64,
     stopped: bool,
@@ -93,6 +107,7 @@ impl Speaker {
             conns: BTreeMap::new(),
             outputs: VecDeque::new(),
             events: 0,
+            strangers: Allowance::default(),
             seed,
             peers_made: 0,
             stopped: false,
@@ -137,6 +152,7 @@ impl Speaker {
                     if due.is_some_and(|due| due <= now) {
                         self.feed_peer(&name, peer::Input::Timeout, now);
                     }
+                    self.expire_refreshes(&name, now);
                 }
             }
         }
@@ -172,7 +188,10 @@ impl Speaker {
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.neighbours
             .values()
-            .filter_map(|n| n.peer.poll_timeout())
+            .flat_map(|n| {
+                let refreshes = n.session.iter().flat_map(|s| s.refreshing.values().copied());
+                refreshes.chain(n.peer.poll_timeout())
+            })
             .min()
     }
 
@@ -208,7 +227,9 @@ impl Speaker {
                 conn,
                 last: Vec::new(),
             });
-            self.event(None, EventKind::Stranger(address), now);
+            if self.strangers.take(now).is_some() {
+                self.event(None, EventKind::Stranger(address), now);
+            }
             return;
         };
         let name = name.clone();
@@ -234,18 +255,6 @@ impl Speaker {
         if let Some(session) = neighbour.session.as_ref().filter(|s| s.conn == conn) {
             let settings = rib_settings(&name, &neighbour.config, &session.negotiated, local);
             self.rib.set_peer(session.index, settings);
-        }
-    }
-
-    fn refresh(&mut self, name: &PeerName, now: Instant) {
-        let families = self
-            .neighbours
-            .get(name)
-            .and_then(|n| n.session.as_ref())
-            .filter(|s| s.negotiated.route_refresh)
-            .map(|s| s.negotiated.families);
-        for family in families.into_iter().flat_map(FamilySet::iter) {
-            self.feed_peer(name, peer::Input::RequestRefresh(family), now);
         }
     }
 
@@ -285,7 +294,7 @@ impl Speaker {
             }
             peer::Output::Close(conn) => {
                 let mut last = BytesMut::new();
-                neighbour.peer.poll_transmit(conn, &mut last);
+                neighbour.peer.poll_transmit(conn, &mut last, now);
                 self.outputs.push_back(Output::Close {
                     conn,
                     last: last.to_vec(),
@@ -308,12 +317,30 @@ impl Speaker {
                     now,
                 );
             }
-            peer::Output::Update(update) => self.update(name, &update, now),
-            peer::Output::RefreshRequested(family) => {
-                if let Some(session) = &neighbour.session {
-                    self.rib.resend(session.index, family);
+            peer::Output::Notified {
+                direction,
+                notification,
+                why,
+                message,
+            } => {
+                if let Some(untold) = neighbour.notifications.take(now) {
+                    let kind = EventKind::Notification {
+                        direction,
+                        notification,
+                        why,
+                        message,
+                        untold,
+                    };
+                    self.event(Some(name.clone()), kind, now);
                 }
             }
+            peer::Output::Offending(offence) => {
+                if let Some(untold) = neighbour.offences.take(now) {
+                    self.event(Some(name.clone()), EventKind::Malformed { offence, untold }, now);
+                }
+            }
+            peer::Output::Update(update) => self.update(name, &update, now),
+            peer::Output::Refresh(family, subtype) => self.refreshed(name, family, subtype, now),
             peer::Output::Transition { from, to, cause } => {
                 self.event(Some(name.clone()), EventKind::Transition { from, to, cause }, now);
             }
@@ -337,6 +364,7 @@ impl Speaker {
             negotiated,
             end_of_rib: FamilySet::NONE,
             limited: FamilySet::NONE,
+            refreshing: BTreeMap::new(),
             batch: None,
         });
     }
@@ -352,10 +380,6 @@ impl Speaker {
             if first {
                 self.event(Some(name.clone()), EventKind::EndOfRib(family), now);
             }
-        }
-        for error in &update.errors {
-            let what = format!("{} ({})", error.what, error.disposition);
-            self.event(Some(name.clone()), EventKind::Malformed { what }, now);
         }
         self.rib.withdraw(index, &update.withdrawn);
         for announced in &update.announced {
@@ -432,6 +456,7 @@ fn rib_settings(
         address: config.address,
         interface: config.interface,
         families: negotiated.families,
+        extended_next_hop: negotiated.context.extended_next_hop,
         local,
         next_hop: config.next_hop,
         allow_own_asn: config.allow_own_asn,

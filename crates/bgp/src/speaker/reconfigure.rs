@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use super::allowance::Allowance;
 use super::{CONNS_PER_PEER, Neighbour, Output, Speaker, rib_settings};
 use crate::peer::{self, Peer};
 use crate::speaker::{AdminState, Config, PeerConfig};
@@ -71,6 +72,8 @@ impl Speaker {
             Neighbour {
                 config,
                 peer,
+                offences: Allowance::default(),
+                notifications: Allowance::default(),
                 conns: std::collections::BTreeMap::new(),
                 session: None,
             },

@@ -31,6 +31,8 @@ pub struct PeerSummary {
     pub last_error: Option<LastError>,
     /// How long ago that was.
     pub last_error_age: Duration,
+    /// How many UPDATEs with errors it has sent that the session survived, since it was configured.
+    pub malformed_updates: u64,
     /// What the session agreed on, while it is Established.
     pub negotiated: Option<Negotiated>,
     /// Whether End-of-RIB has come for every negotiated family.
@@ -115,6 +117,7 @@ impl Speaker {
                 .as_ref()
                 .map_or(Duration::ZERO, |e| now.since(e.at)),
             last_error: status.last_error,
+            malformed_updates: neighbour.offences.seen(),
             negotiated: session.map(|s| s.negotiated.clone()),
             end_of_rib: session
                 .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f))),

@@ -5,17 +5,19 @@ use bytes::BytesMut;
 use super::{EventKind, Speaker};
 use crate::rib::Batch;
 use crate::types::{ConnId, Instant};
-use crate::wire;
+use crate::wire::{self, RefreshSubtype};
 
 impl Speaker {
     /// Writes what waits for `conn` to `out` until nothing waits or `out` holds `limit` octets or a little more
-    /// (one message). Call it when the socket has room and `out` has been sent.
+    /// (one message). Call it when the socket has taken all that was written before, and so once more when it has taken
+    /// all of this: each call is news of progress for the send hold timer (RFC 9687).
     pub fn poll_transmit(&mut self, conn: ConnId, out: &mut BytesMut, limit: usize, now: Instant) {
         let Some(name) = self.conns.get(&conn) else { return };
         let Some(neighbour) = self.neighbours.get_mut(name) else {
             return;
         };
-        neighbour.peer.poll_transmit(conn, out);
+        neighbour.peer.poll_transmit(conn, out, now);
+        let control = out.len();
         let Some(session) = neighbour.session.as_mut().filter(|s| s.conn == conn) else {
             return;
         };
@@ -31,20 +33,13 @@ impl Speaker {
             let sent = encode(&batch, sent, &session.negotiated.context, out, &mut unsendable);
             session.batch = sent.map(|sent| (batch, sent));
         }
+        if out.len() > control {
+            neighbour.peer.updates_pulled(conn, now);
+        }
         let name = name.clone();
         for (prefixes, what) in unsendable {
             self.event(Some(name.clone()), EventKind::Unsendable { prefixes, what }, now);
         }
-    }
-
-    /// Whether [`Speaker::poll_transmit`] has routes to say on `conn`. Control messages are not counted.
-    #[must_use]
-    pub fn has_updates(&self, conn: ConnId) -> bool {
-        self.conns
-            .get(&conn)
-            .and_then(|name| self.neighbours.get(name))
-            .and_then(|n| n.session.as_ref())
-            .is_some_and(|s| s.conn == conn && (s.batch.is_some() || self.rib.has_pending(s.index)))
     }
 }
 
@@ -60,6 +55,14 @@ fn encode(
     let (total, written) = match batch {
         Batch::EndOfRib(family) => {
             wire::encode_end_of_rib(*family, context, out);
+            return None;
+        }
+        Batch::BeginRefresh(family) => {
+            wire::encode_route_refresh(*family, RefreshSubtype::Beginning, out);
+            return None;
+        }
+        Batch::EndRefresh(family) => {
+            wire::encode_route_refresh(*family, RefreshSubtype::End, out);
             return None;
         }
         Batch::Unreach { prefixes, .. } => {

@@ -11,6 +11,8 @@ pub struct Context {
     pub extended_message: bool,
     /// The families that both sides announced (RFC 4760 §8); prefixes of others are ignored.
     pub families: FamilySet,
+    /// IPv4 prefixes may have IPv6 next hops, in MP_REACH_NLRI (RFC 8950): both sides said so.
+    pub extended_next_hop: bool,
     /// The peer is of our own AS: LOCAL_PREF is taken from it and sent to it.
     pub internal: bool,
 }
@@ -23,6 +25,7 @@ impl Context {
             four_octet_as: false,
             extended_message: false,
             families: FamilySet::NONE,
+            extended_next_hop: false,
             internal: false,
         }
     }

@@ -58,7 +58,7 @@ pub enum EncodeError {
     /// The attributes have no next hop.
     #[error("the attributes have no next hop")]
     NoNextHop,
-    /// The next hop is not of the prefixes' family, and no capability allows that (RFC 8950 is not supported).
+    /// The next hop is not of the prefixes' family, and that was not agreed on (RFC 8950).
     #[error("the next hop is not of the family of the prefixes")]
     NextHopFamily,
 }

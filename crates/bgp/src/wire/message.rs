@@ -1,11 +1,11 @@
 use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, Prefix, RouterId};
 
+use super::capability::values::{
+    AddPath, ExtendedNextHop, Fqdn, GracefulRestart, LongLivedFamily, Role, UnknownCapability,
+};
+
 /// A BGP message, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an UPDATE is handed on, not kept: a box would cost an allocation each"
-)]
 pub enum Message {
     /// OPEN (RFC 4271 §4.2).
     Open(Open),
@@ -48,17 +48,23 @@ pub struct Capabilities {
     pub extended_message: bool,
     /// Enhanced route refresh (RFC 7313).
     pub enhanced_route_refresh: bool,
-    /// All others (also multiprotocol ones for families that are not ours), in the order received.
+    /// Extended next hops (RFC 8950).
+    pub extended_next_hop: Vec<ExtendedNextHop>,
+    /// Several paths a prefix (RFC 7911).
+    pub add_path: Vec<AddPath>,
+    /// Graceful restart (RFC 4724).
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Long-lived graceful restart (RFC 9494). It means nothing without graceful restart.
+    pub long_lived_graceful_restart: Vec<LongLivedFamily>,
+    /// The role of the sender (RFC 9234).
+    pub role: Option<Role>,
+    /// The name of the sender.
+    pub fqdn: Option<Fqdn>,
+    /// The software of the sender, as it wrote it: hostile text.
+    pub software_version: Option<String>,
+    /// All others (also multiprotocol ones for families that are not ours, and those that are malformed), in the order
+    /// received.
     pub unknown: Vec<UnknownCapability>,
-}
-
-/// A capability that this speaker does not act on, kept to be shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownCapability {
-    /// The capability code.
-    pub code: u8,
-    /// Its value.
-    pub value: Box<[u8]>,
 }
 
 /// NOTIFICATION: why a session ends.

@@ -44,13 +44,16 @@ mod update;
 
 use bytes::BytesMut;
 
-pub use attribute::display as display_attributes;
+pub use attribute::{display as display_attributes, name as attribute_name};
+pub use capability::values::{
+    AddPath, AddPathMode, AfiSafi, ExtendedNextHop, Fqdn, GracefulFamily, GracefulRestart, LongLivedFamily,
+    Role, UnknownCapability,
+};
 pub use context::Context;
 pub use error::{AttributeError, DecodeError, Disposition, EncodeError};
 pub use frame::{Frame, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN, MessageKind, split};
 pub use message::{
-    Announcement, Capabilities, Message, Notification, Open, RefreshSubtype, RouteRefresh, UnknownCapability,
-    Update,
+    Announcement, Capabilities, Message, Notification, Open, RefreshSubtype, RouteRefresh, Update,
 };
 pub use notification::{CeaseSubcode, FsmErrorState, HeaderError, OpenError, UpdateError};
 pub use route_refresh::encode_route_refresh;

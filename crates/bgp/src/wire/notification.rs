@@ -232,6 +232,12 @@ impl Notification {
         Self::of(4, 0, &[])
     }
 
+    /// Send Hold Timer Expired, code 8 (RFC 9687 §4).
+    #[must_use]
+    pub fn send_hold_timer_expired() -> Self {
+        Self::of(8, 0, &[])
+    }
+
     /// Finite State Machine Error, code 5 (RFC 4271 §6.6, RFC 6608).
     #[must_use]
     pub fn fsm_error(state: FsmErrorState) -> Self {
@@ -252,6 +258,28 @@ impl Notification {
             code: 6,
             subcode: subcode.subcode(),
             data,
+        }
+    }
+
+    /// Cease, Hard Reset, with the NOTIFICATION that it stands for (RFC 8538 §3.1): the peer shall not keep our routes.
+    #[must_use]
+    pub fn hard_reset(inner: &Self) -> Self {
+        let mut data = vec![inner.code, inner.subcode];
+        data.extend_from_slice(&inner.data);
+        Self {
+            code: 6,
+            subcode: CeaseSubcode::HardReset.subcode(),
+            data,
+        }
+    }
+
+    /// The NOTIFICATION inside a Hard Reset (RFC 8538 §3.1). `None` when this is none, or when a code is missing in it:
+    /// then it is a Hard Reset all the same, for a reason that was not said.
+    #[must_use]
+    pub fn inner(&self) -> Option<Self> {
+        match (self.code, self.subcode, self.data.as_slice()) {
+            (6, 9, [code, subcode, data @ ..]) => Some(Self::of(*code, *subcode, data)),
+            _ => None,
         }
     }
 
@@ -280,6 +308,14 @@ impl Notification {
             return None;
         }
         std::str::from_utf8(text).ok()
+    }
+
+    /// The whole message.
+    #[must_use]
+    pub fn octets(&self) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        self.encode(&mut out);
+        out.to_vec()
     }
 
     /// Appends the message. Data beyond what a message of 4,096 octets holds is cut off.
@@ -374,6 +410,21 @@ fn subcode_name(code: u8, subcode: u8) -> Option<&'static str> {
 
 impl fmt::Display for Notification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_codes(f)?;
+        match self.inner() {
+            // One inside the inner one makes no sense, and is shown as octets.
+            Some(inner) => {
+                f.write_str(": ")?;
+                inner.fmt_codes(f)?;
+                inner.fmt_data(f)
+            }
+            None => self.fmt_data(f),
+        }
+    }
+}
+
+impl Notification {
+    fn fmt_codes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match code_name(self.code) {
             Some(name) => f.write_str(name)?,
             None => write!(f, "error code {}", self.code)?,
@@ -383,12 +434,9 @@ impl fmt::Display for Notification {
             None if self.subcode == 0 => {}
             None => write!(f, ", subcode {}", self.subcode)?,
         }
-        write!(f, " ({}/{})", self.code, self.subcode)?;
-        self.fmt_data(f)
+        write!(f, " ({}/{})", self.code, self.subcode)
     }
-}
 
-impl Notification {
     fn fmt_data(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(text) = self.text() {
             return write!(f, ": \"{}\"", text.escape_debug());

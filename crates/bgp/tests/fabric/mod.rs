@@ -89,8 +89,10 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
             connect_mode: ConnectMode::Both,
             hold_time: Duration::from_secs(90),
             keepalive_time: None,
+            send_hold_time: None,
             connect_retry_time: Duration::from_secs(5),
             families: FamilySet::BOTH,
+            extended_next_hop: false,
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,
@@ -265,11 +267,17 @@ impl Fabric {
         }
         let conns: Vec<(ConnId, End)> = self.nodes[node].conns.iter().map(|(c, e)| (*c, *e)).collect();
         for (conn, end) in conns {
-            let mut out = BytesMut::new();
-            self.nodes[node]
-                .speaker
-                .poll_transmit(conn, &mut out, usize::MAX, self.now);
-            self.write(node, end, &out);
+            // Once more when all was taken: until nothing more is said.
+            loop {
+                let mut out = BytesMut::new();
+                self.nodes[node]
+                    .speaker
+                    .poll_transmit(conn, &mut out, usize::MAX, self.now);
+                if out.is_empty() {
+                    break;
+                }
+                self.write(node, end, &out);
+            }
         }
         loop {
             let changes = self.nodes[node].speaker.poll_fib(3);

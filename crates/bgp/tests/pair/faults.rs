@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flatroute_bgp::peer::{DownReason, Input, Output, PARKING_TIME, State};
-use flatroute_bgp::session::ConnectMode;
+use flatroute_bgp::peer::{DownReason, Input, MAX_CONNECTIONS, Output, PARKING_TIME, State};
+use flatroute_bgp::session::{ConnectMode, OPEN_WAIT};
 use flatroute_bgp::types::{ConnId, Instant};
 use flatroute_bgp::wire::CeaseSubcode;
 
@@ -262,15 +262,15 @@ fn a_second_connection_beside_a_session_is_refused() {
     pair.a.peer.handle(Input::Accepted { conn }, pair.now);
     let mut out = BytesMut::new();
     assert!(
-        !pair.a.peer.poll_transmit(conn, &mut out),
+        !pair.a.peer.poll_transmit(conn, &mut out, pair.now),
         "no OPEN: the peer may not choose it"
     );
     let end = pair.a.peer.poll_timeout().unwrap();
     assert!(end <= pair.now + PARKING_TIME);
     pair.a.peer.handle(Input::Timeout, pair.now + PARKING_TIME);
     let outputs: Vec<Output> = std::iter::from_fn(|| pair.a.peer.poll_output()).collect();
-    assert_eq!(outputs, [Output::Close(conn)]);
-    assert!(pair.a.peer.poll_transmit(conn, &mut out));
+    assert!(matches!(outputs[..], [Output::Notified { .. }, Output::Close(c)] if c == conn));
+    assert!(pair.a.peer.poll_transmit(conn, &mut out, pair.now));
     assert_eq!(out[18..], [3, 6, 7]);
     pair.run(secs(200));
     assert!(pair.agreed() && pair.a.downs.is_empty());
@@ -293,5 +293,135 @@ fn the_parking_place_is_bounded() {
     pair.a
         .peer
         .handle(Input::Received { conn, bytes: &[0xff] }, pair.now);
+    assert!(matches!(pair.a.peer.poll_output(), Some(Output::Notified { .. })));
     assert_eq!(pair.a.peer.poll_output(), Some(Output::Close(conn)));
+}
+
+/// Freezes B, which goes on to send KEEPALIVEs, for so long.
+fn freeze(pair: &mut Pair, time: Duration) {
+    pair.frozen = Some(Who::B);
+    let mut keepalive = BytesMut::new();
+    flatroute_bgp::wire::encode_keepalive(&mut keepalive);
+    let end = pair.now + time;
+    while pair.now < end {
+        pair.send(Who::B, &keepalive);
+        pair.run(secs(10));
+        if pair.a.session.is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_talks_and_never_reads_is_given_up_with_8_0() {
+    for seed in 0..50 {
+        let mut pair = up(seed);
+        pair.run(secs(seed * 7));
+        let frozen = pair.now;
+        freeze(&mut pair, secs(1000));
+        assert_eq!(sent(&pair.a.downs[0]), Some((8, 0)), "seed {seed}");
+        // The first KEEPALIVE that the socket did not take, and then twice the hold time.
+        let took = pair.now.since(frozen);
+        assert!(
+            took >= secs(180) && took <= secs(180 + 30 + 10),
+            "seed {seed}: {took:?}"
+        );
+        let error = pair.a.peer.status().last_error.unwrap();
+        assert_eq!((error.code, error.subcode), (8, 0));
+        assert!(
+            error
+                .text
+                .contains("took nothing of what was sent to it for 180 s"),
+            "{}",
+            error.text
+        );
+        pair.thaw();
+        pair.run_until(secs(300), Pair::agreed);
+    }
+}
+
+#[test]
+fn a_peer_that_reads_again_in_time_keeps_its_session() {
+    for seed in 0..50 {
+        let mut pair = up(seed);
+        for _ in 0..5 {
+            // B itself hears nothing meanwhile, and its clock stands still.
+            freeze(&mut pair, secs(170));
+            pair.thaw();
+            pair.run(secs(1));
+        }
+        assert!(pair.a.downs.is_empty(), "seed {seed}: {:?}", pair.a.downs);
+    }
+}
+
+#[test]
+fn without_a_hold_time_nobody_is_given_up_for_not_reading() {
+    let (mut a, mut b) = (settings(64512, 1), settings(64513, 2));
+    (a.hold_time, b.hold_time) = (Duration::ZERO, Duration::ZERO);
+    let mut pair = Pair::new(a, b, 3);
+    pair.start();
+    pair.run_until(secs(10), Pair::agreed);
+    // Something that waits.
+    pair.frozen = Some(Who::B);
+    pair.input(Who::A, Input::RequestRefresh(flatroute_bgp::types::Family::Ipv4));
+    pair.run(secs(1_000_000));
+    assert!(pair.a.downs.is_empty());
+}
+
+/// A peer that connects again and again: each new connection replaces the one before, and all that is held of it is
+/// bounded.
+#[test]
+fn a_peer_that_connects_many_times_holds_few_connections() {
+    let mut pair = Pair::plain(12);
+    pair.b.listening = false;
+    pair.input(Who::A, Input::Start);
+    // The one that A dialled.
+    let mut open = std::collections::BTreeSet::from([ConnId::Dialled(1000)]);
+    let mut most = 0;
+    for n in 1..1000 {
+        let conn = ConnId::Accepted(n);
+        open.insert(conn);
+        pair.a.peer.handle(Input::Accepted { conn }, pair.now);
+        let mut out = BytesMut::new();
+        while let Some(output) = pair.a.peer.poll_output() {
+            match output {
+                Output::Dial(conn) => _ = open.insert(conn),
+                Output::Close(conn) => {
+                    open.remove(&conn);
+                    pair.a.peer.poll_transmit(conn, &mut out, pair.now);
+                }
+                Output::Established { .. }
+                | Output::Down { .. }
+                | Output::Notified { .. }
+                | Output::Offending(_)
+                | Output::Update(_)
+                | Output::Refresh(..)
+                | Output::Transition { .. } => {}
+            }
+        }
+        most = most.max(open.len());
+        pair.now = pair.now + Duration::from_millis(10);
+    }
+    assert!(most <= MAX_CONNECTIONS, "{most} connections at once");
+}
+
+/// It says nothing at all: the connection that it opened is closed after [`OPEN_WAIT`], not after four minutes.
+#[test]
+fn a_peer_that_opens_and_says_nothing_is_not_waited_for_long() {
+    let mut a = settings(64512, 1);
+    a.connect_mode = ConnectMode::Passive;
+    let mut pair = Pair::new(a, settings(64513, 2), 13);
+    pair.mute = Some(Who::B);
+    pair.input(Who::A, Input::Start);
+    pair.input(Who::B, Input::Start);
+    pair.run(OPEN_WAIT - secs(1));
+    assert_eq!(pair.a.peer.state(), State::OpenSent);
+    pair.run(secs(2));
+    let error = pair.a.peer.status().last_error.unwrap();
+    assert_eq!((error.code, error.subcode), (4, 0), "{error:?}");
+    assert!(
+        error.text.contains("no OPEN from the peer for 60 s"),
+        "{}",
+        error.text
+    );
 }

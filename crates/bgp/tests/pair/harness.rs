@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use flatroute_bgp::peer::{DownReason, Input, Output, Peer, State};
-use flatroute_bgp::session::{ConnectMode, Negotiated, PeerAsn, Settings};
+use flatroute_bgp::peer::{Direction, DownReason, Input, Output, Peer, State};
+use flatroute_bgp::session::{ConnectMode, Negotiated, Offence, PeerAsn, Settings};
 use flatroute_bgp::types::{Asn, ConnId, FamilySet, Instant, RouterId};
+use flatroute_bgp::wire::Notification;
 
 /// SplitMix64: the world's own dice.
 #[derive(Clone, Debug)]
@@ -75,6 +76,9 @@ pub(crate) struct Node {
     pub(crate) downs: Vec<DownReason>,
     pub(crate) updates: usize,
     pub(crate) refreshes: usize,
+    pub(crate) offences: Vec<Offence>,
+    /// NOTIFICATIONs, why they were sent, and the message that was the reason.
+    pub(crate) notified: Vec<(Direction, Notification, String, Vec<u8>)>,
     /// `from -> to: cause`.
     pub(crate) transitions: Vec<(State, State, String)>,
 }
@@ -112,6 +116,11 @@ pub(crate) struct Pair {
     pub(crate) black_hole: bool,
     /// What is sent on connections that this node dialled vanishes.
     pub(crate) mute: Option<Who>,
+    /// This node stands still: it reads nothing, so that the other one's socket is soon full, and its timers do not
+    /// run. A test may send in its name.
+    pub(crate) frozen: Option<Who>,
+    /// What waits in the drivers of nodes whose sockets are full.
+    stuck: BTreeMap<(Who, ConnId), Vec<u8>>,
     pipes: BTreeMap<u64, Pipe>,
     next_pipe: u64,
     events: BTreeMap<(Instant, u64), Event>,
@@ -127,8 +136,10 @@ pub(crate) fn settings(asn: u32, router_id: u32) -> Settings {
         connect_mode: ConnectMode::Both,
         hold_time: Duration::from_secs(90),
         keepalive_time: None,
+        send_hold_time: None,
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     }
 }
 
@@ -149,6 +160,8 @@ impl Node {
             downs: Vec::new(),
             updates: 0,
             refreshes: 0,
+            offences: Vec::new(),
+            notified: Vec::new(),
             transitions: Vec::new(),
         }
     }
@@ -166,6 +179,8 @@ impl Pair {
             latency: Duration::from_millis(2),
             black_hole: false,
             mute: None,
+            frozen: None,
+            stuck: BTreeMap::new(),
             pipes: BTreeMap::new(),
             next_pipe: 0,
             events: BTreeMap::new(),
@@ -228,6 +243,17 @@ impl Pair {
         }
     }
 
+    /// A frozen node goes on: it reads what waited for it before it looks at the clock.
+    pub(crate) fn thaw(&mut self) {
+        let Some(who) = self.frozen.take() else { return };
+        for ((from, conn), bytes) in std::mem::take(&mut self.stuck) {
+            if let Some(pipe) = self.node(from).conns.get(&conn).copied() {
+                self.arrive(pipe, who, &bytes);
+            }
+        }
+        self.drain(who.other());
+    }
+
     /// Runs for a while.
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
@@ -260,6 +286,7 @@ impl Pair {
         let event = self.events.first_key_value().map(|(k, _)| k.0);
         let timer = [Who::A, Who::B]
             .into_iter()
+            .filter(|w| self.frozen != Some(*w))
             .filter_map(|w| Some((self.node(w).peer.poll_timeout()?, w)))
             .min();
         match (event, timer) {
@@ -327,7 +354,7 @@ impl Pair {
     }
 
     fn arrive(&mut self, pipe: u64, to: Who, bytes: &[u8]) {
-        if self.mute == Some(self.pipes[&pipe].dialler) {
+        if self.mute == Some(self.pipes[&pipe].dialler) || self.frozen == Some(to) {
             return;
         }
         if self.black_hole || self.pipes[&pipe].broken {
@@ -388,10 +415,18 @@ impl Pair {
             let conns: Vec<(ConnId, u64)> = self.node(who).conns.iter().map(|(c, p)| (*c, *p)).collect();
             let mut wrote = false;
             for (conn, pipe) in conns {
+                if self.stuck.contains_key(&(who, conn)) {
+                    continue;
+                }
                 let mut out = BytesMut::new();
-                if self.node_mut(who).peer.poll_transmit(conn, &mut out) {
+                let now = self.now;
+                if self.node_mut(who).peer.poll_transmit(conn, &mut out, now) {
                     wrote = true;
-                    self.transmit(pipe, who.other(), out.to_vec());
+                    if self.frozen == Some(who.other()) {
+                        self.stuck.insert((who, conn), out.to_vec());
+                    } else {
+                        self.transmit(pipe, who.other(), out.to_vec());
+                    }
                 }
             }
             if !wrote {
@@ -428,7 +463,17 @@ impl Pair {
                 );
                 node.updates += 1;
             }
-            Output::RefreshRequested(_) => self.node_mut(who).refreshes += 1,
+            Output::Offending(offence) => self.node_mut(who).offences.push(*offence),
+            Output::Notified {
+                direction,
+                notification,
+                why,
+                message,
+            } => self
+                .node_mut(who)
+                .notified
+                .push((direction, notification, why, message)),
+            Output::Refresh(..) => self.node_mut(who).refreshes += 1,
             Output::Transition { from, to, cause } => {
                 let node = self.node_mut(who);
                 let last = node.transitions.last().map_or(State::Idle, |t| t.1);
@@ -469,12 +514,13 @@ impl Pair {
     fn close(&mut self, who: Who, conn: ConnId) {
         let pipe = self.node(who).conns[&conn];
         let mut out = BytesMut::new();
-        if self.node_mut(who).peer.poll_transmit(conn, &mut out) {
+        let now = self.now;
+        if self.node_mut(who).peer.poll_transmit(conn, &mut out, now) {
             self.transmit(pipe, who.other(), out.to_vec());
         }
         let mut again = BytesMut::new();
         assert!(
-            !self.node_mut(who).peer.poll_transmit(conn, &mut again),
+            !self.node_mut(who).peer.poll_transmit(conn, &mut again, now),
             "more after the last word"
         );
         self.forget(pipe, who);

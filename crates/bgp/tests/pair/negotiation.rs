@@ -104,6 +104,35 @@ fn the_intersection_of_families_and_the_smaller_hold_time_hold() {
     }
 }
 
+/// RFC 8950 §4: in force where both offer it, and IPv4 was agreed on.
+#[test]
+fn ipv4_by_ipv6_takes_two() {
+    let extended = |offered: bool, families: FamilySet, settings: Settings| Settings {
+        extended_next_hop: offered,
+        families,
+        ..settings
+    };
+    let ipv6 = FamilySet::from_iter([Family::Ipv6]);
+    for (a, b, families, agreed) in [
+        (true, true, FamilySet::BOTH, true),
+        (true, false, FamilySet::BOTH, false),
+        (false, true, FamilySet::BOTH, false),
+        (true, true, ipv6, false),
+    ] {
+        let pair = run(
+            extended(a, FamilySet::BOTH, settings(64512, 1)),
+            extended(b, families, settings(64513, 2)),
+        );
+        assert!(pair.agreed());
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.ups[0].context.extended_next_hop, agreed, "{a} {b}");
+        }
+        let offered = pair.a.ups[0].capabilities.in_words();
+        let word = "extended next hop: IPv4 by IPv6".to_owned();
+        assert_eq!(offered.contains(&word), b && families == FamilySet::BOTH);
+    }
+}
+
 #[test]
 fn hold_time_zero_means_no_keepalives_and_no_expiry() {
     let mut a = settings(64512, 1);

@@ -1,7 +1,9 @@
 //! What operators do: shut down with a reason, start, change settings; and what a session carries meanwhile.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
-use flatroute_bgp::peer::{DownReason, Input, State};
+use flatroute_bgp::peer::{DownReason, FORGIVEN_AFTER, Input, State};
 use flatroute_bgp::types::Family;
 use flatroute_bgp::wire::{self, CeaseSubcode, Notification};
 
@@ -87,20 +89,33 @@ fn new_settings_end_the_session_with_6_6_and_equal_ones_change_nothing() {
 }
 
 #[test]
-fn a_reset_by_the_speaker_says_its_reason_and_starts_again_after_a_pause() {
+fn a_reset_by_the_speaker_says_its_reason_and_starts_again_after_a_pause_that_grows() {
     let mut pair = up(Slicing::Whole);
-    // B may not be the one who dials first.
-    let notification = Notification::cease(CeaseSubcode::MaxPrefixes, "");
-    pair.input(
-        Who::A,
-        Input::Reset {
-            notification: notification.clone(),
-        },
-    );
-    pair.run(secs(1));
-    assert_eq!(received(&pair.b.downs[0]), &notification);
-    assert_eq!(pair.a.ups.len(), 1);
-    pair.run_until(secs(7), Pair::agreed);
+    let notification = Notification::max_prefixes(Family::Ipv4, 10);
+    for factor in [1, 2, 4, 8, 16, 32, 32] {
+        let cut = pair.now;
+        pair.input(
+            Who::A,
+            Input::Reset {
+                notification: notification.clone(),
+            },
+        );
+        pair.run_until(secs(800), Pair::agreed);
+        // B dials again and again, and is not let in before A's pause has ended.
+        let pause = pair.now.since(cut);
+        assert!(pause >= secs(5) * factor * 3 / 4, "{pause:?} for {factor}");
+        assert_eq!(received(pair.b.downs.last().unwrap()), &notification);
+        let told = pair.b.peer.status().last_error.unwrap();
+        assert_eq!((told.code, told.subcode), (6, 1), "the reason is said each time");
+        // Long enough for a failure to connect to be forgiven, but not for this.
+        pair.run(secs(100));
+        assert!(pair.agreed());
+    }
+    pair.run(FORGIVEN_AFTER);
+    let cut = pair.now;
+    pair.input(Who::A, Input::Reset { notification });
+    pair.run_until(secs(30), Pair::agreed);
+    assert!(pair.now.since(cut) >= Duration::from_millis(3750));
 }
 
 #[test]

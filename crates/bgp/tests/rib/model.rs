@@ -29,6 +29,10 @@ enum Op {
     Install(usize),
     Multipath(bool, u16),
     Resend(usize, bool),
+    /// A refresh between brackets, out and in.
+    Answer(usize, bool),
+    Begins(usize, bool),
+    Ends(usize, bool),
     ResendFib,
     Batch(usize),
     Fib(usize),
@@ -48,6 +52,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..4).prop_map(Op::Install),
         1 => (any::<bool>(), 1u16..4).prop_map(|(r, m)| Op::Multipath(r, m)),
         1 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Resend(p, f)),
+        2 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Answer(p, f)),
+        2 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Begins(p, f)),
+        2 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Ends(p, f)),
         1 => Just(Op::ResendFib),
         6 => p.prop_map(Op::Batch),
         3 => (0usize..4).prop_map(Op::Fib),
@@ -173,6 +180,8 @@ fn attributes(p: usize, a: usize) -> PathAttributes {
 struct Told {
     routes: BTreeMap<Prefix, PathAttributes>,
     end_of_rib: BTreeSet<Family>,
+    /// While it is told all of a family again: what has not come yet.
+    awaited: BTreeMap<Family, BTreeSet<Prefix>>,
 }
 
 struct Model {
@@ -182,6 +191,8 @@ struct Model {
     local: BTreeMap<Prefix, Source>,
     install: Arc<Filter>,
     multipath: Multipath,
+    /// Those that a peer has not announced again since it said BoRR.
+    stale: BTreeSet<(Prefix, usize)>,
     told: BTreeMap<usize, Told>,
     kernel: BTreeMap<Prefix, Vec<FibPath>>,
 }
@@ -347,15 +358,27 @@ impl Model {
                         told.routes.remove(&prefix).is_some(),
                         "withdrawn without an announcement"
                     );
+                    told.awaited.values_mut().for_each(|a| _ = a.remove(&prefix));
                 }
             }
             Batch::Reach { attributes, prefixes } => {
                 assert!(!prefixes.is_empty());
                 for prefix in prefixes {
                     told.routes.insert(prefix, (*attributes).clone());
+                    told.awaited.values_mut().for_each(|a| _ = a.remove(&prefix));
                 }
             }
             Batch::EndOfRib(family) => assert!(told.end_of_rib.insert(family), "one End-of-RIB a session"),
+            Batch::BeginRefresh(family) => {
+                assert!(told.end_of_rib.contains(&family), "BoRR before End-of-RIB");
+                let all = told.routes.keys().filter(|x| x.family() == family).copied();
+                let old = told.awaited.insert(family, all.collect());
+                assert_eq!(old, None, "BoRR twice");
+            }
+            Batch::EndRefresh(family) => {
+                let left = told.awaited.remove(&family);
+                assert_eq!(left, Some(BTreeSet::new()), "EoRR before all was told again");
+            }
         }
     }
 
@@ -385,6 +408,7 @@ impl Model {
                 if let Some((i, _)) = self.up.remove(&p) {
                     rib.peer_down(i);
                     self.routes.retain(|(_, from), _| *from != p);
+                    self.stale.retain(|(_, from)| *from != p);
                     self.told.remove(&p);
                 }
             }
@@ -403,6 +427,7 @@ impl Model {
                         a.next_hop = Some(next_hop);
                         a.local_pref = a.local_pref.filter(|_| self.up[&p].1.is_internal());
                         self.routes.insert((prefix, p), a);
+                        self.stale.remove(&(prefix, p));
                     }
                 }
             }
@@ -412,6 +437,7 @@ impl Model {
                 rib.withdraw(i, &prefixes);
                 self.routes
                     .retain(|(x, from), _| *from != p || !prefixes.contains(x));
+                self.stale.retain(|(x, from)| *from != p || !prefixes.contains(x));
             }
             Op::Originate(x, pod) => {
                 let source = if pod {
@@ -444,6 +470,29 @@ impl Model {
                 if let Some(i) = index(self, p) {
                     rib.resend(i, if six { Family::Ipv6 } else { Family::Ipv4 });
                 }
+            }
+            Op::Answer(p, six) => {
+                if let Some(i) = index(self, p) {
+                    rib.resend_bracketed(i, if six { Family::Ipv6 } else { Family::Ipv4 });
+                }
+            }
+            Op::Begins(p, six) => {
+                let Some(i) = index(self, p) else { return };
+                let family = if six { Family::Ipv6 } else { Family::Ipv4 };
+                rib.refresh_begins(i, family);
+                self.stale.retain(|(x, from)| *from != p || x.family() != family);
+                let held = self.routes.keys();
+                self.stale
+                    .extend(held.filter(|(x, from)| *from == p && x.family() == family));
+            }
+            Op::Ends(p, six) => {
+                let Some(i) = index(self, p) else { return };
+                let family = if six { Family::Ipv6 } else { Family::Ipv4 };
+                let removed = rib.refresh_ends(i, family);
+                let gone = |(x, from): &(Prefix, usize)| *from == p && x.family() == family;
+                assert_eq!(removed, self.stale.iter().filter(|k| gone(k)).count());
+                self.routes.retain(|k, _| !gone(k) || !self.stale.contains(k));
+                self.stale.retain(|k| !gone(k));
             }
             Op::ResendFib => rib.resend_fib(),
             Op::Batch(p) => {
@@ -546,6 +595,7 @@ proptest! {
             local: BTreeMap::new(),
             install: Arc::new(Filter::accept_all()),
             multipath: RELAXED,
+            stale: BTreeSet::new(),
             told: BTreeMap::new(),
             kernel: BTreeMap::new(),
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flatroute_bgp::policy::{
     Action, Condition, Filter, NextHopMode, PrefixLimit, PrefixLimitAction, Rule, Set, Source, Verdict,
 };
-use flatroute_bgp::rib::{Batch, LimitOutcome, Rib, Usage};
+use flatroute_bgp::rib::{Batch, LimitOutcome, PeerSettings, Rib, Usage};
 use flatroute_bgp::types::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, NextHop, PathAttributes, RouterId,
     UnknownAttribute,
@@ -122,6 +122,60 @@ fn what_stays_inside_the_as_is_not_told_outside() {
     assert_eq!(sent.only_to_customer, Some(Asn(65009)));
 }
 
+/// RFC 8950: without an IPv4 address of ours an IPv6 one is told, to who takes that; and so is one that was learned.
+#[test]
+fn ipv4_routes_go_by_ipv6_where_that_was_agreed_on() {
+    let without_ipv4 = |n: u8, asn: u32, extended_next_hop: bool| {
+        let mut settings = peer(n, asn);
+        settings.local.ipv4 = None;
+        settings.extended_next_hop = extended_next_hop;
+        settings
+    };
+    let sent = |rib: &mut Rib, p| match drain(rib, p).as_slice() {
+        [] => None,
+        [Batch::Reach { attributes, .. }] => attributes.next_hop,
+        other => panic!("{other:?}"),
+    };
+    let mut rib = rib();
+    let from = rib.peer_up(without_ipv4(1, 65001, true));
+    let takes = rib.peer_up(without_ipv4(2, 65002, true));
+    let refuses = rib.peer_up(without_ipv4(3, 65003, false));
+    let both = rib.peer_up(PeerSettings {
+        extended_next_hop: true,
+        ..peer(4, 65004)
+    });
+    let inside = rib.peer_up(PeerSettings {
+        extended_next_hop: true,
+        ..peer(5, 64512)
+    });
+    let inside_without = rib.peer_up(peer(6, 64512));
+    for p in [takes, refuses, both, inside, inside_without] {
+        drain(&mut rib, p);
+    }
+    rib.announce(from, hop6(1), &path(&[65001]), &[prefix(NET)]);
+    assert_eq!(reasons(&rib, NET), [("peer1".to_owned(), "best".to_owned())]);
+    let changes = fib(&mut rib);
+    assert_eq!(changes[0].paths[0].next_hop, hop6(1), "it goes into the kernel");
+    let ours = NextHop::V6 {
+        global: "fd00::2:2".parse().unwrap(),
+        link_local: Some("fe80::2:2".parse().unwrap()),
+    };
+    assert_eq!(sent(&mut rib, takes), Some(ours));
+    assert_eq!(sent(&mut rib, refuses), None, "there is no next hop to tell");
+    let v4 = |n: u8| NextHop::V4([10, 0, n, 2].into());
+    assert_eq!(
+        sent(&mut rib, both),
+        Some(v4(4)),
+        "an IPv4 address is better known"
+    );
+    let learned = NextHop::V6 {
+        global: "fd00::1:1".parse().unwrap(),
+        link_local: None,
+    };
+    assert_eq!(sent(&mut rib, inside), Some(learned));
+    assert_eq!(sent(&mut rib, inside_without), Some(v4(6)));
+}
+
 #[test]
 fn an_ipv4_next_hop_cannot_carry_an_ipv6_prefix() {
     let mut rib = rib();
@@ -229,7 +283,9 @@ fn external_peers_get_our_as_our_next_hop_and_nothing_internal() {
         .into_iter()
         .filter_map(|b| match b {
             Batch::Reach { attributes, .. } => Some(attributes),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) => None,
+            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(reach.len(), 2);
@@ -373,7 +429,9 @@ fn updates_are_full_whatever_the_order_of_arrival() {
         .iter()
         .filter_map(|b| match b {
             Batch::Reach { prefixes, .. } => Some(prefixes.len()),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) => None,
+            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
+                None
+            }
         })
         .collect();
     assert_eq!(sizes, [50, 50, 50, 50, 1]);
@@ -446,4 +504,58 @@ fn the_seed_changes_nothing_that_can_be_seen() {
         (drain(&mut rib, b), fib(&mut rib))
     };
     assert_eq!(run(1), run(2));
+}
+
+/// A route that changes and changes back while its round is handed out looks as it was told before. It is told again all
+/// the same when it was to be: the peer would take it for gone at EoRR, or has lost it.
+#[test]
+fn a_route_that_flaps_during_a_refresh_is_told_again() {
+    for bracketed in [true, false] {
+        let mut rib = rib();
+        let from = rib.peer_up(peer(1, 65001));
+        let to = rib.peer_up(peer(2, 65002));
+        let (a, b) = (prefix("10.1.0.0/24"), prefix("10.2.0.0/24"));
+        let other = path(&[65001, 7]);
+        rib.announce(from, hop(1), &path(&[65001]), &[a]);
+        rib.announce(from, hop(1), &other, &[b]);
+        drain(&mut rib, to);
+        if bracketed {
+            rib.resend_bracketed(to, Family::Ipv4);
+            assert_eq!(rib.next_batch(to), Some(Batch::BeginRefresh(Family::Ipv4)));
+        } else {
+            rib.resend(to, Family::Ipv4);
+        }
+        // The round is sorted; the second group has not had its turn.
+        assert!(matches!(rib.next_batch(to), Some(Batch::Reach { prefixes, .. }) if prefixes == [a]));
+        rib.withdraw(from, &[b]);
+        rib.announce(from, hop(1), &other, &[b]);
+        let rest = drain(&mut rib, to);
+        assert!(
+            matches!(&rest[0], Batch::Reach { prefixes, .. } if *prefixes == [b]),
+            "{rest:?}"
+        );
+        assert_eq!(rest.get(1), bracketed.then_some(&Batch::EndRefresh(Family::Ipv4)));
+    }
+}
+
+#[test]
+fn a_batch_is_bounded() {
+    let mut rib = rib();
+    let from = rib.peer_up(peer(1, 65001));
+    let to = rib.peer_up(peer(2, 65002));
+    let all: Vec<_> = (0..40_000u32)
+        .map(|n| flatroute_bgp::types::Prefix::v4(0x0a00_0000 + (n << 8), 24).unwrap())
+        .collect();
+    let sizes = |rib: &mut Rib| -> Vec<usize> {
+        let batches = drain(rib, to);
+        let size = |batch: &Batch| match batch {
+            Batch::Unreach { prefixes, .. } | Batch::Reach { prefixes, .. } => Some(prefixes.len()),
+            Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => None,
+        };
+        batches.iter().filter_map(size).collect()
+    };
+    rib.announce(from, hop(1), &path(&[65001]), &all);
+    assert_eq!(sizes(&mut rib), [16_384, 16_384, 7232]);
+    rib.withdraw(from, &all);
+    assert_eq!(sizes(&mut rib), [16_384, 16_384, 7232]);
 }

@@ -9,6 +9,7 @@ pub(crate) fn external() -> Context {
         four_octet_as: true,
         extended_message: false,
         families: FamilySet::BOTH,
+        extended_next_hop: false,
         internal: false,
     }
 }
@@ -33,6 +34,14 @@ pub(crate) fn two_octet() -> Context {
 pub(crate) fn extended() -> Context {
     Context {
         extended_message: true,
+        ..external()
+    }
+}
+
+/// The same, with IPv6 next hops of IPv4 prefixes.
+pub(crate) fn extended_next_hop() -> Context {
+    Context {
+        extended_next_hop: true,
         ..external()
     }
 }

@@ -8,8 +8,9 @@ use flatroute_bgp::types::{
     Origin, Partial, PathAttributes, Prefix, RouterId, Segment, SegmentKind, UnknownAttribute,
 };
 use flatroute_bgp::wire::{
-    Capabilities, Context, Message, Notification, Open, RefreshSubtype, RouteRefresh, UnknownCapability,
-    encode_keepalive, encode_reach, encode_route_refresh, encode_unreach, split,
+    AddPath, AddPathMode, AfiSafi, Capabilities, Context, ExtendedNextHop, Fqdn, GracefulFamily,
+    GracefulRestart, LongLivedFamily, Message, Notification, Open, RefreshSubtype, Role, RouteRefresh,
+    UnknownCapability, encode_keepalive, encode_reach, encode_route_refresh, encode_unreach, split,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -60,6 +61,14 @@ fn next_hop(family: Family) -> BoxedStrategy<NextHop> {
         Family::Ipv4 => v4.boxed(),
         Family::Ipv6 => v6.boxed(),
     }
+}
+
+/// IPv4 prefixes by an IPv6 next hop.
+fn extended_routes() -> impl Strategy<Value = (PathAttributes, Vec<Prefix>)> {
+    (
+        next_hop(Family::Ipv6).prop_flat_map(attributes),
+        prefixes(Family::Ipv4),
+    )
 }
 
 fn prefixes(family: Family) -> BoxedStrategy<Vec<Prefix>> {
@@ -177,56 +186,110 @@ fn routes() -> impl Strategy<Value = (PathAttributes, Vec<Prefix>)> {
     family().prop_flat_map(|family| (next_hop(family).prop_flat_map(attributes), prefixes(family)))
 }
 
-fn open() -> impl Strategy<Value = Open> {
+fn afi_safi() -> impl Strategy<Value = AfiSafi> {
+    (any::<u16>(), any::<u8>()).prop_map(|(afi, safi)| AfiSafi { afi, safi })
+}
+
+fn graceful_restart() -> impl Strategy<Value = GracefulRestart> {
+    let family =
+        (afi_safi(), any::<bool>()).prop_map(|(family, forwarding)| GracefulFamily { family, forwarding });
+    (any::<[bool; 2]>(), 0_u16..4096, vec(family, 0..5)).prop_map(
+        |([restarted, notification], restart_time, families)| GracefulRestart {
+            restarted,
+            notification,
+            restart_time,
+            families,
+        },
+    )
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![
+        Just(Role::Provider),
+        Just(Role::RouteServer),
+        Just(Role::RouteServerClient),
+        Just(Role::Customer),
+        Just(Role::Peer)
+    ]
+}
+
+/// Those that change nothing about how octets are read.
+fn informative() -> impl Strategy<Value = Capabilities> {
+    let mode = prop_oneof![
+        Just(AddPathMode::Receive),
+        Just(AddPathMode::Send),
+        Just(AddPathMode::Both)
+    ];
+    let add_path = (afi_safi(), mode).prop_map(|(family, mode)| AddPath { family, mode });
+    let next_hop = (afi_safi(), any::<u16>())
+        .prop_map(|(family, next_hop_afi)| ExtendedNextHop { family, next_hop_afi });
+    let long_lived =
+        (afi_safi(), any::<bool>(), 0_u32..1 << 24).prop_map(|(family, forwarding, stale_time)| {
+            LongLivedFamily {
+                family,
+                forwarding,
+                stale_time,
+            }
+        });
+    let fqdn = ("\\PC{0,20}", "\\PC{0,20}").prop_map(|(host, domain)| Fqdn { host, domain });
+    (
+        (vec(next_hop, 0..5), vec(add_path, 0..5), vec(long_lived, 0..5)),
+        option::of(graceful_restart()),
+        option::of(role()),
+        option::of(fqdn),
+        option::of("\\PC{1,16}"),
+    )
+        .prop_map(
+            |((extended_next_hop, add_path, long_lived), graceful_restart, role, fqdn, software_version)| {
+                Capabilities {
+                    extended_next_hop,
+                    add_path,
+                    graceful_restart,
+                    long_lived_graceful_restart: long_lived,
+                    role,
+                    fqdn,
+                    software_version,
+                    ..Capabilities::default()
+                }
+            },
+        )
+}
+
+fn capabilities(four_octet_as: Option<Asn>) -> impl Strategy<Value = Capabilities> {
     let unknown = vec((128_u8..=255, vec(any::<u8>(), 0..=255)), 0..8);
     let families = option::of(prop_oneof![
         Just(FamilySet::BOTH),
         family().prop_map(|f| [f].into_iter().collect::<FamilySet>())
     ]);
-    let hold_time = prop_oneof![Just(0_u16), 3..=u16::MAX];
-    (
-        asn(),
-        any::<bool>(),
-        hold_time,
-        1..=u32::MAX,
-        families,
-        any::<[bool; 3]>(),
-        unknown,
-    )
-        .prop_map(
-            |(
-                asn,
-                four_octet,
-                hold_time,
-                id,
+    (families, any::<[bool; 3]>(), unknown, informative()).prop_map(
+        move |(families, [route_refresh, extended_message, enhanced_route_refresh], unknown, rest)| {
+            let unknown = unknown.into_iter().map(|(code, value)| UnknownCapability {
+                code,
+                value: value.into(),
+            });
+            Capabilities {
                 families,
-                [route_refresh, extended_message, enhanced_route_refresh],
-                unknown,
-            )| Open {
-                version: 4,
-                asn: if four_octet {
-                    asn
-                } else {
-                    Asn(asn.two_octets().into())
-                },
-                hold_time,
-                router_id: RouterId(id),
-                capabilities: Capabilities {
-                    families,
-                    four_octet_as: four_octet.then_some(asn),
-                    route_refresh,
-                    extended_message,
-                    enhanced_route_refresh,
-                    unknown: unknown
-                        .into_iter()
-                        .map(|(code, value)| UnknownCapability {
-                            code,
-                            value: value.into(),
-                        })
-                        .collect(),
-                },
-            },
-        )
+                four_octet_as,
+                route_refresh,
+                extended_message,
+                enhanced_route_refresh,
+                unknown: unknown.collect(),
+                ..rest
+            }
+        },
+    )
+}
+
+fn open() -> impl Strategy<Value = Open> {
+    let hold_time = prop_oneof![Just(0_u16), 3..=u16::MAX];
+    let capabilities = option::of(asn()).prop_flat_map(capabilities);
+    (asn(), hold_time, 1..=u32::MAX, capabilities).prop_map(|(asn, hold_time, id, capabilities)| Open {
+        version: 4,
+        asn: capabilities.four_octet_as.unwrap_or(Asn(asn.two_octets().into())),
+        hold_time,
+        router_id: RouterId(id),
+        capabilities,
+    })
 }
 
 /// A context with both families, so that what is written is not ignored.
@@ -236,8 +299,10 @@ fn both_families(selector: u8) -> Context {
 
 proptest! {
     #[test]
-    fn routes_read_as_written((attributes, prefixes) in routes(), selector in any::<u8>()) {
-        let ctx = both_families(selector);
+    fn routes_read_as_written(
+        (attributes, prefixes) in prop_oneof![routes().boxed(), extended_routes().boxed()], selector in any::<u8>(),
+    ) {
+        let ctx = Context { extended_next_hop: true, ..both_families(selector) };
         let mut rest = prefixes.as_slice();
         while !rest.is_empty() {
             let mut out = BytesMut::new();
@@ -280,6 +345,8 @@ proptest! {
     fn opens_read_as_written(open in open()) {
         let mut out = BytesMut::new();
         open.encode(&mut out);
+        let words = open.capabilities.in_words().join("; ");
+        prop_assert!(!words.contains(char::is_control), "{}", words);
         prop_assert_eq!(read(&out, &Context::before_open()), Ok(Message::Open(open)));
     }
 

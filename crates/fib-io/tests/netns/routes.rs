@@ -95,6 +95,73 @@ fn pref_src() -> PrefSrc {
     }
 }
 
+/// RFC 8950: IPv4 routes by IPv6 gateways, alone, beside each other, and beside an IPv4 one; a gateway that changes its
+/// family is a change of the route, not another route.
+#[test]
+fn ipv4_routes_by_ipv6_gateways() {
+    in_fresh_netns("by-ipv6", || {
+        uplink(1);
+        uplink(2);
+        both_modes(|settings| {
+            let mut node = Node::start(settings);
+            node.until("carrier", |fib| {
+                fib.interfaces().iter().filter(|found| found.carrier).count() == 5
+            });
+            node.fib.prefer_source(pref_src());
+            node.want("10.244.1.0/24", &["fd00:1::1"]);
+            node.want("10.244.2.0/24", &["fd00:1::1", "fd00:2::1"]);
+            node.want("10.244.3.0/24", &["10.0.1.1", "fd00:2::1"]);
+            node.fib.allow_sweep();
+            node.settle();
+            let shown = ip("-4 route show proto 79");
+            println!("{shown}\n{}", ip("nexthop show"));
+            assert_eq!(shown.matches("via inet6 fd00:1::1").count(), 2, "{shown}");
+            assert_eq!(shown.matches("via inet6 fd00:2::1").count(), 2, "{shown}");
+            assert_eq!(shown.matches("via 10.0.1.1").count(), 1, "{shown}");
+            let way = ip("route get 10.244.1.9");
+            assert!(
+                way.contains("via inet6 fd00:1::1") && way.contains("src 10.0.1.2"),
+                "{way}"
+            );
+            assert_eq!(node.fib.counts().installed_ipv4, 3);
+            let legs = |node: &Node, prefix: &str| -> Vec<IpAddr> {
+                let prefix = prefix.parse().expect("prefix");
+                let installed = node.fib.installed();
+                let route = installed.iter().find(|r| r.prefix == prefix).expect("installed");
+                route.legs.iter().map(|leg| leg.gateway).collect()
+            };
+            let all: Vec<IpAddr> = ["10.0.1.1", "fd00:2::1"]
+                .map(|a| a.parse().expect("address"))
+                .into();
+            assert_eq!(legs(&node, "10.244.3.0/24"), all, "seen in the kernel as wanted");
+
+            node.want("10.244.1.0/24", &["10.0.1.1"]);
+            node.settle();
+            let shown = ip("-4 route show 10.244.1.0/24");
+            assert!(
+                shown.contains("via 10.0.1.1") && !shown.contains("inet6"),
+                "{shown}"
+            );
+            node.want("10.244.1.0/24", &["fd00:1::1"]);
+            node.settle();
+            assert!(ip("-4 route show 10.244.1.0/24").contains("via inet6 fd00:1::1"));
+
+            // Another start adopts them by content.
+            drop(node);
+            let mut node = Node::start(settings);
+            node.want("10.244.1.0/24", &["fd00:1::1"]);
+            node.fib.allow_sweep();
+            node.settle();
+            assert_eq!(node.fib.counts().installed_ipv4, 1);
+            let shown = ip("-4 route show proto 79");
+            assert_eq!(shown.matches("inet6").count(), 1, "{shown}");
+            node.fib.desire("10.244.1.0/24".parse().expect("prefix"), None);
+            node.settle();
+            assert_eq!(ip("-4 route show proto 79"), "");
+        });
+    });
+}
+
 #[test]
 fn single_and_multipath_routes_of_both_families() {
     in_fresh_netns("install", || {

@@ -44,6 +44,5 @@ pub(super) fn rows() -> Vec<Row> {
         row("an unknown well-known attribute", "RFC 4271 §6.3", "M003302000000184001010040020602010000fde9400304c00002024063010118cb0071", reset(3, 2, "40630101")),
         row("two errors, both to be withdrawn or dropped", "RFC 7606 §3 h", "M003302000000184001010940020602010000fde9400304c00002024006010018cb0071", GONE),
         row("a type unknown after the handshake", "gobgp 3325", "M0013ff", reset(1, 3, "ff")),
-        row("BoRR of 5 octets", "RFC 7313 §5", "M0018050001010100", reset(7, 1, "M0018050001010100")),
     ]
 }

@@ -130,8 +130,9 @@ pub(super) fn row(code: u8) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.code == code)
 }
 
-/// The name of a type code.
-pub(super) fn name(code: u8) -> Option<&'static str> {
+/// The name of an attribute's type code, such as `AS_PATH`; `None` for one that nobody has defined.
+#[must_use]
+pub fn name(code: u8) -> Option<&'static str> {
     row(code)
         .map(|row| row.name)
         .or_else(|| foreign(code).map(|foreign| foreign.name))

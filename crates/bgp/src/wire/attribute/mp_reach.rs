@@ -46,7 +46,7 @@ fn decode(value: &[u8], ctx: &Context, draft: &mut Draft) -> Result<(), Fault> {
         return Err(not_agreed_on(afi, safi));
     };
     let (field, address) = next_hop_field(rest).map_err(|_| malformed("the next hop is cut off"))?;
-    let next_hop = usable_next_hop(address, family)?;
+    let next_hop = usable_next_hop(address, family, ctx.extended_next_hop)?;
     let mut prefixes = Vec::new();
     nlri::decode(field, family, &mut prefixes).map_err(|_| malformed("a prefix is malformed"))?;
     let empty = prefixes.is_empty();
@@ -84,11 +84,16 @@ pub(super) fn not_agreed_on(afi: u16, safi: u8) -> Fault {
     malformed(&format!("AFI {afi}, SAFI {safi} was not agreed on")).with(Disposition::DiscardAttribute)
 }
 
-/// The next hop; `None` when no packet can be sent to it. The second address of the longer IPv6 form counts only if it
+/// The next hop; `None` when no packet can be sent to it. The length says the family of the address: IPv4 prefixes have an
+/// IPv6 one only where that was agreed on (RFC 8950 §4). The second address of the longer IPv6 form counts only if it
 /// is link-local (RFC 2545 §3).
-fn usable_next_hop(address: &[u8], family: Family) -> Result<Option<NextHop>, Fault> {
+fn usable_next_hop(address: &[u8], family: Family, extended: bool) -> Result<Option<NextHop>, Fault> {
     let wrong = || malformed(&format!("a next hop of {} octets for {family}", address.len()));
-    match family {
+    let by = match (family, address.len()) {
+        (Family::Ipv4, 16 | 32) if extended => Family::Ipv6,
+        (Family::Ipv4 | Family::Ipv6, _) => family,
+    };
+    match by {
         Family::Ipv4 => {
             let addr = Ipv4Addr::from(exactly::<4>(address).ok_or_else(wrong)?);
             Ok(next_hop::is_usable(addr).then_some(NextHop::V4(addr)))

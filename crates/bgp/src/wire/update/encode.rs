@@ -15,8 +15,8 @@ use super::super::{Context, EncodeError, nlri};
 const EMPTY_LEN: usize = HEADER_LEN.saturating_add(4);
 
 /// Appends one UPDATE that announces as many of `prefixes` (all of one family) as fit into a message to this peer;
-/// how many that were. IPv4 prefixes go into the NLRI field, others into MP_REACH_NLRI, which is then the first
-/// attribute. The attributes are written as they are, LOCAL_PREF to internal peers only; that an
+/// how many that were. IPv4 prefixes go into the NLRI field, others, and those with an IPv6 next hop
+/// (RFC 8950), into MP_REACH_NLRI, which is then the first attribute. The attributes are written as they are, LOCAL_PREF to internal peers only; that an
 /// internal peer must be told one is the caller's to see to.
 ///
 /// # Errors
@@ -35,6 +35,7 @@ pub fn encode_reach(
     let mp_overhead = match (family, next_hop) {
         (Family::Ipv4, NextHop::V4(_)) => 0,
         (Family::Ipv6, NextHop::V6 { .. }) => mp_reach::overhead(next_hop),
+        (Family::Ipv4, NextHop::V6 { .. }) if ctx.extended_next_hop => mp_reach::overhead(next_hop),
         (Family::Ipv4, NextHop::V6 { .. }) | (Family::Ipv6, NextHop::V4(_)) => {
             return Err(EncodeError::NextHopFamily);
         }

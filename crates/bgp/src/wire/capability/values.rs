@@ -1,0 +1,139 @@
+//! What capabilities say, as values: those that the wire of this speaker understands, whether or not it acts on them.
+
+use crate::types::Family;
+
+/// An address family of any speaker, ours or not (RFC 4760 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AfiSafi {
+    /// Address family identifier.
+    pub afi: u16,
+    /// Subsequent address family identifier.
+    pub safi: u8,
+}
+
+impl From<Family> for AfiSafi {
+    fn from(family: Family) -> Self {
+        Self {
+            afi: family.afi(),
+            safi: family.safi(),
+        }
+    }
+}
+
+/// Graceful restart (RFC 4724 §3, RFC 8538 §2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// The speaker has restarted (R).
+    pub restarted: bool,
+    /// NOTIFICATIONs and an expired hold timer are restarts too (N, RFC 8538).
+    pub notification: bool,
+    /// How long its routes may be kept while it is away, in seconds: at most 4,095.
+    pub restart_time: u16,
+    /// The families.
+    pub families: Vec<GracefulFamily>,
+}
+
+/// A family of graceful restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GracefulFamily {
+    /// The family.
+    pub family: AfiSafi,
+    /// It went on forwarding while it restarted (F).
+    pub forwarding: bool,
+}
+
+/// A family of long-lived graceful restart (RFC 9494 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongLivedFamily {
+    /// The family.
+    pub family: AfiSafi,
+    /// It went on forwarding while it restarted (F).
+    pub forwarding: bool,
+    /// How long its stale routes may be kept, in seconds: at most 16,777,215.
+    pub stale_time: u32,
+}
+
+/// A family of which several paths a prefix are sent (RFC 7911 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddPath {
+    /// The family.
+    pub family: AfiSafi,
+    /// In which direction.
+    pub mode: AddPathMode,
+}
+
+/// The Send/Receive field of add-path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddPathMode {
+    /// 1: able to receive several paths.
+    Receive,
+    /// 2: able to send several paths.
+    Send,
+    /// 3: both.
+    Both,
+}
+
+/// Prefixes of a family may have next hops of another (RFC 8950 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedNextHop {
+    /// The family of the prefixes. (Its SAFI has two octets in this capability alone; one is enough for all there are.)
+    pub family: AfiSafi,
+    /// The AFI of the next hops.
+    pub next_hop_afi: u16,
+}
+
+/// The role of a speaker towards its neighbour (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// 0: provider.
+    Provider,
+    /// 1: route server.
+    RouteServer,
+    /// 2: client of a route server.
+    RouteServerClient,
+    /// 3: customer.
+    Customer,
+    /// 4: peer.
+    Peer,
+}
+
+impl Role {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Provider => 0,
+            Self::RouteServer => 1,
+            Self::RouteServerClient => 2,
+            Self::Customer => 3,
+            Self::Peer => 4,
+        }
+    }
+
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Provider),
+            1 => Some(Self::RouteServer),
+            2 => Some(Self::RouteServerClient),
+            3 => Some(Self::Customer),
+            4 => Some(Self::Peer),
+            _ => None,
+        }
+    }
+}
+
+/// The name of the speaker (draft-walton-bgp-hostname-capability), as the peer wrote it: hostile text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fqdn {
+    /// The name of the host.
+    pub host: String,
+    /// Its domain; may be empty.
+    pub domain: String,
+}
+
+/// A capability that this speaker does not understand, kept to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCapability {
+    /// The capability code.
+    pub code: u8,
+    /// Its value.
+    pub value: Box<[u8]>,
+}
