@@ -164,7 +164,7 @@ impl Neighbour {
 }
 
 /// Dials from an address of our choice. The namespace routes a range of addresses to itself, of which any may be used.
-fn dial(source: IpAddr) -> std::io::Result<TcpStream> {
+pub(crate) fn dial(source: IpAddr) -> std::io::Result<TcpStream> {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
     let (family, agent) = match source {
         IpAddr::V4(_) => (AddressFamily::INET, AGENT_V4),
