@@ -255,7 +255,7 @@ pub enum MaxPrefixesAction {
     Warn,
     /// It is refused; those held stay.
     Drop,
-    /// The session ends, and starts again after a pause.
+    /// The session ends, and starts again after a pause that grows each time.
     Restart,
 }
 

@@ -8,8 +8,8 @@ use flatroute_bgp::wire::{Context, encode_reach};
 pub(crate) const CONTEXT: Context = Context {
     four_octet_as: true,
     extended_message: true,
-    extended_next_hop: false,
     families: FamilySet::BOTH,
+    extended_next_hop: false,
     internal: false,
 };
 

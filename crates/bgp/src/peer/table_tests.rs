@@ -219,8 +219,8 @@ fn peer_in((_, id, mode, path): Path, octets: &Octets, now: Instant) -> Peer {
         keepalive_time: None,
         send_hold_time: None,
         connect_retry_time: Duration::from_secs(5),
-        extended_next_hop: false,
         families: FamilySet::BOTH,
+        extended_next_hop: false,
     };
     let mut peer = Peer::new(settings, 7, 100, now);
     for (_, input) in path {

@@ -502,34 +502,3 @@ fn a_refresh_of_a_family_that_was_not_negotiated_is_ignored() {
     }
     assert_eq!(said(&mut s), "");
 }
-
-/// A malformed message where none of its kind belongs: the complaint is of the state (RFC 6608), not of what is in it.
-#[test]
-fn what_has_no_place_is_not_judged_by_what_is_in_it() {
-    let message = |kind: u8, body: &[u8]| {
-        let len = u8::try_from(body.len() + 19).unwrap();
-        [&[0xff; 16], &[0, len, kind][..], body].concat()
-    };
-    let overrun = message(2, &[0, 0, 0xff, 0xff]);
-    let short_refresh = message(5, &[]);
-    let version_3 = message(1, &[3, 0xfd, 0xe9, 0, 90, 1, 1, 1, 1, 0]);
-    for (state, octets, says) in [
-        ("OpenSent", &overrun, [5, 1, 2]),
-        ("OpenSent", &short_refresh, [5, 1, 5]),
-        ("OpenConfirm", &overrun, [5, 2, 2]),
-        ("OpenConfirm", &short_refresh, [5, 2, 5]),
-        ("Established", &version_3, [5, 3, 1]),
-    ] {
-        let mut session = session_in(state);
-        session.handle(Input::Received(octets), NOW);
-        let mut out = BytesMut::new();
-        session.poll_transmit(&mut out, NOW);
-        assert!(out.ends_with(&says), "{state}: {out:02x?}");
-        assert_eq!(session.state(), State::Idle, "{state}");
-    }
-    let mut session = session_in("OpenConfirm");
-    session.handle(Input::Received(&version_3), NOW);
-    let mut out = BytesMut::new();
-    session.poll_transmit(&mut out, NOW);
-    assert!(out.ends_with(&[2, 1, 0, 4]), "{out:02x?}");
-}

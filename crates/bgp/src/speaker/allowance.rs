@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::types::Instant;
 
 /// How many events of one kind and one peer are told in a row.
-pub const EVENT_BURST: u32 = 16;
+pub const EVENT_BURST: u32 = 256;
 /// After that, one more is told each time that this has passed; the rest are counted.
 pub const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 

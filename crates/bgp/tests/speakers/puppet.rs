@@ -18,8 +18,8 @@ use crate::fabric::{address, config, prefix};
 pub(crate) const CONTEXT: Context = Context {
     four_octet_as: true,
     extended_message: false,
-    extended_next_hop: false,
     families: FamilySet::BOTH,
+    extended_next_hop: false,
     internal: false,
 };
 
