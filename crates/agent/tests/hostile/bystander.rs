@@ -37,7 +37,11 @@ pub(crate) fn manifest() -> String {
 
 impl Bystander {
     pub(crate) fn new(agent: &Agent) -> Self {
-        let mut neighbour = Neighbour::connect(&agent.namespace, ADDRESS);
+        // The agent answers before it has read who its neighbours are, and before it listens.
+        super::scene::patiently("the bystander is configured", || agent.peer("bystander"));
+        let mut neighbour = super::scene::patiently("the agent listens", || {
+            Neighbour::try_connect(&agent.namespace, ADDRESS).map_err(|error| error.to_string())
+        });
         neighbour.expect(1);
         let families = "010400010001 010400020001 0200 0600 4104 0000fe4c";
         neighbour.send(&open(ASN, 9, 0x0a08_0001, &capabilities(families)));
