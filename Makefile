@@ -8,6 +8,7 @@
 #   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
+#   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
@@ -18,7 +19,7 @@ WRITE ?=
 TABLE ?=
 BENCH ?=
 
-.PHONY: help demo demo-clean test test-deps interop bench lint
+.PHONY: help demo demo-clean test test-deps interop bench fuzz lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +45,9 @@ interop: test-deps
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
 	@$(TARGET_DIR)/release/flatroute-testbed bench $(if $(TABLE),--table '$(TABLE)') $(BENCH)
+
+fuzz:
+	@CARGO='$(CARGO)' fuzz/run
 
 lint:
 	$(CARGO) fmt --all --check

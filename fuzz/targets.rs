@@ -1,18 +1,32 @@
 //! The fuzz targets, as plain functions of octets: cargo-fuzz calls them with new inputs, and a test of the
 //! bgp crate replays the committed corpora through them on stable Rust. A target fails by panicking.
 
+#[path = "session.rs"]
+mod session;
+
 use bytes::BytesMut;
 use flatroute_bgp::types::{Family, FamilySet, NextHop, Partial, PathAttributes, Prefix};
 use flatroute_bgp::wire::{
-    Announcement, Context, EncodeError, Message, Update, decode, display_attributes, encode_reach,
-    encode_unreach, split,
+    Announcement, Context, DecodeError, EncodeError, Message, Update, decode, display_attributes,
+    encode_reach, encode_route_refresh, encode_unreach, split,
 };
+
+pub(crate) use session::session;
 
 /// A target and its name, which is also that of its corpus.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub(crate) const TARGETS: [Target; 3] = [("stream", stream), ("update", update), ("open", open)];
+pub(crate) const TARGETS: [Target; 8] = [
+    ("frame", frame),
+    ("stream", stream),
+    ("open", open),
+    ("attribute", attribute),
+    ("update", update),
+    ("notification", notification),
+    ("refresh", refresh),
+    ("session", session),
+];
 
 /// The contexts in which octets are read: every combination of what a session can agree on.
 pub(crate) fn context(selector: u8) -> Context {
@@ -30,6 +44,26 @@ pub(crate) fn context(selector: u8) -> Context {
         families,
         extended_next_hop: bit(5),
         internal: bit(2),
+    }
+}
+
+/// The beginning of a stream. What is said of it when half of it is there must hold when all of it is.
+pub(crate) fn frame(input: &[u8]) {
+    let Some((&selector, input)) = input.split_first() else {
+        return;
+    };
+    let max = context(selector).max_len();
+    let whole = split(input, max);
+    if let Ok(Some(frame)) = whole {
+        assert!(frame.len >= 19 && frame.len <= max && frame.len <= input.len());
+        assert_eq!(frame.body.len(), frame.len - 19);
+    }
+    for cut in 0..input.len().min(64) {
+        match split(&input[..cut], max) {
+            Ok(None) => {}
+            Ok(Some(early)) => assert_eq!(whole, Ok(Some(early)), "cut at {cut}"),
+            Err(early) => assert_eq!(whole, Err(early), "cut at {cut}"),
+        }
     }
 }
 
@@ -54,7 +88,7 @@ pub(crate) fn update(input: &[u8]) {
         return;
     };
     let ctx = context(selector);
-    if let Some(Message::Update(update)) = message(2, body, &ctx) {
+    if let Some(Ok(Message::Update(update))) = message(2, body, &ctx) {
         let _ = display_attributes(&update.attributes).to_string();
         for announcement in &update.announced {
             rewrite(announcement, &update.attributes, &ctx);
@@ -142,7 +176,7 @@ fn reread(message: &[u8], ctx: &Context) -> Update {
 
 /// The body of an OPEN.
 pub(crate) fn open(input: &[u8]) {
-    if let Some(Message::Open(open)) = message(1, input, &Context::before_open()) {
+    if let Some(Ok(Message::Open(open))) = message(1, input, &Context::before_open()) {
         let mut out = BytesMut::new();
         open.encode(&mut out);
         assert!(out.len() <= 4096);
@@ -156,13 +190,107 @@ pub(crate) fn open(input: &[u8]) {
     }
 }
 
+/// One attribute, its flags and its code, in an UPDATE that is good but for it. RFC 7606 leaves few reasons to end the
+/// session for that, and the prefix is either announced or withdrawn.
+pub(crate) fn attribute(input: &[u8]) {
+    let [selector, flags, code, value @ ..] = input else {
+        return;
+    };
+    let ctx = context(*selector);
+    let mut list = Vec::new();
+    let path: &[u8] = if ctx.four_octet_as {
+        &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9]
+    } else {
+        &[0x40, 2, 4, 2, 1, 0xfd, 0xe9]
+    };
+    let others: [(u8, &[u8]); 3] = [(1, &[0x40, 1, 1, 0]), (2, path), (3, &[0x40, 3, 4, 192, 0, 2, 2])];
+    for (other, octets) in others {
+        if other != *code {
+            list.extend(octets);
+        }
+    }
+    let Ok(len) = u16::try_from(value.len()) else {
+        return;
+    };
+    list.extend([flags | 0x10, *code]);
+    list.extend(len.to_be_bytes());
+    list.extend(value);
+    let Ok(len) = u16::try_from(list.len()) else {
+        return;
+    };
+    let mut body = vec![0, 0];
+    body.extend(len.to_be_bytes());
+    body.extend(list);
+    body.extend([24, 203, 0, 113]);
+    let prefix = Prefix::V4(0xcb00_7100, 24);
+    match message(2, &body, &ctx) {
+        None => {}
+        Some(Err(error)) => {
+            let well_known = flags & 0x80 == 0;
+            let of_prefixes = matches!(code, 14 | 15);
+            assert!(well_known || of_prefixes, "{error}");
+        }
+        Some(Ok(Message::Update(update))) => {
+            let announced = update.announced.iter().flat_map(|a| &a.prefixes);
+            let announced = announced.filter(|p| **p == prefix).count();
+            let withdrawn = update.withdrawn.contains(&prefix);
+            if ctx.families.contains(Family::Ipv4) && !matches!(code, 14 | 15) {
+                assert_eq!(announced + usize::from(withdrawn), 1, "{update:?}");
+            }
+            let _ = display_attributes(&update.attributes).to_string();
+            for announcement in &update.announced {
+                rewrite(announcement, &update.attributes, &ctx);
+            }
+        }
+        Some(Ok(other)) => panic!("{other:?}"),
+    }
+}
+
+/// The body of a NOTIFICATION. What is shown of it fits on a line and does nothing to a terminal.
+pub(crate) fn notification(input: &[u8]) {
+    let Some(Ok(Message::Notification(notification))) = message(3, input, &context(2)) else {
+        return;
+    };
+    let shown = notification.to_string();
+    assert!(shown.len() < 4096, "{} octets are shown", shown.len());
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
+    let mut out = BytesMut::new();
+    notification.encode(&mut out);
+    assert!(out.len() <= 4096);
+    assert_eq!(out[19..], input[..out.len() - 19]);
+}
+
+/// The body of a ROUTE-REFRESH. What is understood is written as it was; what is not is answered with 7/1.
+pub(crate) fn refresh(input: &[u8]) {
+    match message(5, input, &Context::before_open()) {
+        None => {}
+        Some(Ok(Message::RouteRefresh(refresh))) => {
+            if let Some(family) = refresh.family {
+                let mut out = BytesMut::new();
+                encode_route_refresh(family, refresh.subtype, &mut out);
+                assert_eq!(out[19..], *input);
+            }
+        }
+        Some(Ok(other)) => panic!("{other:?}"),
+        Some(Err(error)) => {
+            assert_ne!(input.len(), 4);
+            assert_eq!((error.notification.code, error.notification.subcode), (7, 1));
+            assert!(error.notification.data.ends_with(input));
+        }
+    }
+}
+
 /// Decodes `body` as a message of this type, when it has a length that a message may have.
-fn message(kind: u8, body: &[u8], ctx: &Context) -> Option<Message> {
+fn message(kind: u8, body: &[u8], ctx: &Context) -> Option<Result<Message, DecodeError>> {
     let len = u16::try_from(body.len() + 19).ok()?;
     let mut message = vec![0xff; 16];
     message.extend(len.to_be_bytes());
     message.push(kind);
     message.extend(body);
     let frame = split(&message, ctx.max_len()).ok()??;
-    decode(&frame, ctx).ok()
+    let decoded = decode(&frame, ctx);
+    if let Err(error) = &decoded {
+        let _ = (error.to_string(), error.notification.to_string());
+    }
+    Some(decoded)
 }

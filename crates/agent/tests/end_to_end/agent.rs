@@ -102,6 +102,16 @@ impl Agent {
         self.process.as_mut().expect("it was started")
     }
 
+    /// Its resident memory, in KiB.
+    #[allow(dead_code, reason = "for the floods of the program `hostile`")]
+    pub(crate) fn resident(&self) -> u64 {
+        let id = self.process.as_ref().expect("it was started").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("VmRSS").parse().expect("a number")
+    }
+
     /// SIGTERM, and the end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let id = i32::try_from(self.process().id()).expect("an id");

@@ -2,8 +2,9 @@
 //!
 //! The checks: AS 0 in the path (RFC 7607), the leftmost AS of an external path is not the peer's (RFC 4271
 //! §6.3), our own AS more often than allowed (§9.1.2; nodes that share an AS allow it once), an ORIGINATOR_ID that is
-//! ours (RFC 4456 §8), a next hop that is ourselves (§6.3), that cannot be one, or that is of the wrong family. All but the last look only at attributes
-//! and so are done once for all prefixes of an UPDATE.
+//! ours (RFC 4456 §8), a next hop that is ourselves (§6.3), that cannot be one, or that is of the wrong family, a
+//! multicast prefix (§6.3). All but the last two look only at attributes and so are done once for all prefixes of an
+//! UPDATE.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ pub(super) enum Refusal {
     OwnNextHop(IpAddr),
     UnusableNextHop(IpAddr),
     NextHopFamily,
+    Multicast,
     Filter(RuleName),
 }
 
@@ -53,6 +55,7 @@ impl fmt::Display for Refusal {
             Self::OwnNextHop(addr) => write!(f, "next hop {addr} is this speaker"),
             Self::UnusableNextHop(addr) => write!(f, "{addr} cannot be a next hop"),
             Self::NextHopFamily => f.write_str("IPv4 next hop for an IPv6 prefix"),
+            Self::Multicast => f.write_str("a multicast prefix in a unicast family"),
             Self::Filter(rule) => write!(f, "filter: {rule}"),
         }
     }
@@ -96,8 +99,11 @@ pub(super) fn check(peer: &PeerSettings, attributes: &PathAttributes, next_hop: 
     unusable.then_some(Refusal::UnusableNextHop(addr))
 }
 
-/// The check that does.
+/// The checks that do.
 pub(super) fn check_prefix(prefix: Prefix, next_hop: NextHop) -> Option<Refusal> {
+    if prefix.addr().is_multicast() {
+        return Some(Refusal::Multicast);
+    }
     match (prefix.family(), next_hop) {
         (Family::Ipv6, NextHop::V4(_)) => Some(Refusal::NextHopFamily),
         (Family::Ipv4 | Family::Ipv6, NextHop::V6 { .. }) | (Family::Ipv4, NextHop::V4(_)) => None,

@@ -1,8 +1,9 @@
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use super::MAX_MESSAGE_SHOWN;
 use crate::types::Prefix;
-use crate::wire::{Disposition, Update};
+use crate::wire::{AttributeError, Disposition, Update};
 
 /// How many errors of one UPDATE are put into words.
 pub const MAX_ERRORS_SHOWN: usize = 4;
@@ -14,7 +15,7 @@ pub const MAX_PREFIXES_SHOWN: usize = 16;
 /// bounded, whatever the peer sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offence {
-    /// What was wrong and what was done about it: the first [`MAX_ERRORS_SHOWN`] errors.
+    /// What was wrong and what was done about it: [`MAX_ERRORS_SHOWN`] errors, the strongest first.
     pub what: String,
     /// The strongest thing that was done.
     pub disposition: Disposition,
@@ -31,10 +32,12 @@ pub struct Offence {
 impl Offence {
     /// What is to be said of an UPDATE; `None` when nothing was wrong with it.
     pub(super) fn of(update: &Update, message: &[u8]) -> Option<Self> {
-        // The first of the strongest: `max_by_key` alone would give the last.
-        let worst = update.errors.iter().rev().max_by_key(|e| e.disposition)?;
+        // Strongest first, so that the one that mattered is among those shown; alike ones in their order.
+        let mut errors: Vec<&AttributeError> = update.errors.iter().collect();
+        errors.sort_by_key(|e| Reverse(e.disposition));
+        let worst = errors.first()?;
         let mut what = String::new();
-        for (i, error) in update.errors.iter().take(MAX_ERRORS_SHOWN).enumerate() {
+        for (i, error) in errors.iter().take(MAX_ERRORS_SHOWN).enumerate() {
             let comma = if i == 0 { "" } else { "; " };
             // Writing to a string cannot fail.
             _ = write!(what, "{comma}{} ({})", error.what, error.disposition);

@@ -74,6 +74,25 @@ fn an_ipv4_next_hop_cannot_carry_an_ipv6_prefix() {
 }
 
 #[test]
+fn a_multicast_prefix_is_refused() {
+    for (net, next_hop) in [
+        ("224.0.0.0/4", hop(1)),
+        ("239.1.0.0/16", hop(1)),
+        ("ff02::1/128", hop6(1)),
+    ] {
+        let mut rib = rib();
+        let p = rib.peer_up(peer(1, 65001));
+        rib.announce(p, next_hop, &path(&[65001]), &[prefix(net)]);
+        assert_eq!(
+            reasons(&rib, net)[0].1,
+            "a multicast prefix in a unicast family",
+            "{net}"
+        );
+        assert_eq!(fib(&mut rib), [], "{net}");
+    }
+}
+
+#[test]
 fn filters_are_named_as_reasons_and_can_change_without_a_refresh() {
     let mut rib = rib();
     let mut s = peer(1, 65001);
