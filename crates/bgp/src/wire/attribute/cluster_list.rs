@@ -7,7 +7,7 @@ use crate::types::{Partial, PathAttributes, RouterId};
 use crate::wire::limits::MAX_CLUSTER_LIST;
 use crate::wire::{Context, Disposition};
 
-use super::{Draft, Fault, OPTIONAL, Outgoing, Row, in_words, put_header};
+use super::{Draft, Fault, OPTIONAL, Outgoing, Row, in_words, members, put_header};
 
 const CODE: u8 = 10;
 
@@ -26,15 +26,7 @@ pub(super) const ROW: Row = Row {
 };
 
 fn decode(value: &[u8], _: &Context, draft: &mut Draft) -> Result<(), Fault> {
-    let (clusters, []) = value.as_chunks::<4>() else {
-        return Err(Fault::length(value.len(), "a multiple of 4"));
-    };
-    if clusters.is_empty() {
-        return Err(Fault::length(0, "a multiple of 4, not zero"));
-    }
-    if clusters.len() > MAX_CLUSTER_LIST {
-        return Err(Fault::too_many(clusters.len(), "clusters", MAX_CLUSTER_LIST));
-    }
+    let clusters = members::<4>(value, "clusters", MAX_CLUSTER_LIST)?;
     draft.attributes.cluster_list = clusters
         .iter()
         .map(|octets| RouterId(u32::from_be_bytes(*octets)))

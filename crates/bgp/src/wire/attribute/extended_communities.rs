@@ -7,7 +7,7 @@ use crate::types::{ExtendedCommunity, Partial, PathAttributes};
 use crate::wire::limits::MAX_COMMUNITIES;
 use crate::wire::{Context, Disposition};
 
-use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, in_words, put_header};
+use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, in_words, members, put_header};
 
 const CODE: u8 = 16;
 
@@ -26,15 +26,7 @@ pub(super) const ROW: Row = Row {
 };
 
 fn decode(value: &[u8], _: &Context, draft: &mut Draft) -> Result<(), Fault> {
-    let (communities, []) = value.as_chunks::<8>() else {
-        return Err(Fault::length(value.len(), "a multiple of 8"));
-    };
-    if communities.is_empty() {
-        return Err(Fault::length(0, "a multiple of 8, not zero"));
-    }
-    if communities.len() > MAX_COMMUNITIES {
-        return Err(Fault::too_many(communities.len(), "communities", MAX_COMMUNITIES));
-    }
+    let communities = members::<8>(value, "communities", MAX_COMMUNITIES)?;
     draft.attributes.extended_communities = communities
         .iter()
         .map(|octets| ExtendedCommunity(u64::from_be_bytes(*octets)))

@@ -9,7 +9,7 @@ use crate::types::{LargeCommunity, Partial, PathAttributes};
 use crate::wire::limits::MAX_COMMUNITIES;
 use crate::wire::{Context, Disposition};
 
-use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, in_words, put_header};
+use super::{Draft, Fault, OPTIONAL, Outgoing, Row, TRANSITIVE, in_words, members, put_header};
 
 const CODE: u8 = 32;
 
@@ -28,15 +28,7 @@ pub(super) const ROW: Row = Row {
 };
 
 fn decode(value: &[u8], _: &Context, draft: &mut Draft) -> Result<(), Fault> {
-    let (communities, []) = value.as_chunks::<12>() else {
-        return Err(Fault::length(value.len(), "a multiple of 12"));
-    };
-    if communities.is_empty() {
-        return Err(Fault::length(0, "a multiple of 12, not zero"));
-    }
-    if communities.len() > MAX_COMMUNITIES {
-        return Err(Fault::too_many(communities.len(), "communities", MAX_COMMUNITIES));
-    }
+    let communities = members::<12>(value, "communities", MAX_COMMUNITIES)?;
     let mut seen = BTreeSet::new();
     draft.attributes.large_communities = communities
         .iter()

@@ -195,6 +195,19 @@ fn in_words(values: &[impl fmt::Display]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
+/// The members of a list of `N` octets each: at least one, and at most `max`.
+fn members<'a, const N: usize>(value: &'a [u8], of: &str, max: usize) -> Result<&'a [[u8; N]], Fault> {
+    let (members, rest) = value.as_chunks();
+    if members.is_empty() || !rest.is_empty() {
+        let expected = format!("a multiple of {N}, not zero");
+        return Err(Fault::length(value.len(), &expected));
+    }
+    if members.len() > max {
+        return Err(Fault::too_many(members.len(), of, max));
+    }
+    Ok(members)
+}
+
 /// For rows that the message writes, or that another row writes.
 fn encode_nothing(_: &Outgoing<'_>, _: &mut BytesMut) {}
 
