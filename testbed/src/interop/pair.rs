@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use flatroute_api::control::{self as api, Events, Peers, Routes};
 use ipnetwork::IpNetwork;
-use rustix::process::Signal;
 
 use super::ours::{self, Ours};
 use super::peer::{
@@ -92,18 +91,14 @@ impl Plan {
     /// # Errors
     /// One does not start.
     pub fn start(self) -> Result<Pair> {
-        self.start_with(|_| Ok(()), |_| Ok(()))
+        self.start_with(|_| Ok(()))
     }
 
-    /// As [`Plan::start`], with something done to the fabric before, and to the peer before we start.
+    /// As [`Plan::start`], with something done to the fabric before.
     ///
     /// # Errors
-    /// As [`Plan::start`], or that of what is done.
-    pub fn start_with(
-        self,
-        prepare: impl FnOnce(&Fabric) -> Result<()>,
-        between: impl FnOnce(&dyn Peer) -> Result<()>,
-    ) -> Result<Pair> {
+    /// As [`Plan::start`], or that of `prepare`.
+    pub fn start_with(self, prepare: impl FnOnce(&Fabric) -> Result<()>) -> Result<Pair> {
         let fabric = Fabric::build(Topology::leaf_spine(Size {
             racks: 1,
             tors: 1,
@@ -112,7 +107,6 @@ impl Plan {
         }))?;
         prepare(&fabric)?;
         let peer = self.start_peer(&fabric)?;
-        between(peer.as_ref())?;
         let node = fabric.topology().nodes().next().context("a node")?;
         let address = self.its.transport.of(&link(&fabric)?.upper);
         let agent = Speaker::start_agent(&fabric, node, &self.ours.manifests(node, address))?;
@@ -234,23 +228,23 @@ impl Pair {
         peer.last_error.context("an error")
     }
 
-    /// Waits until the peer has told of this NOTIFICATION, and returns its text.
+    /// Waits until the peer has told of this NOTIFICATION.
     ///
     /// # Errors
     /// Not in time.
-    pub fn await_notice(&self, from_us: bool, code: (u8, u8)) -> Result<String> {
+    pub fn await_notice(&self, from_us: bool, code: (u8, u8)) -> Result<()> {
         let what = format!(
             "NOTIFICATION {}/{} {}",
             code.0,
             code.1,
             if from_us { "from us" } else { "from it" }
         );
-        let seen = self.await_peer(&what, SESSION, |seen| {
+        self.await_peer(&what, SESSION, |seen| {
             seen.notice.as_ref().is_some_and(|notice| {
                 notice.from_us == from_us && notice.code.is_none_or(|told| told == code)
             })
-        })?;
-        Ok(seen.notice.map(|notice| notice.text).unwrap_or_default())
+        })
+        .map(drop)
     }
 
     /// Waits until the peer shows a route of ours that fits.
@@ -386,44 +380,6 @@ impl Pair {
                 Err(format!("there are{}", texts().collect::<String>()))
             })
         }))
-    }
-
-    /// Sends a signal to our agent.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.agent.signal(signal)
-    }
-
-    /// Waits until our kernel has so many connections with the peer's or our BGP port, whoever dialled.
-    ///
-    /// # Errors
-    /// Not in time.
-    pub fn await_connections(&self, count: usize) -> Result<()> {
-        const ESTABLISHED: &str = "01";
-        let namespace = self.fabric.namespace(self.agent.router())?;
-        let waited = wait::until(&format!("{count} connections"), ROUTE, || {
-            let text = namespace.run(|| {
-                fs::read_to_string("/proc/thread-self/net/tcp").context("read the connections of TCP")
-            })?;
-            let is_bgp = |words: &[&str]| {
-                let port = |word: Option<&&str>| word.is_some_and(|word| word.ends_with(":00B3"));
-                words.get(3) == Some(&ESTABLISHED) && (port(words.get(1)) || port(words.get(2)))
-            };
-            let found = text
-                .lines()
-                .filter(|line| is_bgp(&line.split_whitespace().collect::<Vec<_>>()))
-                .count();
-            Ok(if found == count {
-                Look::Ok(())
-            } else {
-                Err(format!("there are {found}"))
-            })
-        });
-        waited
-            .map(drop)
-            .map_err(|error| anyhow!("{error:#}\n{}", self.peer.daemon().last_words()))
     }
 
     /// Waits until the plan in force speaks of this.

@@ -91,13 +91,6 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "Session",
-        "collision",
-        "Established, two connections meet; routes both ways, no flap",
-        sessions::collision,
-    )
-    .unless(no_second_connection),
-    row(
-        "Session",
         "over_ipv4",
         "IPv4 transport: both families, routes both ways with path, origin and next hop",
         sessions::over_ipv4,
@@ -333,13 +326,6 @@ pub const ROWS: &[Row] = &[
 ];
 
 // ------------------------------------------------------------------------------------------- what a peer cannot do
-
-fn no_second_connection(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr => None,
-        Kind::Gobgp => Some("it dials no more once it has accepted a connection"),
-    }
-}
 
 fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {

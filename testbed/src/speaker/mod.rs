@@ -15,7 +15,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use rustix::process::Signal;
 
 use crate::fabric::Fabric;
 use crate::process::{Daemon, locate};
@@ -242,15 +241,6 @@ impl Speaker {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.daemons.last().map(Daemon::pid)
-    }
-
-    /// Sends a signal to its main program.
-    ///
-    /// # Errors
-    /// It has ended, or was never started.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        let daemon = self.daemons.last().context("no program runs")?;
-        daemon.signal(signal)
     }
 
     /// Stops its programs, the last started first.

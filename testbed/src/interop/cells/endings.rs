@@ -21,8 +21,10 @@ pub(in crate::interop) fn we_shut(kind: Kind) -> Result<()> {
         ours.with("state", "Down")
             .with("stateMessage", format!("\"{TEXT}\""))
     })?;
-    let text = pair.await_notice(true, (6, 2))?;
-    ensure!(text == TEXT, "the peer shows another text: {text}");
+    pair.await_notice(true, (6, 2))?;
+    pair.await_peer("our text", ROUTE, |seen| {
+        seen.notice.as_ref().is_some_and(|notice| notice.text == TEXT)
+    })?;
     pair.await_kernel(THEIRS[0], false)?;
     pair.change(|ours| ours.without("state").without("stateMessage"))?;
     pair.await_session().map(drop)
@@ -110,7 +112,7 @@ pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
         }
         Ok(())
     };
-    let mut pair = plan.start_with(small_buffers, |_| Ok(()))?;
+    let mut pair = plan.start_with(small_buffers)?;
     pair.await_session()?;
     for of in THEIRS {
         pair.await_kernel(of, true)?;

@@ -83,5 +83,5 @@ pub(in crate::interop) fn of_peer(kind: Kind) -> Result<()> {
     pair.change(|ours| ours.with("advertise", "[PodCIDRs, NodeAddresses]"))?;
     pair.await_our_error("Received", (6, 1))?;
     pair.await_peer("not Established", SESSION, |seen| !seen.established)?;
-    pair.await_notice(false, (6, 1)).map(drop)
+    pair.await_notice(false, (6, 1))
 }

@@ -1,7 +1,6 @@
 //! Who dials, over what, and who may speak to whom.
 
 use anyhow::{Result, ensure};
-use rustix::process::Signal;
 
 use crate::interop::pair::{OURS, Pair, Plan, SESSION, THEIRS};
 use crate::interop::peer::{Capability, Kind, Transport};
@@ -37,27 +36,6 @@ pub(in crate::interop) fn both_dial(kind: Kind) -> Result<()> {
     plan.ours = plan.ours.with("connectMode", "Both");
     let pair = plan.start()?;
     stays(&pair)
-}
-
-/// Two connections meet (RFC 4271 §6.8), by turns: the peer is stopped while we dial, its kernel takes the connection and
-/// our OPEN. Then we are stopped, the peer goes on, answers, and dials itself, which our kernel takes. When there are two
-/// connections, we go on.
-pub(in crate::interop) fn collision(kind: Kind) -> Result<()> {
-    let mut plan = Plan::new(kind);
-    plan.its.passive = false;
-    plan.ours = plan.ours.with("connectMode", "Both");
-    let pair = plan.start_with(|_| Ok(()), |peer| peer.daemon().signal(Signal::STOP))?;
-    // So long that the peer's own time to dial has come when it goes on.
-    pair.await_ours("OpenSent for 2 s", SESSION, |peer| {
-        peer.state == "OpenSent" && peer.since_seconds >= 2
-    })?;
-    pair.signal(Signal::STOP)?;
-    pair.peer.daemon().signal(Signal::CONT)?;
-    let waited = pair.await_connections(2);
-    pair.signal(Signal::CONT)?;
-    waited?;
-    stays(&pair)?;
-    pair.await_connections(1)
 }
 
 fn stays(pair: &Pair) -> Result<()> {
