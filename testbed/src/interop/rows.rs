@@ -180,11 +180,12 @@ pub const ROWS: &[Row] = &[
         "we_refresh",
         "route refresh, we ask",
         messages::we_refresh,
-    ),
+    )
+    .unless(no_answer),
     row(
         "Messages",
         "enhanced_refresh",
-        "enhanced route refresh, both ways",
+        "enhanced route refresh: agreed on, the peer's BoRR and EoRR understood, routes intact both ways",
         messages::enhanced_refresh,
     )
     .unless(no_enhanced_refresh)
@@ -348,10 +349,22 @@ fn no_hold_time_of_zero(kind: Kind, _: Version) -> Option<&'static str> {
     }
 }
 
-fn no_enhanced_refresh(kind: Kind, _: Version) -> Option<&'static str> {
+fn no_enhanced_refresh(kind: Kind, version: Version) -> Option<&'static str> {
     match kind {
-        Kind::Bird | Kind::Frr => None,
+        Kind::Bird => None,
+        Kind::Frr => no_answer(kind, version),
         Kind::Gobgp => Some("it does not know RFC 7313"),
+    }
+}
+
+/// Seen: FRR counts the request and sends nothing.
+fn no_answer(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Gobgp => None,
+        Kind::Frr => Some(
+            "with RFC 7313 it answers only after its End-of-RIB, and sends that only to who offers graceful restart, which \
+             flatroute does not yet",
+        ),
     }
 }
 

@@ -148,6 +148,14 @@ pub(super) fn event(peer: Option<PeerName>, kind: EventKind) -> Happening {
             };
             format!("all {family} routes {end}; {removed} that did not come are removed")
         }),
+        EventKind::RefreshTooEarly(family) => plain(
+            "RouteRefresh",
+            format!(
+                "asked for all {family} routes again, but the neighbour has not said End-of-RIB, before which it may not \
+                 answer (RFC 7313 §4); FRR says it only to neighbours with graceful restart: reset the session there if \
+                 its routes are needed again"
+            ),
+        ),
         EventKind::Stranger(address) => plain(
             "Stranger",
             format!("refused a connection from {address}: no BGPPeer has this address"),

@@ -185,6 +185,8 @@ pub enum EventKind {
         /// Whether the peer said that these were all; else it took longer than [`super::REFRESH_TIME`].
         ended: bool,
     },
+    /// The peer was asked for its routes of a family before its End-of-RIB, and may leave the request unanswered.
+    RefreshTooEarly(Family),
     /// Somebody dialled who is not configured.
     Stranger(IpAddr),
     /// Somebody dialled from a neighbour's address, and was not heard.

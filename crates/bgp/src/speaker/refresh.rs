@@ -5,22 +5,31 @@ use std::time::Duration;
 
 use super::{EventKind, Speaker};
 use crate::peer;
-use crate::types::{Family, FamilySet, Instant, PeerName};
+use crate::types::{Family, Instant, PeerName};
 use crate::wire::RefreshSubtype;
 
 /// How long a peer may take from BoRR to EoRR. Then what it has not sent again is removed as if it had said EoRR.
 pub const REFRESH_TIME: Duration = Duration::from_secs(360);
 
 impl Speaker {
+    /// Asks a peer for its routes of all families. Who restarts gracefully may not answer with BoRR before it has said
+    /// End-of-RIB (RFC 7313 §4); FRR forgets such a request, and never says End-of-RIB to a speaker without graceful
+    /// restart, as we are. The request is made all the same, and that it may be in vain is said.
     pub(super) fn refresh(&mut self, name: &PeerName, now: Instant) {
-        let families = self
-            .neighbours
-            .get(name)
-            .and_then(|n| n.session.as_ref())
-            .filter(|s| s.negotiated.route_refresh)
-            .map(|s| s.negotiated.families);
-        for family in families.into_iter().flat_map(FamilySet::iter) {
+        let session = self.neighbours.get(name).and_then(|n| n.session.as_ref());
+        let Some(session) = session.filter(|s| s.negotiated.route_refresh) else {
+            return;
+        };
+        let n = &session.negotiated;
+        let waits = n.enhanced_route_refresh && n.capabilities.graceful_restart.is_some();
+        let early = |family: &Family| waits && !session.end_of_rib.contains(*family);
+        let families = n.families;
+        let early: Vec<Family> = families.iter().filter(early).collect();
+        for family in families.iter() {
             self.feed_peer(name, peer::Input::RequestRefresh(family), now);
+        }
+        for family in early {
+            self.event(Some(name.clone()), EventKind::RefreshTooEarly(family), now);
         }
     }
 

@@ -40,6 +40,7 @@ fn texts(world: &World) -> Vec<String> {
             EventKind::Established
             | EventKind::EndOfRib(_)
             | EventKind::Refreshed { .. }
+            | EventKind::RefreshTooEarly(_)
             | EventKind::Stranger(_) => {}
         }
     }

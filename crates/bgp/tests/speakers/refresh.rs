@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flatroute_bgp::speaker::{EventKind, REFRESH_TIME};
+use flatroute_bgp::speaker::{EventKind, Input, REFRESH_TIME};
 use flatroute_bgp::types::Family;
 use flatroute_bgp::wire::{self, GracefulRestart, Message, RefreshSubtype, RouteRefresh};
 
@@ -187,8 +187,8 @@ fn a_session_that_ends_in_between_leaves_nothing_stale_for_the_next() {
     assert_eq!(refreshed(&world), []);
 }
 
-#[test]
-fn a_beginning_before_end_of_rib_of_who_restarts_gracefully_is_ignored() {
+/// A neighbour that restarts gracefully, before its End-of-RIB.
+fn who_restarts_gracefully() -> (World, Puppet) {
     let mut world = World::new(&[1], &[]);
     let peer = world.connect(1);
     let mut open = open_of(1, true);
@@ -200,6 +200,33 @@ fn a_beginning_before_end_of_rib_of_who_restarts_gracefully_is_ignored() {
     });
     world.say(&peer, &encoded(|out| open.encode(out)));
     world.say(&peer, &keepalive());
+    (world, peer)
+}
+
+#[test]
+fn a_request_that_may_stay_unanswered_is_said() {
+    let (mut world, peer) = who_restarts_gracefully();
+    let end_of_rib = encoded(|out| wire::encode_end_of_rib(Family::Ipv4, &CONTEXT, out));
+    world.say(&peer, &end_of_rib);
+    world.hear(&peer);
+    let name = world.peer(1).name;
+    world.tell(Input::Refresh(name));
+    let of = |kind: &EventKind| {
+        if let EventKind::RefreshTooEarly(family) = kind {
+            Some(*family)
+        } else {
+            None
+        }
+    };
+    let early = world.events.iter().filter_map(|e| of(&e.kind));
+    assert_eq!(early.collect::<Vec<_>>(), [Family::Ipv6]);
+    // The request is made all the same.
+    assert_eq!(words(&world.hear(&peer)), ["Normal IPv4", "Normal IPv6"]);
+}
+
+#[test]
+fn a_beginning_before_end_of_rib_of_who_restarts_gracefully_is_ignored() {
+    let (mut world, peer) = who_restarts_gracefully();
     world.say(&peer, &announce(1, &["10.1.0.0/24"]));
     world.say(&peer, &route_refresh(Family::Ipv4, BEGIN));
     world.say(&peer, &route_refresh(Family::Ipv4, END));

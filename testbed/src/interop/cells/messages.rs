@@ -66,6 +66,13 @@ pub(in crate::interop) fn enhanced_refresh(kind: Kind) -> Result<()> {
     pair.await_peer("its routes asked for", ROUTE, |seen| {
         seen.served >= before.served + 2 && seen.established
     })?;
+    // We tell of this only when EoRR came after BoRR.
+    for family in ["IPv4", "IPv6"] {
+        pair.await_event(
+            "RouteRefresh",
+            &format!("all {family} routes have been received again; 0 "),
+        )?;
+    }
     for of in THEIRS {
         pair.await_received(of, "still there", |_| true)?;
         pair.await_kernel(of, true)?;
