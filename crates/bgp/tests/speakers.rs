@@ -12,6 +12,8 @@ mod limits;
 mod puppet;
 #[path = "speakers/refresh.rs"]
 mod refresh;
+#[path = "speakers/unsendable.rs"]
+mod unsendable;
 
 use std::time::Duration;
 

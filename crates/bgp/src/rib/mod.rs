@@ -282,6 +282,14 @@ impl Rib {
         None
     }
 
+    /// The peer was not told of these prefixes after all, whatever a batch said: they could not be put into a message.
+    pub fn untell(&mut self, p: PeerIndex, prefixes: &[Prefix]) {
+        for prefix in prefixes {
+            let family = prefix.family();
+            on_family!(self, family, |t| self.core.untell(t, family, p.0, *prefix));
+        }
+    }
+
     fn next_of_round(&mut self, p: PeerIndex) -> Option<Batch> {
         for family in Family::ALL {
             let batch = on_family!(self, family, |t| self.core.begin_answer(t, family, p.0));

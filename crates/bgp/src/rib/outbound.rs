@@ -293,6 +293,16 @@ impl Core {
         batch
     }
 
+    /// Forgets that the peer was told of a prefix.
+    pub(super) fn untell<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, prefix: Prefix) {
+        let Some(id) = t.find(prefix) else { return };
+        let Some(peer) = self.peers.get_mut(usize::from(p)).and_then(Option::as_mut) else {
+            return;
+        };
+        let receiver = &mut peer.families[at(family)].out.receiver;
+        self.attributes.release(AttrId(receiver.tell(t, id, 0)));
+    }
+
     pub(super) fn has_pending(&self, p: u16) -> bool {
         self.peer(p)
             .is_some_and(|peer| peer.families.iter().any(|f| f.out.is_pending()))

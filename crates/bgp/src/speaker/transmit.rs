@@ -4,8 +4,8 @@ use bytes::BytesMut;
 
 use super::{EventKind, Speaker};
 use crate::rib::Batch;
-use crate::types::{ConnId, Instant};
-use crate::wire::{self, RefreshSubtype};
+use crate::types::{ConnId, Instant, Prefix};
+use crate::wire::{self, EncodeError, RefreshSubtype};
 
 impl Speaker {
     /// Writes what waits for `conn` to `out` until nothing waits or `out` holds `limit` octets or a little more
@@ -30,8 +30,16 @@ impl Speaker {
                     None => break,
                 },
             };
-            let sent = encode(&batch, sent, &session.negotiated.context, out, &mut unsendable);
-            session.batch = sent.map(|sent| (batch, sent));
+            session.batch = match encode(&batch, sent, &session.negotiated.context, out) {
+                Ok(sent) => sent.map(|sent| (batch, sent)),
+                Err(Unsendable { prefixes, error }) => {
+                    // The peer may hold an earlier route to them.
+                    unsendable.push((prefixes.len(), error.to_string()));
+                    self.rib.untell(session.index, &prefixes);
+                    let family = prefixes.first().map(|p| p.family());
+                    family.map(|family| (Batch::Unreach { family, prefixes }, 0))
+                }
+            };
         }
         if out.len() > control {
             neighbour.peer.updates_pulled(conn, now);
@@ -43,6 +51,12 @@ impl Speaker {
     }
 }
 
+/// Prefixes of a batch that cannot be announced to this peer.
+struct Unsendable {
+    prefixes: Vec<Prefix>,
+    error: EncodeError,
+}
+
 /// Writes one message of `batch` from its prefix number `sent` on. Returns how many are sent now, or none when
 /// the batch is done.
 fn encode(
@@ -50,20 +64,19 @@ fn encode(
     sent: usize,
     context: &wire::Context,
     out: &mut BytesMut,
-    unsendable: &mut Vec<(usize, String)>,
-) -> Option<usize> {
+) -> Result<Option<usize>, Unsendable> {
     let (total, written) = match batch {
         Batch::EndOfRib(family) => {
             wire::encode_end_of_rib(*family, context, out);
-            return None;
+            return Ok(None);
         }
         Batch::BeginRefresh(family) => {
             wire::encode_route_refresh(*family, RefreshSubtype::Beginning, out);
-            return None;
+            return Ok(None);
         }
         Batch::EndRefresh(family) => {
             wire::encode_route_refresh(*family, RefreshSubtype::End, out);
-            return None;
+            return Ok(None);
         }
         Batch::Unreach { prefixes, .. } => {
             let rest = prefixes.get(sent..).unwrap_or_default();
@@ -81,12 +94,12 @@ fn encode(
             match wire::encode_reach(rest, attributes, context, out) {
                 Ok(written) => (prefixes.len(), written),
                 Err(error) => {
-                    unsendable.push((rest.len(), error.to_string()));
-                    return None;
+                    let prefixes = rest.to_vec();
+                    return Err(Unsendable { prefixes, error });
                 }
             }
         }
     };
     let sent = sent.saturating_add(written);
-    (written > 0 && sent < total).then_some(sent)
+    Ok((written > 0 && sent < total).then_some(sent))
 }
