@@ -3,20 +3,23 @@
 //! wish to the acknowledgement. Needs root. `cargo run --release -p flatroute-fib-io --example install`
 
 use std::net::Ipv4Addr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use flatroute_fib_io::fib::{
     DesiredRoute, Fib, Kernel as _, KernelRoute, MAX_BATCH, NextHop, Op, RouteTarget, Settings, Target, turn,
 };
 use flatroute_fib_io::netlink::Netlink;
+use flatroute_lab::{in_fresh_netns, ip};
 use ipnetwork::IpNetwork;
 
 const ROUTES: u32 = 100_000;
 const ROUNDS: usize = 3;
 
 fn main() {
-    enter();
+    in_fresh_netns("install", measure);
+}
+
+fn measure() {
     for (number, peer) in [(1, "tor1"), (2, "tor2")] {
         ip(&format!("link add up{number} type veth peer name {peer}"));
         ip(&format!("addr add 10.0.{number}.2/24 dev up{number}"));
@@ -110,22 +113,4 @@ fn start() -> (Fib, Netlink) {
 
 fn settle(fib: &mut Fib, kernel: &mut Netlink) {
     while turn(fib, kernel).expect("netlink") {}
-}
-
-#[expect(
-    unsafe_code,
-    reason = "unshare has no safe form; this program has one thread and no files open"
-)]
-fn enter() {
-    // SAFETY: only the network namespace of this process's only thread changes.
-    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
-        .expect("a network namespace of our own needs root");
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .status()
-        .expect("the ip tool (iproute2)");
-    assert!(status.success(), "ip {arguments}");
 }

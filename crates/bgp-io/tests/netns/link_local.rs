@@ -8,7 +8,7 @@ use flatroute_bgp::speaker::{Auth, Config, PeerConfig};
 use flatroute_bgp::types::PeerName;
 use flatroute_bgp_io::Status;
 
-use super::lab::{Inside, Namespace, join};
+use super::lab::{Drivers as _, Inside, Namespace, join};
 use super::md5::{LONG, ROOM, any, one, ours, theirs};
 use crate::world::{config, flaps, key, state, summary};
 

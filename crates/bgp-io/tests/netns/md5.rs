@@ -9,7 +9,7 @@ use flatroute_bgp::speaker::{Auth, Config, EventKind, PeerConfig};
 use flatroute_bgp::types::{Asn, RouterId};
 use flatroute_bgp_io::LISTEN_RETRY;
 
-use super::lab::{Inside, Namespace, join};
+use super::lab::{Drivers as _, Inside, Namespace, join};
 use crate::world::{BOUND, OURS, config, error, flaps, key, peer, prefix, state, summary};
 
 pub(crate) const THEIRS: u32 = 65_001;

@@ -1,0 +1,16 @@
+use std::env;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+
+/// Says that a test was skipped: at once, past the test runner, and in the summary over all test programs that is kept
+/// in the file `FLATROUTE_SKIPPED`.
+pub fn note_skip(test: &str, error: &io::Error) {
+    let line =
+        format!("{test}: no network namespace of our own: {error}; run as root, or under `unshare -rn`");
+    let _ = writeln!(io::stderr(), "SKIPPED {line}");
+    let summary =
+        env::var_os("FLATROUTE_SKIPPED").map(|path| OpenOptions::new().create(true).append(true).open(path));
+    if let Some(Ok(mut file)) = summary {
+        let _ = writeln!(file, "{line}");
+    }
+}
