@@ -324,7 +324,7 @@ async fn carry_sessions(
             }
         }
         if let Some(event) = event {
-            hand_over(&teller, words::event(event.peer, event.kind));
+            hand_over(&teller, words::event(event));
         }
     }
 }

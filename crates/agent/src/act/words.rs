@@ -3,8 +3,7 @@
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
 use flatroute_bgp::session::Offence;
-use flatroute_bgp::speaker::{EventKind, PeerSummary, RouteEntry};
-use flatroute_bgp::types::PeerName;
+use flatroute_bgp::speaker::{Event, EventKind, PeerSummary, RouteEntry};
 use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
 
@@ -114,8 +113,14 @@ pub(super) fn kernel_routes(routes: Vec<fib::InstalledRoute>, query: &RouteQuery
 }
 
 /// What the speaker tells.
-pub(super) fn event(peer: Option<PeerName>, kind: EventKind) -> Happening {
-    let peer = peer.map(|p| p.to_string());
+pub(super) fn event(event: Event) -> Happening {
+    Happening {
+        untold: event.untold,
+        ..happening(event.peer.map(|p| p.to_string()), event.kind)
+    }
+}
+
+fn happening(peer: Option<String>, kind: EventKind) -> Happening {
     let plain = |kind: &str, text: String| Happening {
         kind: kind.to_owned(),
         peer: peer.clone(),
@@ -126,14 +131,13 @@ pub(super) fn event(peer: Option<PeerName>, kind: EventKind) -> Happening {
         EventKind::Transition { from, to, cause } => plain("Transition", format!("{from} -> {to}: {cause}")),
         EventKind::Established => plain("PeerEstablished", "the session is up".to_owned()),
         EventKind::Down { reason } => plain("PeerDown", reason),
-        EventKind::Malformed { offence, untold } => offending(peer, *offence, untold),
+        EventKind::Malformed { offence } => offending(peer, *offence),
         EventKind::Notification {
             direction,
             notification,
             why,
             message,
-            untold,
-        } => notified(peer, direction, &notification, &why, message, untold),
+        } => notified(peer, direction, &notification, &why, message),
         EventKind::PrefixLimit { family, what } => plain("PrefixLimit", format!("{family}: {what}")),
         EventKind::EndOfRib(family) => plain("EndOfRib", format!("all {family} routes have been received")),
         EventKind::Refreshed {
@@ -171,7 +175,7 @@ pub(super) fn event(peer: Option<PeerName>, kind: EventKind) -> Happening {
     }
 }
 
-fn offending(peer: Option<String>, offence: Offence, untold: u64) -> Happening {
+fn offending(peer: Option<String>, offence: Offence) -> Happening {
     let shown: Vec<String> = offence.prefixes.iter().map(ToString::to_string).collect();
     let more = offence.prefixes_total.saturating_sub(shown.len());
     let mut text = offence.what;
@@ -195,7 +199,7 @@ fn offending(peer: Option<String>, offence: Offence, untold: u64) -> Happening {
             disposition: Some(disposition(offence.disposition).to_owned()),
             prefixes: shown,
         }),
-        untold,
+        ..Happening::default()
     }
 }
 
@@ -213,7 +217,6 @@ fn notified(
     notification: &Notification,
     why: &str,
     message: Vec<u8>,
-    untold: u64,
 ) -> Happening {
     let kind = match direction {
         // A NOTIFICATION has a sender: `Local` is for what TCP does.
@@ -234,7 +237,7 @@ fn notified(
             disposition: Some(disposition(Disposition::ResetSession).to_owned()),
             ..Error::default()
         }),
-        untold,
+        untold: 0,
     }
 }
 
@@ -269,6 +272,7 @@ pub(super) fn report(report: &fib::Report) -> (&'static str, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flatroute_bgp::types::{Instant, PeerName};
 
     fn prefix(text: &str) -> flatroute_bgp::types::Prefix {
         text.parse::<ipnetwork::IpNetwork>().unwrap().into()
@@ -286,9 +290,13 @@ mod tests {
         };
         let kind = EventKind::Malformed {
             offence: Box::new(offence),
-            untold: 7,
         };
-        let told = event(Some(PeerName::from("tor")), kind);
+        let told = event(Event {
+            at: Instant::ZERO,
+            peer: Some(PeerName::from("tor")),
+            kind,
+            untold: 7,
+        });
         assert_eq!(
             (told.kind.as_str(), told.peer.as_deref()),
             ("MalformedUpdate", Some("tor"))
@@ -317,9 +325,8 @@ mod tests {
             notification: notification.clone(),
             why: String::new(),
             message: Vec::new(),
-            untold: 0,
         };
-        let told = event(None, kind);
+        let told = happening(None, kind);
         assert_eq!(told.kind, "NotificationReceived");
         assert_eq!(
             told.text,
@@ -336,9 +343,8 @@ mod tests {
             notification: Notification::hold_timer_expired(),
             why: "no KEEPALIVE or UPDATE from the peer for 90 s".to_owned(),
             message: vec![1, 2],
-            untold: 0,
         };
-        let told = event(None, kind);
+        let told = happening(None, kind);
         assert_eq!(told.kind, "NotificationSent");
         assert_eq!(
             told.text,

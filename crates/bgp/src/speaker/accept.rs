@@ -35,9 +35,7 @@ impl Speaker {
                 conn,
                 last: Vec::new(),
             });
-            if self.strangers.take(now).is_some() {
-                self.event(None, EventKind::Stranger(remote.ip().to_canonical()), now);
-            }
+            self.event(None, EventKind::Stranger(remote.ip().to_canonical()), now);
             return;
         };
         let name = name.clone();

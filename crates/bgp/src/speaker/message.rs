@@ -126,6 +126,9 @@ pub struct Event {
     pub peer: Option<PeerName>,
     /// What happened.
     pub kind: EventKind,
+    /// How many earlier ones were only counted: of UPDATEs with errors of this peer, of its NOTIFICATIONs, of what else
+    /// it made happen, or of strangers.
+    pub untold: u64,
 }
 
 /// What happened.
@@ -151,8 +154,6 @@ pub enum EventKind {
     Malformed {
         /// What was wrong, what was done, and the message.
         offence: Box<Offence>,
-        /// How many earlier ones of this peer were only counted.
-        untold: u64,
     },
     /// A NOTIFICATION was sent or received, on any connection of the peer.
     Notification {
@@ -164,8 +165,6 @@ pub enum EventKind {
         why: String,
         /// The message that was the reason, header included, bounded; empty when it was none.
         message: Vec<u8>,
-        /// How many earlier ones of this peer were only counted.
-        untold: u64,
     },
     /// The peer sends more prefixes than it may.
     PrefixLimit {

@@ -63,6 +63,8 @@ struct Neighbour {
     offences: Allowance,
     /// Events of NOTIFICATIONs.
     notifications: Allowance,
+    /// All other events: a peer that comes and goes makes many.
+    happenings: Allowance,
     /// The connections that are open or asked for, and our addresses on them.
     conns: BTreeMap<ConnId, LocalAddresses>,
     session: Option<Session>,
@@ -298,21 +300,16 @@ impl Speaker {
                 why,
                 message,
             } => {
-                if let Some(untold) = neighbour.notifications.take(now) {
-                    let kind = EventKind::Notification {
-                        direction,
-                        notification,
-                        why,
-                        message,
-                        untold,
-                    };
-                    self.event(Some(name.clone()), kind, now);
-                }
+                let kind = EventKind::Notification {
+                    direction,
+                    notification,
+                    why,
+                    message,
+                };
+                self.event(Some(name.clone()), kind, now);
             }
             peer::Output::Offending(offence) => {
-                if let Some(untold) = neighbour.offences.take(now) {
-                    self.event(Some(name.clone()), EventKind::Malformed { offence, untold }, now);
-                }
+                self.event(Some(name.clone()), EventKind::Malformed { offence }, now);
             }
             peer::Output::Update(update) => self.update(name, &update, now),
             peer::Output::Refresh(family, subtype) => self.refreshed(name, family, subtype, now),
@@ -394,10 +391,35 @@ impl Speaker {
         }
     }
 
+    /// Tells of something, or only counts it when there was too much of it lately.
     fn event(&mut self, peer: Option<PeerName>, kind: EventKind, at: Instant) {
+        let neighbour = peer.as_ref().and_then(|name| self.neighbours.get_mut(name));
+        let allowance = match neighbour {
+            None => &mut self.strangers,
+            Some(neighbour) => match &kind {
+                EventKind::Malformed { .. } => &mut neighbour.offences,
+                EventKind::Notification { .. } => &mut neighbour.notifications,
+                EventKind::Transition { .. }
+                | EventKind::Established
+                | EventKind::Down { .. }
+                | EventKind::PrefixLimit { .. }
+                | EventKind::EndOfRib(_)
+                | EventKind::Refreshed { .. }
+                | EventKind::RefreshTooEarly(_)
+                | EventKind::Stranger(_)
+                | EventKind::Refused { .. }
+                | EventKind::Unsendable { .. } => &mut neighbour.happenings,
+            },
+        };
+        let Some(untold) = allowance.take(at) else { return };
         if self.events < MAX_EVENTS {
             self.events += 1;
-            self.outputs.push_back(Output::Event(Event { at, peer, kind }));
+            self.outputs.push_back(Output::Event(Event {
+                at,
+                peer,
+                kind,
+                untold,
+            }));
         }
     }
 }

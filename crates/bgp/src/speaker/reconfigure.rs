@@ -74,6 +74,7 @@ impl Speaker {
                 peer,
                 offences: Allowance::default(),
                 notifications: Allowance::default(),
+                happenings: Allowance::default(),
                 conns: std::collections::BTreeMap::new(),
                 session: None,
                 refused: None,

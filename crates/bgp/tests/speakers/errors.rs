@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flatroute_bgp::peer::{Direction, State};
 use flatroute_bgp::speaker::{EVENT_BURST, EVENT_INTERVAL, EventKind};
+use flatroute_bgp::types::PeerName;
 use flatroute_bgp::wire::{CeaseSubcode, Disposition, Message, Notification};
 
 use crate::puppet::{Puppet, World, announce, encoded, malformed};
@@ -172,18 +173,11 @@ fn a_flood_of_errors_is_counted_and_told_in_a_trickle() {
     let quiet = world.established(2, true);
     let burst = usize::try_from(EVENT_BURST).unwrap();
     let told = |world: &World| {
-        let of = |kind: &EventKind| {
-            if let EventKind::Malformed { untold, .. } = kind {
-                Some(*untold)
-            } else {
-                None
-            }
-        };
-        world
+        let malformed = world
             .events
             .iter()
-            .filter_map(|e| of(&e.kind))
-            .collect::<Vec<_>>()
+            .filter(|e| matches!(e.kind, EventKind::Malformed { .. }));
+        malformed.map(|e| e.untold).collect::<Vec<_>>()
     };
     for _ in 0..10_000 {
         world.say(&noisy, &malformed());
@@ -196,6 +190,33 @@ fn a_flood_of_errors_is_counted_and_told_in_a_trickle() {
     assert_eq!(told(&world).last(), Some(&(10_000 - u64::from(EVENT_BURST))));
     assert_eq!(world.peer(1).malformed_updates, 10_001);
     assert_eq!(world.peer(1).flaps, 0);
+}
+
+/// Connections are cheap, and each makes the machine move several times.
+#[test]
+fn a_peer_that_comes_and_goes_is_told_of_in_a_trickle() {
+    let mut world = World::new(&[1, 2], &[]);
+    for _ in 0..1000 {
+        let puppet = world.established(1, true);
+        world.close(&puppet);
+    }
+    let of = |world: &World, name: &str| {
+        let name = Some(PeerName::from(name));
+        world.events.iter().filter(|e| e.peer == name).count()
+    };
+    let burst = usize::try_from(EVENT_BURST).unwrap();
+    // Closed without a NOTIFICATION, so none of those is among them.
+    assert_eq!(of(&world, "n1"), burst);
+    assert_eq!(world.peer(1).flaps, 1000, "all are counted");
+    world.established(2, true);
+    assert!(of(&world, "n2") > 2, "another's allowance is its own");
+    world.pass(EVENT_INTERVAL);
+    world.established(1, true);
+    let last = world
+        .events
+        .iter()
+        .rfind(|e| e.peer == Some(PeerName::from("n1")));
+    assert!(last.unwrap().untold > 3000, "{last:?}");
 }
 
 /// What can be read hurts only its own prefixes.

@@ -122,10 +122,12 @@ fn a_lower_limit_keeps_what_is_held_and_a_higher_one_takes_more() {
 
 #[test]
 fn events_that_nobody_fetches_are_bounded() {
-    let mut world = World::new(&[1], &[]);
-    for n in 0..10_000 {
+    // One peer alone is told of less than that.
+    let peers: Vec<usize> = (1..=20).collect();
+    let mut world = World::new(&peers, &[]);
+    for (n, peer) in (0..10_000).zip(peers.iter().cycle()) {
         let conn = ConnId::Accepted(n);
-        let remote = SocketAddr::new(IpAddr::V4(address(1)), 50_000);
+        let remote = SocketAddr::new(IpAddr::V4(address(*peer)), 50_000);
         let local = LocalAddresses::default();
         world
             .speaker
