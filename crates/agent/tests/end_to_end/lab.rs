@@ -16,6 +16,8 @@ pub(crate) fn join(number: u8, one: &Namespace, other: &Namespace) {
         other.thread()
     ));
     for (end, namespace) in [(1, one), (2, other)] {
+        // The kernel's own link-local address, once it is no longer tentative, would be the source of what is dialled.
+        namespace.ip(&format!("link set link{number} addrgenmode none"));
         namespace.ip(&format!("addr add 10.0.{number}.{end}/24 dev link{number}"));
         namespace.ip(&format!(
             "-6 addr add fd00:0:{number}::{end}/64 dev link{number} nodad"

@@ -61,6 +61,8 @@ pub(crate) fn join(number: u8, one: &Namespace, other: &Namespace) {
         other.thread()
     ));
     for (end, name, namespace) in [(1, "up", one), (2, "tor", other)] {
+        // The kernel's own link-local address, once it is no longer tentative, would be the source of what is dialled.
+        namespace.ip(&format!("link set {name}{number} addrgenmode none"));
         namespace.ip(&format!("addr add 10.0.{number}.{end}/24 dev {name}{number}"));
         namespace.ip(&format!(
             "-6 addr add fd00:{number}::{end}/64 dev {name}{number} nodad"
