@@ -68,3 +68,33 @@ impl Endings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn beyond_the_limit_the_one_that_waits_longest_is_cut_off() {
+        let first: SocketAddr = "127.0.0.2:0".parse().unwrap();
+        let others: SocketAddr = "127.0.0.3:0".parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mut endings, mut peers) = (Endings::default(), Vec::new());
+        for number in 0..=MAX_ENDING {
+            assert_eq!(endings.count(|_| true), number);
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(if number == 0 { first } else { others }).unwrap();
+            peers.push(socket.connect(listener.local_addr().unwrap()).await.unwrap());
+            let (accepted, _) = listener.accept().await.unwrap();
+            let mut connection = Connection::new(accepted).unwrap();
+            connection.end(b"last words", Instant::now()).unwrap();
+            endings.add(connection);
+        }
+        assert_eq!(endings.count(|_| true), MAX_ENDING);
+        assert_eq!(endings.count(|c| c.is_from(first)), 0);
+        assert_eq!(endings.count(|c| c.is_from(others)), MAX_ENDING);
+    }
+}
