@@ -144,11 +144,11 @@ fn router(fabric: &Fabric, tier: Tier) -> Result<&Router> {
 
 /// The peer and our agent, running.
 pub struct Pair {
-    fabric: Fabric,
+    pub(super) fabric: Fabric,
     plan: Plan,
     /// The other side.
     pub peer: Box<dyn Peer>,
-    agent: Speaker,
+    pub(super) agent: Speaker,
 }
 
 impl Pair {

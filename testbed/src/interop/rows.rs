@@ -6,7 +6,7 @@ use anyhow::Result;
 use flatroute_api::objects::Kind as Object;
 use flatroute_api::unsupported;
 
-use super::cells::{endings, limits, messages, routes, security, sessions};
+use super::cells::{collision, endings, limits, messages, routes, security, sessions};
 use super::peer::{Kind, Version};
 
 /// A promise, for every peer.
@@ -88,6 +88,12 @@ pub const ROWS: &[Row] = &[
         "both_dial",
         "Established, both may dial; routes both ways, no flap",
         sessions::both_dial,
+    ),
+    row(
+        "Session",
+        "collision",
+        "Established, two connections meet; routes both ways, no flap",
+        collision::collision,
     ),
     row(
         "Session",

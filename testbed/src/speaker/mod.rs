@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use rustix::process::Signal;
 
 use crate::fabric::Fabric;
 use crate::process::{Daemon, locate};
@@ -241,6 +242,15 @@ impl Speaker {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.daemons.last().map(Daemon::pid)
+    }
+
+    /// Sends a signal to its main program.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let main = self.daemons.last().context("a program")?;
+        main.signal(signal)
     }
 
     /// Stops its programs, the last started first.

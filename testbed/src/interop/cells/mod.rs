@@ -1,5 +1,6 @@
 //! What the cells do. Each takes the kind of peer, builds a pair, and fails with what it saw.
 
+pub(super) mod collision;
 pub(super) mod endings;
 pub(super) mod limits;
 pub(super) mod messages;

@@ -38,7 +38,8 @@ pub(in crate::interop) fn both_dial(kind: Kind) -> Result<()> {
     stays(&pair)
 }
 
-fn stays(pair: &Pair) -> Result<()> {
+/// A whole session, that has not flapped.
+pub(super) fn stays(pair: &Pair) -> Result<()> {
     pair.await_session()?;
     // Routes both ways, so that it is a whole session and not the short life of the one that loses.
     for prefix in OURS {
