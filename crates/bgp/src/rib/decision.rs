@@ -4,9 +4,10 @@
 //! AS, so "better" is not transitive. Each step looks at all paths still in the race and takes out those that lose
 //! it; a path remembers the step that took it out, which is its reason. The steps: highest LOCAL_PREF, shortest
 //! AS path, lowest origin, lowest MED within a neighbouring AS, external over internal, then (when only one may
-//! win) lowest router id (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest address. The cost to the next hop (step e) is not known here: next hops are on
-//! link. External paths that are still equal before the router id may be used side by side. Whatever the order
-//! in which paths arrived, the result is the same: there is no "oldest path" step.
+//! win) lowest router id (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest
+//! address. The cost to the next hop (step e) is not known here: next hops are on link. External paths that are still
+//! equal before the router id may be used side by side. Whatever the order in which paths arrived, the result is the
+//! same: there is no "oldest path" step.
 
 use std::net::IpAddr;
 

@@ -4,9 +4,9 @@
 //! 4271 §9.2), when a well-known community forbids it (RFC 1997), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
 //! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
-//! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an internal peer: LOCAL_PREF always (100 if there was none), the next hop as
-//! received, or us for our own routes. A next hop is never the peer itself (RFC 4271 §5.1.3): then it is us.
-//! Unknown attributes get the Partial bit (§5).
+//! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an
+//! internal peer: LOCAL_PREF always (100 if there was none), the next hop as received, or us for our own routes. A next
+//! hop is never the peer itself (RFC 4271 §5.1.3): then it is us. Unknown attributes get the Partial bit (§5).
 
 use std::collections::HashMap;
 use std::fmt;

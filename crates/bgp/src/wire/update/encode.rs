@@ -15,9 +15,9 @@ use super::super::{Context, EncodeError, nlri};
 const EMPTY_LEN: usize = HEADER_LEN.saturating_add(4);
 
 /// Appends one UPDATE that announces as many of `prefixes` (all of one family) as fit into a message to this peer;
-/// how many that were. IPv4 prefixes go into the NLRI field, others, and those with an IPv6 next hop
-/// (RFC 8950), into MP_REACH_NLRI, which is then the first attribute. The attributes are written as they are, LOCAL_PREF to internal peers only; that an
-/// internal peer must be told one is the caller's to see to.
+/// how many that were. IPv4 prefixes go into the NLRI field, others, and those with an IPv6 next hop (RFC 8950), into
+/// MP_REACH_NLRI, which is then the first attribute. The attributes are written as they are, LOCAL_PREF to internal
+/// peers only; that an internal peer must be told one is the caller's to see to.
 ///
 /// # Errors
 /// Nothing is written when not even one prefix fits, or when the next hop is missing or of another family.
