@@ -32,8 +32,11 @@ pub(crate) struct RunOptions {
     /// Read the objects from the manifests in this directory, and follow changes to them.
     #[arg(long, value_name = "DIR")]
     pub(crate) standalone: Option<PathBuf>,
+    /// The way to the API server; without it, the service account of the pod that this is.
+    #[arg(long, value_name = "FILE", conflicts_with = "standalone")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// The name of the Node that this is.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub(crate) node_name: String,
     /// Where the control socket stands.
     #[arg(long, value_name = "PATH", default_value = "/run/flatroute/agent.sock")]

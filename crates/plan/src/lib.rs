@@ -33,6 +33,7 @@ use flatroute_bgp::speaker::{Config, Multipath, Origination};
 use flatroute_bgp::types::{Asn, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
 
+pub use selector::matches as selects;
 pub use synced::{Listing, Synced};
 
 use filters::Context;
