@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::BGPPeerStatus;
 use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
 
 /// A neighbour of the nodes that `nodeSelector` selects.
@@ -18,6 +19,7 @@ use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
     kind = "BGPPeer",
     shortname = "frpeer",
     category = "flatroute",
+    status = "BGPPeerStatus",
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
