@@ -10,10 +10,8 @@
 mod live;
 mod words;
 
-use std::collections::BTreeMap;
-
 use flatroute_api::control;
-use flatroute_plan::Plan;
+use flatroute_plan::{Links, Plan};
 
 use crate::control::query::RouteQuery;
 use crate::events::Happening;
@@ -48,8 +46,8 @@ pub(crate) trait Act {
 /// What those who act have to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The interfaces that there are, by name, with their indices: at the start and after each change.
-    Interfaces(BTreeMap<String, u32>),
+    /// What the links and the routing table show: at the start and after each change.
+    Links(Links),
     /// Something worth remembering.
     Happened(Happening),
     /// Nothing can be carried out any more.

@@ -8,7 +8,6 @@
 //! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
 //! way out, and the next agent adopts what it finds.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use flatroute_api::manifest::Merged;
 use flatroute_api::{ClusterState, Problem, control};
-use flatroute_plan::{Facts, Listing, ObjectSource, Plan, Synced, plan};
+use flatroute_plan::{Facts, Links, Listing, ObjectSource, Plan, Synced, plan};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -69,7 +68,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     };
     let (mut standalone, merged) = Standalone::open(directory).await?;
     let act = Live::open().await?;
-    let interfaces = act.interfaces();
+    let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
     let server = tokio::spawn(server::serve(listener, ask));
@@ -84,7 +83,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
             }
         }
     });
-    let mut owner = Owner::new(act, &options.node_name, merged, interfaces)?;
+    let mut owner = Owner::new(act, &options.node_name, merged, links)?;
     let outcome = owner.run(changes, requests, stop_signal()?).await;
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
@@ -124,7 +123,7 @@ enum Next {
 }
 
 impl<A: Act> Owner<A> {
-    fn new(act: A, node: &str, first: Merged, interfaces: BTreeMap<String, u32>) -> anyhow::Result<Self> {
+    fn new(act: A, node: &str, first: Merged, links: Links) -> anyhow::Result<Self> {
         let mut listing = Listing::of(ClusterState::default(), ["manifests"]);
         listing.listed("manifests", |state| *state = first.state);
         let Ok(state) = listing.synced() else {
@@ -137,7 +136,7 @@ impl<A: Act> Owner<A> {
             manifest_problems: first.problems,
             facts: Facts {
                 source: ObjectSource::Standalone,
-                interfaces,
+                links,
                 ..Facts::default()
             },
             in_force: None,
@@ -185,9 +184,9 @@ impl<A: Act> Owner<A> {
 
     async fn heard(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
-            Event::Interfaces(interfaces) => {
-                if self.facts.interfaces != interfaces {
-                    self.facts.interfaces = interfaces;
+            Event::Links(links) => {
+                if self.facts.links != links {
+                    self.facts.links = links;
                     self.replan().await?;
                 }
             }

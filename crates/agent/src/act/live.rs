@@ -16,7 +16,7 @@
 //! until then those of a previous life of this agent carry the traffic. The word goes the way of the routes, behind
 //! all of them: overtaking, it would sweep adopted routes that are wanted again a moment later.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -82,9 +82,9 @@ impl Live {
         })
     }
 
-    /// The interfaces that there are now, by name, with their indices.
-    pub(crate) fn interfaces(&self) -> BTreeMap<String, u32> {
-        names(&self.links.borrow())
+    /// What the links show now.
+    pub(crate) fn links(&self) -> flatroute_plan::Links {
+        facts(&self.links.borrow())
     }
 
     async fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
@@ -345,11 +345,11 @@ async fn carry_reports(mut events: mpsc::Receiver<fib_io::Event>, teller: mpsc::
 /// Gives the speaker the addresses for its next hops, and tells which interfaces there are.
 async fn carry_links(mut links: Links, bgp: bgp_io::Handle, teller: mpsc::Sender<Event>) {
     loop {
-        let (addressed, names) = {
+        let (addressed, facts) = {
             let links = links.borrow_and_update();
-            (addressed(&links), names(&links))
+            (addressed(&links), facts(&links))
         };
-        if bgp.interfaces(addressed).await.is_err() || teller.send(Event::Interfaces(names)).await.is_err() {
+        if bgp.interfaces(addressed).await.is_err() || teller.send(Event::Links(facts)).await.is_err() {
             return;
         }
         if links.changed().await.is_err() {
@@ -368,8 +368,18 @@ fn addressed(links: &[fib_io::links::Interface]) -> Vec<bgp_io::Interface> {
     links.iter().map(interface).collect()
 }
 
-fn names(links: &[fib_io::links::Interface]) -> BTreeMap<String, u32> {
-    links.iter().map(|link| (link.name.clone(), link.index)).collect()
+fn facts(links: &[fib_io::links::Interface]) -> flatroute_plan::Links {
+    let on_link = |address: &IpNetwork| IpNetwork::new(address.network(), address.prefix()).ok();
+    flatroute_plan::Links {
+        interfaces: links.iter().map(|link| (link.name.clone(), link.index)).collect(),
+        on_link: links
+            .iter()
+            .flat_map(|link| &link.addresses)
+            .filter(|address| !address.ip().is_loopback())
+            .filter_map(on_link)
+            .collect(),
+        default_gateways: BTreeSet::new(),
+    }
 }
 
 /// Says it when one of the two ends.

@@ -81,7 +81,7 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
                 Fake { told, events },
                 "n1",
                 merged(&(NODE.to_owned() + &peer(65001))),
-                BTreeMap::new(),
+                Links::default(),
             )
             .unwrap();
             let task =
@@ -94,9 +94,11 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
                 .send(Ok(merged(&(peer(65002) + NODE + "---\nkind: ["))))
                 .await
                 .unwrap();
-            tell.send(Event::Interfaces([("eth0".to_owned(), 2)].into()))
-                .await
-                .unwrap();
+            let links = Links {
+                interfaces: [("eth0".to_owned(), 2)].into(),
+                ..Links::default()
+            };
+            tell.send(Event::Links(links)).await.unwrap();
             assert_eq!(heard.recv().await.unwrap(), "apply 64512 -> 65001");
             assert_eq!(heard.recv().await.unwrap(), "apply 64512 -> 65002");
 
@@ -146,7 +148,7 @@ fn what_can_no_longer_be_carried_out_ends_the_agent() {
             let (tell, events) = mpsc::channel(1);
             let (_change, changes) = mpsc::channel(1);
             let (_ask, requests) = mpsc::channel(1);
-            let mut owner = Owner::new(Fake { told, events }, "n1", merged(NODE), BTreeMap::new()).unwrap();
+            let mut owner = Owner::new(Fake { told, events }, "n1", merged(NODE), Links::default()).unwrap();
             tell.send(Event::Failed("netlink is gone".to_owned()))
                 .await
                 .unwrap();
