@@ -51,7 +51,8 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 10] = [
+        const TROUBLE: [&str; 11] = [
+            "CNITrouble",
             "ConfigurationInvalid",
             "ConnectionRefused",
             "FIBDrift",

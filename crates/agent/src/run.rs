@@ -25,6 +25,12 @@ use crate::control::query::Query;
 use crate::control::{Answer, Request, server};
 use crate::events::{Events, Happening};
 use crate::observe::standalone::Standalone;
+use crate::ready::Ready;
+
+mod look;
+mod outlets;
+
+use outlets::Outlets;
 
 /// How long those who act may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,6 +73,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
         );
     };
     let (mut standalone, merged) = Standalone::open(directory).await?;
+    let outlets = Outlets::open(options).await?;
     let act = Live::open().await?;
     let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
@@ -84,6 +91,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
         }
     });
     let mut owner = Owner::new(act, &options.node_name, merged, links)?;
+    owner.outlets = outlets;
     let outcome = owner.run(changes, requests, stop_signal()?).await;
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
@@ -112,6 +120,7 @@ struct Owner<A> {
     in_force: Option<Plan>,
     problems: Vec<Problem>,
     events: Events,
+    outlets: Outlets,
     started: Instant,
 }
 
@@ -142,6 +151,7 @@ impl<A: Act> Owner<A> {
             in_force: None,
             problems: Vec::new(),
             events: Events::default(),
+            outlets: Outlets::default(),
             started: Instant::now(),
         })
     }
@@ -154,6 +164,8 @@ impl<A: Act> Owner<A> {
     ) -> anyhow::Result<()> {
         let mut stop = std::pin::pin!(stop);
         self.replan().await?;
+        let mut looks = tokio::time::interval(look::PERIOD);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut stop => {
@@ -167,6 +179,9 @@ impl<A: Act> Owner<A> {
                     self.manifest_problems = merged.problems;
                     self.replan().await?;
                 }
+                _ = looks.tick(), if self.is_looking() => self.look().await,
+                Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
+                Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => {
                     if self.answer(request).await == Next::Stop {
                         return self.shutdown().await;
@@ -190,17 +205,19 @@ impl<A: Act> Owner<A> {
                     self.replan().await?;
                 }
             }
-            Event::Happened(happening) => {
-                if happening.is_trouble() {
-                    tracing::warn!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
-                } else {
-                    tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
-                }
-                self.events.add(Instant::now(), happening);
-            }
+            Event::Happened(happening) => self.happened(happening),
             Event::Failed(why) => anyhow::bail!("{why}"),
         }
         Ok(())
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        if happening.is_trouble() {
+            tracing::warn!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+        } else {
+            tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+        }
+        self.events.add(Instant::now(), happening);
     }
 
     /// Plans, and applies what differs from the plan in force.
@@ -219,6 +236,7 @@ impl<A: Act> Owner<A> {
             tracing::info!(peers = new.speaker.peers.len(), "a new plan is in force");
         }
         self.in_force = Some(new);
+        self.tell_pod_cidrs();
         Ok(())
     }
 
@@ -319,6 +337,8 @@ impl<A: Act> Owner<A> {
             peers: peers.len(),
             established: peers.iter().filter(|p| p.state == "Established").count(),
             fib: self.act.fib().await?,
+            ready: *self.outlets.ready.borrow() == Ready::Yes,
+            ready_reason: self.outlets.ready.borrow().reason().map(str::to_owned),
             problems: self.problems.clone(),
         })
     }

@@ -45,6 +45,10 @@ impl Act for Fake {
         })
     }
 
+    async fn seen(&mut self) -> anyhow::Result<crate::act::Seen> {
+        Ok(crate::act::Seen::default())
+    }
+
     async fn routes(&mut self, _: &crate::control::query::RouteQuery) -> anyhow::Result<control::Routes> {
         anyhow::bail!("no routes now")
     }
