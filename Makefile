@@ -8,18 +8,20 @@
 #   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
+#   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 TOR ?= flatroute
 KEEP ?=
 WRITE ?=
 TABLE ?=
 BENCH ?=
 
-.PHONY: help demo demo-clean test test-deps interop bench fuzz lint
+.PHONY: help demo demo-clean test test-deps interop bench image fuzz lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,6 +47,13 @@ interop: test-deps
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
 	@$(TARGET_DIR)/release/flatroute-testbed bench $(if $(TABLE),--table '$(TABLE)') $(BENCH)
+
+# Static programs: the image has no libraries. --target keeps the flags away from what runs while building.
+image:
+	@RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols' \
+		$(CARGO) build --release --locked --target $(HOST) -p flatroute-agent -p flatroute-cni
+	@$(CARGO) build --release --locked -p flatroute-testbed
+	@$(TARGET_DIR)/release/flatroute-testbed image $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/image/flatroute.tar
 
 fuzz:
 	@CARGO='$(CARGO)' fuzz/run

@@ -1,6 +1,7 @@
 //! `flatroute-testbed`: the demo, the bench, and what belongs to them.
 //!
-//! `make demo` builds everything and calls `flatroute-testbed demo`; `make bench` calls `flatroute-testbed bench`.
+//! `make demo` builds everything and calls `flatroute-testbed demo`; `make bench` calls `flatroute-testbed bench`,
+//! `make image` calls `flatroute-testbed image`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use flatroute_testbed::bench;
 use flatroute_testbed::demo::{self, Wishes, keep};
+use flatroute_testbed::image::Image;
 use flatroute_testbed::lab::{Cast, Wiring};
 use flatroute_testbed::sandbox;
 use flatroute_testbed::speaker::Software;
@@ -43,6 +45,13 @@ enum Command {
     },
     /// Measure: routes into the kernel and through the agent, beside other daemons
     Bench(Bench),
+    /// Write the container image of flatroute (`make image`)
+    Image {
+        /// Where the static programs flatroute-agent and flatroute-cni are
+        programs: PathBuf,
+        /// The archive to write
+        archive: PathBuf,
+    },
     /// Remove a lab that was left up
     Clean,
     /// Draw the fabric
@@ -143,6 +152,11 @@ fn run(command: Command) -> Result<ExitCode> {
             return demo::run(&Wishes { cast, wiring, keep });
         }
         Command::Bench(wishes) => return bench::run(&wishes.into()),
+        Command::Image { programs, archive } => {
+            let image = Image::flatroute(&programs)?;
+            let id = image.write(&archive)?;
+            println!("{}: {} ({id})", archive.display(), image.tags().join(", "));
+        }
         Command::Clean => println!("{}", keep::clean()?),
         Command::Draw => print!("{}", Topology::two_racks().drawing()),
     }

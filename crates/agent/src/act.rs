@@ -13,10 +13,11 @@ mod words;
 use std::collections::BTreeMap;
 
 use flatroute_api::control;
-use flatroute_plan::Plan;
+use flatroute_plan::{Links, Plan};
 
 use crate::control::query::RouteQuery;
 use crate::events::Happening;
+use crate::ready;
 
 pub(crate) use live::Live;
 
@@ -34,6 +35,9 @@ pub(crate) trait Act {
     /// The kernel's routes, counted.
     async fn fib(&mut self) -> anyhow::Result<control::FibStatus>;
 
+    /// Both at one moment, with what readiness depends on.
+    async fn seen(&mut self) -> anyhow::Result<Seen>;
+
     /// Routes, in prefix order.
     async fn routes(&mut self, query: &RouteQuery) -> anyhow::Result<control::Routes>;
 
@@ -45,11 +49,24 @@ pub(crate) trait Act {
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()>;
 }
 
+/// The neighbours and the kernel's routes at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// The neighbours, by name.
+    pub(crate) peers: Vec<control::Peer>,
+    /// The sessions of those that are Established.
+    pub(crate) sessions: BTreeMap<String, ready::Session>,
+    /// The kernel's routes, counted.
+    pub(crate) fib: control::FibStatus,
+    /// How far they are behind what was chosen.
+    pub(crate) kernel: ready::Kernel,
+}
+
 /// What those who act have to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The interfaces that there are, by name, with their indices: at the start and after each change.
-    Interfaces(BTreeMap<String, u32>),
+    /// What the links and the routing table show: at the start and after each change.
+    Links(Links),
     /// Something worth remembering.
     Happened(Happening),
     /// Nothing can be carried out any more.

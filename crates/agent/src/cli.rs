@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::http;
+
 /// The flatroute node agent: a BGP-routed, no-overlay pod network.
 #[derive(Debug, clap::Parser)]
 #[command(name = "flatroute-agent", version, about, disable_help_subcommand = true)]
@@ -13,7 +15,7 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Say what is wrong with manifests; exit code 1 when something is.
     Check {
         /// A directory of manifests, or one file.
@@ -41,6 +43,16 @@ pub(crate) struct RunOptions {
     /// Where the control socket stands.
     #[arg(long, value_name = "PATH", default_value = "/run/flatroute/agent.sock")]
     pub(crate) control_socket: PathBuf,
+    /// Where the probes /healthz and /readyz are served: ADDRESS:PORT, :PORT (every address), or off. Default: :9179 with
+    /// an API server, off with --standalone.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) http_listen: Option<http::Listen>,
+    /// Where the CNI configuration is written once the node can serve pods; nowhere when not given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cni_conf_dir: Option<PathBuf>,
+    /// Where the CNI plugins are: hostPort needs portmap there.
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub(crate) cni_bin_dir: PathBuf,
     /// Where state is kept that survives a restart. Nothing is kept there yet.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,

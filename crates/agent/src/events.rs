@@ -51,8 +51,9 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 16] = [
+        const TROUBLE: [&str; 17] = [
             "APIServerUnreachable",
+            "CNITrouble",
             "ConfigurationInvalid",
             "ConnectionRefused",
             "FIBDrift",

@@ -13,10 +13,13 @@
 mod act;
 mod check;
 mod cli;
+mod conflist;
 mod control;
 mod events;
+mod http;
 mod observe;
 mod prepare;
+mod ready;
 mod run;
 
 use std::process::ExitCode;

@@ -31,12 +31,13 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use flatroute_api::manifest::Merged;
 use flatroute_api::{ClusterState, Problem};
 use flatroute_plan::{Listing, ObjectSource, Synced};
 use ipnetwork::IpNetwork;
+use k8s_openapi::jiff;
 
 pub(crate) use failure::API_SERVER;
 
@@ -64,6 +65,19 @@ pub(crate) struct Observed {
 pub(crate) struct Stale {
     /// When it was last known to be true.
     pub(crate) as_of: SystemTime,
+}
+
+impl Stale {
+    /// That time, as text.
+    pub(crate) fn time(&self) -> String {
+        jiff::Timestamp::try_from(self.as_of)
+            .map_or_else(|_| "an unknown time".to_owned(), |time| format!("{time:.0}"))
+    }
+
+    /// How long ago that was; nothing when the clock was set back since.
+    pub(crate) fn age(&self) -> Duration {
+        self.as_of.elapsed().unwrap_or_default()
+    }
 }
 
 impl From<Merged> for Observed {

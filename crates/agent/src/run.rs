@@ -9,14 +9,13 @@
 //! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
 //! way out, and the next agent adopts what it finds.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use flatroute_api::{ClusterState, Problem, control};
-use flatroute_plan::{Facts, ObjectSource, Plan, Synced, plan};
+use flatroute_plan::{Facts, Links, ObjectSource, Plan, Synced, plan};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -28,6 +27,12 @@ use crate::events::{Events, Happening};
 use crate::observe::connection::{Connection, own_namespace};
 use crate::observe::standalone::Standalone;
 use crate::observe::{API_SERVER, Observed, Stale, cluster};
+use crate::ready::Ready;
+
+mod look;
+mod outlets;
+
+use outlets::Outlets;
 
 /// How long those who act may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -84,12 +89,14 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
             ObjectSource::ApiServer
         }
     };
+    let outlets = Outlets::open(options).await?;
     let act = Live::open().await?;
-    let interfaces = act.interfaces();
+    let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
     let server = tokio::spawn(server::serve(listener, ask));
-    let mut owner = Owner::new(act, &options.node_name, source, interfaces);
+    let mut owner = Owner::new(act, &options.node_name, source, links);
+    owner.outlets = outlets;
     let outcome = owner.run(changes, requests, stop_signal()?).await;
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
@@ -133,6 +140,7 @@ struct Owner<A> {
     in_force: Option<Plan>,
     problems: Vec<Problem>,
     events: Events,
+    outlets: Outlets,
     started: Instant,
 }
 
@@ -144,7 +152,7 @@ enum Next {
 }
 
 impl<A: Act> Owner<A> {
-    fn new(act: A, node: &str, source: ObjectSource, interfaces: BTreeMap<String, u32>) -> Self {
+    fn new(act: A, node: &str, source: ObjectSource, links: Links) -> Self {
         Self {
             act,
             node: node.to_owned(),
@@ -154,12 +162,13 @@ impl<A: Act> Owner<A> {
             object_problems: Vec::new(),
             facts: Facts {
                 source,
-                interfaces,
+                links,
                 ..Facts::default()
             },
             in_force: None,
             problems: Vec::new(),
             events: Events::default(),
+            outlets: Outlets::default(),
             started: Instant::now(),
         }
     }
@@ -171,6 +180,8 @@ impl<A: Act> Owner<A> {
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let mut stop = std::pin::pin!(stop);
+        let mut looks = tokio::time::interval(look::PERIOD);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut stop => {
@@ -181,6 +192,9 @@ impl<A: Act> Owner<A> {
                 change = changes.recv() => {
                     self.observe(change.context("the objects are no longer followed")??).await?;
                 }
+                _ = looks.tick(), if self.is_looking() => self.look().await,
+                Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
+                Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => {
                     if self.answer(request).await == Next::Stop {
                         return self.shutdown().await;
@@ -212,23 +226,25 @@ impl<A: Act> Owner<A> {
 
     async fn heard(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
-            Event::Interfaces(interfaces) => {
-                if self.facts.interfaces != interfaces {
-                    self.facts.interfaces = interfaces;
+            Event::Links(links) => {
+                if self.facts.links != links {
+                    self.facts.links = links;
                     self.replan().await?;
                 }
             }
-            Event::Happened(happening) => {
-                if happening.is_trouble() {
-                    tracing::warn!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
-                } else {
-                    tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
-                }
-                self.events.add(Instant::now(), happening);
-            }
+            Event::Happened(happening) => self.happened(happening),
             Event::Failed(why) => anyhow::bail!("{why}"),
         }
         Ok(())
+    }
+
+    fn happened(&mut self, happening: Happening) {
+        if happening.is_trouble() {
+            tracing::warn!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+        } else {
+            tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
+        }
+        self.events.add(Instant::now(), happening);
     }
 
     /// Plans, and applies what differs from the plan in force.
@@ -251,6 +267,7 @@ impl<A: Act> Owner<A> {
             tracing::info!(peers = new.speaker.peers.len(), "a new plan is in force");
         }
         self.in_force = Some(new);
+        self.tell_pod_cidrs();
         Ok(())
     }
 
@@ -297,6 +314,11 @@ impl<A: Act> Owner<A> {
         }
     }
 
+    /// What makes the objects in force a copy of an earlier time.
+    fn stale_words(&self) -> Option<String> {
+        self.stale.map(|stale| format!("a copy of {}", stale.time()))
+    }
+
     /// Where the objects in force come from.
     fn objects(&self) -> control::Objects {
         let from = match (&self.state, &self.stale, self.facts.source) {
@@ -305,10 +327,9 @@ impl<A: Act> Owner<A> {
             (Some(_), None, ObjectSource::Standalone) => "Manifests",
             (Some(_), None, ObjectSource::ApiServer) => "APIServer",
         };
-        let age = |stale: &Stale| stale.as_of.elapsed().unwrap_or_default().as_secs();
         control::Objects {
             from: from.to_owned(),
-            stale_seconds: self.stale.as_ref().map(age),
+            stale_seconds: self.stale.as_ref().map(|stale| stale.age().as_secs()),
             awaited: self.awaited.clone(),
         }
     }
@@ -397,6 +418,8 @@ impl<A: Act> Owner<A> {
             established: peers.iter().filter(|p| p.state == "Established").count(),
             fib,
             objects: self.objects(),
+            ready: *self.outlets.ready.borrow() == Ready::Yes,
+            ready_reason: self.outlets.ready.borrow().reason().map(str::to_owned),
             problems: self.problems.clone(),
         })
     }

@@ -6,5 +6,6 @@ mod end_to_end {
     mod check;
     mod keys;
     mod lab;
+    mod readiness;
     mod stories;
 }

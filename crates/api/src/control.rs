@@ -33,6 +33,12 @@ pub struct Status {
     /// Where the objects in force come from.
     #[serde(default)]
     pub objects: Objects,
+    /// Whether the node can serve pods; once it can, it stays so for the life of the agent.
+    #[serde(default)]
+    pub ready: bool,
+    /// What is waited for, until it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_reason: Option<String>,
     /// What is wrong with the objects.
     pub problems: Vec<Problem>,
 }
@@ -61,6 +67,12 @@ pub struct FibStatus {
     pub failed: u64,
     /// Times that another program changed a route of ours.
     pub drift: u64,
+    /// Routes on their way: not yet compared with the kernel's, or not yet acknowledged.
+    pub pending: u64,
+    /// Routes none of whose next hops can be used at the moment.
+    pub waiting: u64,
+    /// Complete read-backs of the kernel's routes.
+    pub resyncs: u64,
 }
 
 /// `GET /v1/peers`
@@ -105,6 +117,9 @@ pub struct Peer {
     /// What was agreed; only while Established.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negotiated: Option<Negotiated>,
+    /// How long ago its last UPDATE came; until one has, how long it has been Established. 0 when it is not.
+    #[serde(default)]
+    pub silent_seconds: u64,
     /// Prefixes, by family.
     pub prefixes: Vec<PrefixCounts>,
 }
@@ -172,6 +187,9 @@ pub struct PrefixCounts {
     pub installed: u64,
     /// Advertised to it.
     pub advertised: u64,
+    /// Whether it has said End-of-RIB: all that it had when the session came up has been received (RFC 4724 §2).
+    #[serde(rename = "endOfRIB")]
+    pub end_of_rib: bool,
 }
 
 /// `GET /v1/routes`

@@ -26,8 +26,9 @@ pub mod validate;
 pub mod values;
 
 pub use objects::{
-    BGPConfiguration, BGPConfigurationSpec, BGPFilter, BGPFilterSpec, BGPPeer, BGPPeerSpec, ClusterState,
-    Kind, Node, NodeAddress, NodeSpec, NodeStatus, Secret, SecretValue,
+    BGPConfiguration, BGPConfigurationSpec, BGPFilter, BGPFilterSpec, BGPNodeStatus, BGPNodeStatusStatus,
+    BGPPeer, BGPPeerSpec, BGPPeerStatus, ClusterState, Kind, Node, NodeAddress, NodeSpec, NodeStatus, Secret,
+    SecretValue,
 };
 pub use problem::{Place, Problem};
 

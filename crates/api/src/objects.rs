@@ -6,6 +6,7 @@ mod filter;
 mod node;
 mod peer;
 mod secret;
+mod status;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ pub use filter::*;
 pub use node::*;
 pub use peer::*;
 pub use secret::{Secret, SecretValue};
+pub use status::*;
 
 pub(crate) use secret::Fault;
 

@@ -197,16 +197,18 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
     ] {
         assert_eq!(peer(&extra), refused(field, what));
     }
-    // Instead of a required field: one problem, not two.
-    let discover = said(
+    let range = said(
         Kind::BGPPeer,
-        &json!({"discover": "DefaultGateways", "peerASN": "External"}),
+        &json!({"listenRange": "10.0.0.0/8", "peerASN": "External"}),
     );
-    assert_eq!(discover, refused("spec.discover", "field discover"));
-    let mesh = json!({"nodeMesh": {"mode": "Auto"}});
+    assert_eq!(range, refused("spec.listenRange", "field listenRange"));
+    let mesh = json!({"nodeMesh": {"mode": "Auto", "routeReflectorSelector": {}}});
     assert_eq!(
         said(Kind::BGPConfiguration, &mesh),
-        refused("spec.nodeMesh.mode", "value Auto")
+        refused(
+            "spec.nodeMesh.routeReflectorSelector",
+            "field routeReflectorSelector"
+        )
     );
 }
 
@@ -219,10 +221,14 @@ fn what_is_done_anyway_may_be_said() {
         "nodeSelector": {"matchLabels": {"a/b": "c"}, "matchExpressions": [{"key": "k", "operator": "Exists"}]},
     });
     assert_eq!(peer(&all), Vec::<String>::new());
-    assert_eq!(
-        said(Kind::BGPConfiguration, &json!({"kernel": {"table": 254}})),
-        Vec::<String>::new()
-    );
+    for configuration in [
+        json!({"kernel": {"table": 254}}),
+        json!({"nodeMesh": {}}),
+        json!({"nodeMesh": {"mode": "Auto"}}),
+        json!({"nodeMesh": {"mode": "Disabled"}}),
+    ] {
+        assert_eq!(said(Kind::BGPConfiguration, &configuration), Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -322,15 +328,8 @@ fn wrong_values_are_named_with_their_path() {
         assert!(problems[0].starts_with(want), "{extra}: {problems:?}");
     }
     assert_eq!(
-        said(Kind::BGPPeer, &json!({})),
-        [
-            "spec.peerASN: required, but not there; set it",
-            "spec.peerAddress: required, but not there; set it"
-        ]
-        .map(str::to_owned)
-        .into_iter()
-        .rev()
-        .collect::<Vec<_>>()
+        said(Kind::BGPFilter, &json!({})),
+        ["spec.rules: required, but not there; set it"]
     );
 }
 

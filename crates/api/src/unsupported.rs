@@ -8,8 +8,6 @@ use crate::objects::Kind;
 
 /// Fields, by kind and path; `[]` stands for any element of a list.
 pub const FIELDS: &[(Kind, &str)] = &[
-    (Kind::BGPPeer, "spec.peerSelector"),
-    (Kind::BGPPeer, "spec.discover"),
     (Kind::BGPPeer, "spec.listenRange"),
     (Kind::BGPPeer, "spec.auth.tcpAO"),
     (Kind::BGPPeer, "spec.role"),
@@ -49,7 +47,6 @@ pub const VALUES: &[(Kind, &str, &[&str])] = &[
         ],
     ),
     (Kind::BGPPeer, "spec.state", &["Drained"]),
-    (Kind::BGPConfiguration, "spec.nodeMesh.mode", &["Auto"]),
     (
         Kind::BGPConfiguration,
         "spec.podNetwork.masquerade.mode",

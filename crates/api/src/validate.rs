@@ -42,6 +42,11 @@ impl<'a> Report<'a> {
             remedy,
         ));
     }
+
+    fn required(&mut self, field: &str, message: &str, remedy: &str) {
+        let problem = Problem::new(self.kind.as_str(), self.name, field, message, remedy);
+        self.problems.push(problem.because("Required"));
+    }
 }
 
 /// The problem with the name of an object, if there is one: Kubernetes wants a DNS subdomain (RFC 1123).
@@ -71,13 +76,18 @@ pub fn name(kind: Kind, name: &str) -> Option<Problem> {
 #[must_use]
 pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     let mut report = Report::new(Kind::BGPPeer, name);
-    addresses(&mut report, spec);
+    neighbour(&mut report, spec);
     if spec.ttl_security.is_some() && spec.multihop.is_some() {
         report.add("spec.multihop", "excludes ttlSecurity", "remove one of the two");
     }
     timers(&mut report, spec);
-    if let Some(selector) = &spec.node_selector {
-        label_selector(&mut report, "spec.nodeSelector", selector);
+    for (field, selector) in [
+        ("spec.nodeSelector", &spec.node_selector),
+        ("spec.peerSelector", &spec.peer_selector),
+    ] {
+        if let Some(selector) = selector {
+            label_selector(&mut report, field, selector);
+        }
     }
     for (field, names) in [
         ("importFilters", &spec.import_filters),
@@ -104,15 +114,69 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     report.problems
 }
 
-fn addresses(report: &mut Report<'_>, spec: &BGPPeerSpec) {
-    let link_local = matches!(spec.peer_address, IpAddr::V6(a) if a.is_unicast_link_local());
+/// Who the neighbour is: one address, what is discovered, or other nodes.
+fn neighbour(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    let ways = [
+        ("peerAddress", spec.peer_address.is_some()),
+        ("discover", spec.discover.is_some()),
+        ("peerSelector", spec.peer_selector.is_some()),
+    ];
+    let mut set = ways.iter().filter(|(_, is_set)| *is_set).map(|(field, _)| *field);
+    match (set.next(), set.next()) {
+        (None, _) => report.required(
+            "spec.peerAddress",
+            "nothing says who the neighbour is",
+            "set exactly one of peerAddress, discover and peerSelector",
+        ),
+        (Some(first), Some(second)) => report.add(
+            format!("spec.{second}"),
+            format!("excludes {first}"),
+            "set exactly one of peerAddress, discover and peerSelector",
+        ),
+        (Some(_), None) => {}
+    }
+    if let Some(address) = spec.peer_address {
+        addresses(report, spec, address);
+    } else {
+        let without_address = [
+            ("spec.interface", spec.interface.is_some()),
+            ("spec.sourceAddress", spec.source_address.is_some()),
+        ];
+        for (field, _) in without_address.iter().filter(|(_, is_set)| *is_set) {
+            report.add(
+                *field,
+                "needs peerAddress in this version",
+                "remove it, or set peerAddress",
+            );
+        }
+    }
+    if spec.peer_selector.is_some() {
+        let from_nodes = [
+            ("spec.peerASN", spec.peer_asn.is_some()),
+            ("spec.localASN", spec.local_asn.is_some()),
+        ];
+        for (field, _) in from_nodes.iter().filter(|(_, is_set)| *is_set) {
+            report.add(
+                *field,
+                "excludes peerSelector, with which both ASNs come from the Nodes",
+                "remove it",
+            );
+        }
+    } else if spec.peer_asn.is_none() {
+        report.required(
+            "spec.peerASN",
+            "required, but not there",
+            "set it: a number, External or Internal",
+        );
+    }
+}
+
+fn addresses(report: &mut Report<'_>, spec: &BGPPeerSpec, peer_address: IpAddr) {
+    let link_local = matches!(peer_address, IpAddr::V6(a) if a.is_unicast_link_local());
     match (&spec.interface, link_local) {
         (None, true) => report.add(
             "spec.interface",
-            format!(
-                "{} is a link-local address, which needs the interface that it is on",
-                spec.peer_address
-            ),
+            format!("{peer_address} is a link-local address, which needs the interface that it is on"),
             "set interface, such as eth0",
         ),
         (Some(_), false) => report.add(
@@ -134,15 +198,15 @@ fn addresses(report: &mut Report<'_>, spec: &BGPPeerSpec) {
             "correct it",
         );
     }
-    if !can_be_neighbour(spec.peer_address) {
+    if !can_be_neighbour(peer_address) {
         report.add(
             "spec.peerAddress",
-            format!("{} is not the address of a single neighbour", spec.peer_address),
+            format!("{peer_address} is not the address of a single neighbour"),
             "use the neighbour's unicast address",
         );
     }
     let Some(source) = spec.source_address else { return };
-    if source.is_ipv4() != spec.peer_address.is_ipv4() {
+    if source.is_ipv4() != peer_address.is_ipv4() {
         report.add(
             "spec.sourceAddress",
             "is of another family than peerAddress",

@@ -125,6 +125,88 @@ fn peers() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
+fn who_the_neighbour_is_is_said_in_one_way() {
+    let selector = json!({"matchLabels": {"a": "b"}});
+    let why = |mut spec: Value| {
+        // A null field is one that is not there.
+        spec.as_object_mut().unwrap().retain(|_, v| !v.is_null());
+        let spec: BGPPeerSpec = serde_json::from_value(spec).unwrap();
+        let told = peer("x", &spec);
+        told.iter()
+            .map(|p| format!("{}: {} [{}]", p.field, p.message, p.reason))
+            .collect::<Vec<_>>()
+    };
+    for fine in [
+        json!({"peerAddress": "10.0.1.1", "peerASN": "External"}),
+        json!({"discover": "DefaultGateways", "peerASN": "External"}),
+        json!({"discover": "DefaultGateways", "peerASN": 65001, "localASN": 65002, "peerPort": 1179}),
+        json!({"peerSelector": selector}),
+        json!({"peerSelector": {}, "nodeSelector": selector, "multihop": 3}),
+    ] {
+        assert_eq!(why(fine.clone()), Vec::<String>::new(), "{fine}");
+    }
+    for (spec, want) in [
+        (
+            json!({}),
+            &[
+                "spec.peerAddress: nothing says who the neighbour is [Required]",
+                "spec.peerASN: required, but not there [Required]",
+            ][..],
+        ),
+        (
+            json!({"peerAddress": "10.0.1.1"}),
+            &["spec.peerASN: required, but not there [Required]"],
+        ),
+        (
+            json!({"discover": "DefaultGateways"}),
+            &["spec.peerASN: required, but not there [Required]"],
+        ),
+        (
+            json!({"peerAddress": "10.0.1.1", "discover": "DefaultGateways", "peerASN": 65001}),
+            &["spec.discover: excludes peerAddress [Invalid]"],
+        ),
+        (
+            json!({"peerAddress": "10.0.1.1", "peerSelector": {}}),
+            &["spec.peerSelector: excludes peerAddress [Invalid]"],
+        ),
+        (
+            json!({"discover": "DefaultGateways", "peerSelector": {}}),
+            &["spec.peerSelector: excludes discover [Invalid]"],
+        ),
+        (
+            json!({"discover": "DefaultGateways", "peerASN": 65001, "interface": "eth0", "sourceAddress": "10.0.1.2"}),
+            &[
+                "spec.interface: needs peerAddress in this version [Invalid]",
+                "spec.sourceAddress: needs peerAddress in this version [Invalid]",
+            ],
+        ),
+        (
+            json!({"interface": "eth0", "peerASN": 65001}),
+            &[
+                "spec.peerAddress: nothing says who the neighbour is [Required]",
+                "spec.interface: needs peerAddress in this version [Invalid]",
+            ],
+        ),
+        (
+            json!({"peerSelector": {}, "peerASN": 65001, "localASN": 65002}),
+            &[
+                "spec.peerASN: excludes peerSelector, with which both ASNs come from the Nodes [Invalid]",
+                "spec.localASN: excludes peerSelector, with which both ASNs come from the Nodes [Invalid]",
+            ],
+        ),
+        (
+            json!({"peerSelector": {"matchExpressions": [{"key": "k", "operator": "in"}]}}),
+            &[
+                "spec.peerSelector.matchExpressions[0]: \"in\" is not one of In, NotIn, Exists, DoesNotExist [Invalid]",
+            ],
+        ),
+    ] {
+        assert_eq!(why(spec.clone()), want, "{spec}");
+    }
+}
+
+#[test]
 fn filters() {
     for (range, fine) in [
         (json!({"cidr": "10.0.0.0/8"}), true),

@@ -301,6 +301,32 @@ pub(crate) fn asns_schema(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "items": asn_schema(generator)})
 }
 
+/// The schema of a list of conditions: at most one of each type.
+pub(crate) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 8,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "description": "One aspect of the state.",
+            "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+            "properties": {
+                "type": {"type": "string", "maxLength": 64, "description": "Which aspect."},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it is so."},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Why, in a word for programs."},
+                "message": {"type": "string", "maxLength": 1024, "description": "Why, in a sentence for people."},
+                "lastTransitionTime": {"type": "string", "format": "date-time", "description": "When status last changed."},
+                "observedGeneration": {
+                    "type": "integer", "format": "int64", "minimum": 0,
+                    "description": "The generation of the object that this is about."
+                },
+            },
+        },
+    })
+}
+
 #[cfg(test)]
 #[path = "values_tests.rs"]
 mod tests;

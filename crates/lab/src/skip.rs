@@ -2,11 +2,18 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 
-/// Says that a test was skipped: at once, past the test runner, and in the summary over all test programs that is kept
-/// in the file `FLATROUTE_SKIPPED`.
+/// Says that a test was skipped for want of a network namespace.
 pub fn note_skip(test: &str, error: &io::Error) {
-    let line =
-        format!("{test}: no network namespace of our own: {error}; run as root, or under `unshare -rn`");
+    note_skip_of(
+        test,
+        &format!("no network namespace of our own: {error}; run as root, or under `unshare -rn`"),
+    );
+}
+
+/// Says that a test was skipped, and why: at once, past the test runner, and in the summary over all test programs that is
+/// kept in the file `FLATROUTE_SKIPPED`.
+pub fn note_skip_of(test: &str, reason: &str) {
+    let line = format!("{test}: {reason}");
     let _ = writeln!(io::stderr(), "SKIPPED {line}");
     let summary =
         env::var_os("FLATROUTE_SKIPPED").map(|path| OpenOptions::new().create(true).append(true).open(path));

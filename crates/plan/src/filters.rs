@@ -24,6 +24,7 @@ use flatroute_bgp::types::{Asn, Community, LargeCommunity, PeerName, Prefix};
 
 use crate::identity::{Identity, host};
 use crate::peers::{Planned, advertises};
+use crate::targets::{Origin, Target};
 use crate::{ClusterCidrs, Facts};
 
 /// All that filters are made from.
@@ -35,15 +36,24 @@ pub(crate) struct Context<'a> {
     cluster: Option<Vec<PrefixRange>>,
     /// The addresses of the other nodes.
     other_nodes: Vec<PrefixRange>,
+    /// The neighbours of each object.
+    members: BTreeMap<&'a str, Vec<PeerName>>,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(
         identity: &'a Identity,
         cluster: &ClusterCidrs,
-        state: &'a ClusterState,
-        facts: &'a Facts,
+        (state, facts): (&'a ClusterState, &'a Facts),
+        targets: &'a [Target<'_>],
     ) -> Self {
+        let mut members: BTreeMap<&str, Vec<PeerName>> = BTreeMap::new();
+        for target in targets {
+            if let Origin::Object(object) = &target.origin {
+                let name = PeerName::from(target.name.as_str());
+                members.entry(object).or_default().push(name);
+            }
+        }
         let others: BTreeSet<Prefix> = state
             .nodes
             .values()
@@ -63,7 +73,14 @@ impl<'a> Context<'a> {
                 .filter(|p| !identity.internal_ips.contains(&p.addr()))
                 .map(exactly)
                 .collect(),
+            members,
         }
+    }
+
+    /// The neighbours that a filter means by this name: those of the object, or the one neighbour.
+    fn named(&self, name: &str) -> Vec<PeerName> {
+        let alone = || vec![PeerName::from(name)];
+        self.members.get(name).cloned().unwrap_or_else(alone)
     }
 }
 
@@ -316,16 +333,16 @@ fn user_rules<'c>(context: &'c Context<'_>, names: &'c [String]) -> impl Iterato
     let filters = names
         .iter()
         .filter_map(|name| context.state.filters.get(name).map(|f| (name, &f.spec)));
-    filters.flat_map(|(name, filter)| {
+    filters.flat_map(move |(name, filter)| {
         filter
             .rules
             .iter()
             .enumerate()
-            .map(move |(i, r)| user_rule(name, i + 1, r))
+            .map(move |(i, r)| user_rule(context, name, i + 1, r))
     })
 }
 
-fn user_rule(filter: &str, number: usize, given: &api::FilterRule) -> Rule {
+fn user_rule(context: &Context<'_>, filter: &str, number: usize, given: &api::FilterRule) -> Rule {
     let condition = given
         .matches
         .as_ref()
@@ -347,7 +364,7 @@ fn user_rule(filter: &str, number: usize, given: &api::FilterRule) -> Rule {
                 .as_ref()
                 .map(|all| all.iter().copied().map(Asn).collect()),
             sources: m.source.map(|source| vec![self::source(source)]),
-            peers: m.peer.as_ref().map(|peer| vec![PeerName::from(peer.as_str())]),
+            peers: m.peer.as_ref().map(|peer| context.named(peer)),
         });
     let action = match given.action {
         FilterAction::Accept => Action::Accept,

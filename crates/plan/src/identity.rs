@@ -32,7 +32,7 @@ impl Identity {
         let internal_ips: Vec<IpAddr> = node.internal_ips().collect();
         Self {
             asn: Asn(asn(name, &node, state, problems)),
-            router_id: router_id(name, &node, &internal_ips),
+            router_id: router_id(name, &node, &internal_ips, problems),
             pod_cidrs: pod_cidrs(&node).collect(),
             internal_ips,
             labels: node.labels().into_owned(),
@@ -89,7 +89,7 @@ pub(crate) fn host(address: IpAddr) -> Prefix {
 
 /// The annotation of the node, then where the configuration says to look, then the configuration's number, then
 /// the default.
-fn asn(name: &str, node: &Node, state: &ClusterState, problems: &mut Vec<Problem>) -> u32 {
+pub(crate) fn asn(name: &str, node: &Node, state: &ClusterState, problems: &mut Vec<Problem>) -> u32 {
     let labels = node.labels();
     let mut candidates = vec![(annotations::ASN, node.annotation(annotations::ASN), "annotations")];
     let configuration = configuration(state);
@@ -120,12 +120,18 @@ fn asn(name: &str, node: &Node, state: &ClusterState, problems: &mut Vec<Problem
     configuration.and_then(|c| c.local_asn).unwrap_or(DEFAULT_ASN)
 }
 
-fn router_id(name: &str, node: &Node, internal_ips: &[IpAddr]) -> RouterId {
-    if let Some(Ok(id)) = node
+fn router_id(name: &str, node: &Node, internal_ips: &[IpAddr], problems: &mut Vec<Problem>) -> RouterId {
+    match node
         .annotation(annotations::ROUTER_ID)
         .map(annotations::parse_router_id)
     {
-        return RouterId::from_addr(id);
+        Some(Ok(id)) => return RouterId::from_addr(id),
+        Some(Err(message)) => {
+            let field = format!("metadata.annotations[{}]", annotations::ROUTER_ID);
+            let remedy = "correct it, or remove the annotation";
+            problems.push(Problem::new(Kind::Node.as_str(), name, field, message, remedy));
+        }
+        None => {}
     }
     let address = internal_ips
         .iter()

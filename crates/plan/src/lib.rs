@@ -13,16 +13,19 @@
 //! listed once, so that "not loaded yet" can never look like "empty" and withdraw a node's pods from the world.
 //!
 //! Rooms: `identity` (who this node is), `filters` (rails, user rules, built-ins as data),
-//! `peers` (one BGPPeer to one neighbour), `auth` (its key, from a Secret), `describe` (a plan in words, for people and for snapshots).
+//! `targets` (who the neighbours are) and `mesh` (those that no object names), `peers` (one of them to the speaker's
+//! configuration), `auth` (its key, from a Secret), `describe` (a plan in words, for people and for snapshots).
 #![forbid(unsafe_code)]
 
 mod auth;
 mod describe;
 mod filters;
 mod identity;
+mod mesh;
 mod peers;
 mod selector;
 mod synced;
+mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -33,8 +36,10 @@ use flatroute_bgp::speaker::{Config, Multipath, Origination};
 use flatroute_bgp::types::{Asn, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
 
+pub use mesh::MAX_MESH;
 pub use selector::matches as selects;
 pub use synced::{Listing, Synced};
+pub use targets::{MAX_DISCOVERED, Origin};
 
 use filters::Context;
 use identity::Identity;
@@ -44,12 +49,35 @@ use identity::Identity;
 pub struct Facts {
     /// Where the objects come from.
     pub source: ObjectSource,
-    /// The index of each interface, by name; only those of link-local neighbours matter.
-    pub interfaces: BTreeMap<String, u32>,
+    /// What the machine's links and routing table show.
+    pub links: Links,
     /// Addresses of the API server, which a learned route must not take away.
     pub api_server: BTreeSet<IpAddr>,
     /// Pod CIDRs of the cluster from the kubeadm-config ConfigMap, when it may be read.
     pub kubeadm_pod_subnets: Vec<IpNetwork>,
+}
+
+/// What the machine's links and routing table show. Equal values cause nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// The index of each interface, by name; only those of link-local neighbours matter.
+    pub interfaces: BTreeMap<String, u32>,
+    /// The prefixes that are on-link at one of them, loopback aside.
+    pub on_link: BTreeSet<IpNetwork>,
+    /// The next hops of default routes: those there are, and those whose route has not been gone for long. How long is the
+    /// caller's affair, who has a clock.
+    pub default_gateways: BTreeSet<Gateway>,
+}
+
+/// The next hop of a default route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Gateway {
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface index of a link-local address, and only of such.
+    pub interface: Option<u32>,
+    /// The protocol number of the route: who made it.
+    pub protocol: u8,
 }
 
 /// Where the objects come from.
@@ -77,6 +105,8 @@ pub struct Plan {
     pub speaker: Config,
     /// The kernel's routes, as far as they are known before any is learned.
     pub fib: FibPlan,
+    /// Where each neighbour comes from.
+    pub origins: BTreeMap<PeerName, Origin>,
     /// The pod CIDRs of the cluster.
     pub cluster_cidrs: ClusterCidrs,
     /// What could not be planned, and why, in order.
@@ -123,6 +153,25 @@ pub struct ClusterCidrs {
     pub from: &'static str,
 }
 
+/// Whether a plan needs to know the other Nodes of the cluster. Where this is true, a state that does not hold all of them must
+/// not be planned: the cluster would look like one node, and what was learned from the others would be refused.
+/// `kubeadm_pod_subnets` of the facts must be known.
+#[must_use]
+pub fn needs_other_nodes(state: &ClusterState, facts: &Facts) -> bool {
+    let has_cidrs = !facts.kubeadm_pod_subnets.is_empty()
+        || configuration(state)
+            .and_then(|c| c.pod_network.as_ref())
+            .is_some_and(|n| n.cluster_cidrs.is_some());
+    let names_nodes = |spec: &flatroute_api::BGPPeerSpec| {
+        let installs = spec.install_routes.as_ref();
+        spec.peer_selector.is_some()
+            || installs.is_some_and(|i| i.contains(&api::InstallRoutes::NodeAddresses))
+    };
+    !has_cidrs
+        || state.peers.values().any(|object| names_nodes(&object.spec))
+        || (mesh::is_wanted(state) && !mesh::is_superseded(state))
+}
+
 /// Plans for the node `node_name`.
 #[must_use]
 pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Plan {
@@ -130,8 +179,13 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
     let mut problems = Vec::new();
     let identity = Identity::of(node_name, state, &mut problems);
     let cluster_cidrs = identity::cluster_cidrs(state, facts);
-    let context = Context::new(&identity, &cluster_cidrs, state, facts);
-    let planned = peers::plan(&context, &mut problems);
+    let targets = targets::targets(&identity, state, facts, &mut problems);
+    let context = Context::new(&identity, &cluster_cidrs, (state, facts), &targets);
+    let planned = peers::plan(&context, &targets, &mut problems);
+    let origins = planned
+        .iter()
+        .map(|(name, p)| (PeerName::from(name.as_str()), p.origin.clone()))
+        .collect();
     let kernel = kernel(state);
     let speaker = Config {
         install: filters::install(&context, &planned),
@@ -150,7 +204,9 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
             .map(|(name, p)| (PeerName::from(name), p.config))
             .collect(),
     };
+    // Neighbours of one object share its problems.
     problems.sort();
+    problems.dedup();
     Plan {
         node: node_name.to_owned(),
         local_asn: identity.asn,
@@ -158,6 +214,7 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
         listen: listen(state),
         speaker,
         fib: fib(&identity, &kernel),
+        origins,
         cluster_cidrs,
         problems,
     }
@@ -171,6 +228,11 @@ fn kernel(state: &ClusterState) -> api::KernelRoutes {
     configuration(state)
         .and_then(|c| c.kernel.clone())
         .unwrap_or_default()
+}
+
+/// The protocol number of our routes.
+fn protocol(kernel: &api::KernelRoutes) -> u8 {
+    kernel.protocol.unwrap_or(79)
 }
 
 fn relaxed(state: &ClusterState) -> bool {
@@ -212,7 +274,7 @@ fn fib(identity: &Identity, kernel: &api::KernelRoutes) -> FibPlan {
     FibPlan {
         table: kernel.table.unwrap_or(254),
         metric: kernel.metric.unwrap_or(512),
-        protocol: kernel.protocol.unwrap_or(79),
+        protocol: protocol(kernel),
         max_paths: kernel.max_paths.unwrap_or(16),
         nexthop_objects: match kernel.nexthop_objects {
             None | Some(api::NexthopObjects::Auto) => true,

@@ -1,6 +1,5 @@
-//! One BGPPeer that selects this node becomes one neighbour of the speaker. The defaults of the API are applied
-//! here, and what needs the other objects is decided here: the ASN, the filters by name, two objects that mean the
-//! same neighbour.
+//! Each neighbour that [`crate::targets`] found becomes one of the speaker. The defaults of the API are applied here, and what
+//! needs the other objects is decided here: the ASN, the filters by name, two objects that name the same neighbour.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,13 +7,14 @@ use std::time::Duration;
 
 use flatroute_api::objects as api;
 use flatroute_api::values::PeerAsn as ApiAsn;
-use flatroute_api::{BGPPeerSpec, Kind, Problem};
+use flatroute_api::{BGPPeerSpec, Problem};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl};
 use flatroute_bgp::types::{Asn, Family, FamilySet};
 
+use crate::auth;
 use crate::filters::{self, Context};
-use crate::{auth, selector};
+use crate::targets::{Origin, Target};
 
 /// The hold time that is proposed unless configured.
 const HOLD_TIME: Duration = Duration::from_secs(90);
@@ -28,6 +28,7 @@ const INTERNAL_HOPS: u8 = 255;
 /// A neighbour, and the object that it comes from.
 pub(crate) struct Planned<'a> {
     pub(crate) config: PeerConfig,
+    pub(crate) origin: Origin,
     pub(crate) spec: &'a BGPPeerSpec,
 }
 
@@ -45,61 +46,84 @@ pub(crate) fn advertises(spec: &BGPPeerSpec, what: api::Advertise) -> bool {
 }
 
 /// All neighbours of the node, by name.
-pub(crate) fn plan<'a>(context: &Context<'a>, problems: &mut Vec<Problem>) -> BTreeMap<String, Planned<'a>> {
-    let mut planned = BTreeMap::new();
+pub(crate) fn plan<'t>(
+    context: &Context<'_>,
+    targets: &'t [Target<'_>],
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, Planned<'t>> {
+    let mut planned: BTreeMap<String, Planned<'t>> = BTreeMap::new();
     let mut addresses: BTreeMap<(IpAddr, Option<u32>), &str> = BTreeMap::new();
-    for (name, object) in &context.state.peers {
-        let spec = &object.spec;
-        if !selector::matches(spec.node_selector.as_ref(), &context.identity.labels) {
-            continue;
-        }
-        match peer(context, name, spec, problems) {
+    for target in targets {
+        match peer(context, target, problems) {
             Err(found) => problems.extend(found),
             Ok(config) => {
                 let key = (config.address, config.interface);
                 if let Some(first) = addresses.get(&key) {
-                    problems.push(conflict(name, spec, first, context));
+                    problems.push(conflict(target, first, context));
                     continue;
                 }
-                addresses.insert(key, name);
-                planned.insert(name.clone(), Planned { config, spec });
+                if planned.contains_key(&target.name) {
+                    problems.push(same_name(target));
+                    continue;
+                }
+                addresses.insert(key, &target.name);
+                let neighbour = Planned {
+                    config,
+                    origin: target.origin.clone(),
+                    spec: &target.spec,
+                };
+                planned.insert(target.name.clone(), neighbour);
             }
         }
     }
     planned
 }
 
-fn conflict(name: &str, spec: &BGPPeerSpec, first: &str, context: &Context<'_>) -> Problem {
+fn problem(target: &Target<'_>, field: &str, reason: &str, message: String, remedy: &str) -> Problem {
+    let (kind, name) = target.object();
+    Problem::new(kind, name, field, message, remedy).because(reason)
+}
+
+fn conflict(target: &Target<'_>, first: &str, context: &Context<'_>) -> Problem {
     let message = format!(
         "on node {} BGPPeer/{first} has {} too, and is the one in use",
-        context.identity.name, spec.peer_address
+        context.identity.name, target.address
     );
     let remedy = "remove one of the two, or make their nodeSelectors exclude each other";
-    Problem::new(Kind::BGPPeer.as_str(), name, "spec.peerAddress", message, remedy).because("ConflictingPeer")
+    problem(target, target.field, "ConflictingPeer", message, remedy)
+}
+
+fn same_name(target: &Target<'_>) -> Problem {
+    let message = format!("another BGPPeer has a neighbour named {} already", target.name);
+    problem(
+        target,
+        target.field,
+        "ConflictingPeer",
+        message,
+        "rename one of the two",
+    )
 }
 
 /// What the object refers to: filters, the node's addresses, an interface. Gives the interface's index.
-fn references(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<Option<u32>, Vec<Problem>> {
+fn references(context: &Context<'_>, target: &Target<'_>) -> Result<Option<u32>, Vec<Problem>> {
+    let spec = &target.spec;
     let mut problems = Vec::new();
     let mut refuse = |field: &str, reason: &str, message: String, remedy: &str| {
-        problems.push(Problem::new(Kind::BGPPeer.as_str(), name, field, message, remedy).because(reason));
+        problems.push(problem(target, field, reason, message, remedy));
     };
-    if context.identity.internal_ips.contains(&spec.peer_address) {
+    let address = target.address;
+    if context.identity.internal_ips.contains(&address) {
         let message = format!(
-            "{} is the address of node {} itself",
-            spec.peer_address, context.identity.name
+            "{address} is the address of node {} itself",
+            context.identity.name
         );
-        refuse(
-            "spec.peerAddress",
-            "OwnAddress",
-            message,
-            "exclude the node by nodeSelector",
-        );
+        let remedy = "exclude the node by nodeSelector";
+        refuse(target.field, "OwnAddress", message, remedy);
     }
-    let interface = spec
+    let interface = target
         .interface
         .as_ref()
-        .map(|i| (i, context.facts.interfaces.get(i).copied()));
+        .map(|i| (i, context.facts.links.interfaces.get(i).copied()));
     if let Some((missing, None)) = interface {
         let message = format!(
             "node {} has no interface {missing} that is up",
@@ -139,26 +163,32 @@ fn references(context: &Context<'_>, name: &str, spec: &BGPPeerSpec) -> Result<O
 /// The neighbour that an object means. `told` gets problems that do not keep it out of the plan.
 fn peer(
     context: &Context<'_>,
-    name: &str,
-    spec: &BGPPeerSpec,
+    target: &Target<'_>,
     told: &mut Vec<Problem>,
 ) -> Result<PeerConfig, Vec<Problem>> {
-    let interface = references(context, name, spec)?;
-    let found = auth::auth(context, name, spec.auth.as_ref());
+    let spec = &*target.spec;
+    let interface = references(context, target)?;
+    let (_, object) = target.object();
+    let found = auth::auth(context, object, spec.auth.as_ref());
     told.extend(found.problem);
     let local_asn = spec.local_asn.map_or(context.identity.asn, Asn);
     let transit = advertises(spec, api::Advertise::LearnedRoutes);
-    let internal = match spec.peer_asn {
-        ApiAsn::Number(asn) => Asn(asn) == local_asn,
-        ApiAsn::External => false,
-        ApiAsn::Internal => true,
+    let peer_asn = match target.asn {
+        ApiAsn::Number(asn) => PeerAsn::Exact(Asn(asn)),
+        ApiAsn::External => PeerAsn::External,
+        ApiAsn::Internal => PeerAsn::Internal,
+    };
+    let internal = match peer_asn {
+        PeerAsn::Exact(asn) => asn == local_asn,
+        PeerAsn::External => false,
+        PeerAsn::Internal => true,
     };
     Ok(PeerConfig {
-        address: spec.peer_address,
+        address: target.address,
         interface,
         port: spec.peer_port.unwrap_or(179),
-        source_address: spec.source_address,
-        session: session(context, spec, local_asn),
+        source_address: target.source_address,
+        session: session(context, target, local_asn, peer_asn),
         ttl: ttl(spec, internal),
         auth: found.auth,
         next_hop: match spec.next_hop {
@@ -179,16 +209,13 @@ fn peer(
     })
 }
 
-fn session(context: &Context<'_>, spec: &BGPPeerSpec, local_asn: Asn) -> Settings {
+fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn: PeerAsn) -> Settings {
+    let spec = &target.spec;
     let timers = spec.timers.clone().unwrap_or_default();
     Settings {
         local_asn,
         router_id: context.identity.router_id,
-        peer_asn: match spec.peer_asn {
-            ApiAsn::Number(asn) => PeerAsn::Exact(Asn(asn)),
-            ApiAsn::External => PeerAsn::External,
-            ApiAsn::Internal => PeerAsn::Internal,
-        },
+        peer_asn,
         connect_mode: match spec.connect_mode {
             Some(api::ConnectMode::Active) => ConnectMode::Active,
             Some(api::ConnectMode::Passive) => ConnectMode::Passive,
@@ -199,7 +226,7 @@ fn session(context: &Context<'_>, spec: &BGPPeerSpec, local_asn: Asn) -> Setting
         send_hold_time: timers.send_hold_time.map(|d| d.0),
         connect_retry_time: timers.connect_retry_time.map_or(CONNECT_RETRY_TIME, |d| d.0),
         families: families(spec).unwrap_or_else(|| context.identity.families()),
-        extended_next_hop: spec.peer_address.is_ipv6(),
+        extended_next_hop: target.address.is_ipv6(),
     }
 }
 

@@ -20,6 +20,12 @@ pub fn matches(selector: Option<&LabelSelector>, labels: &BTreeMap<String, Strin
             .all(|r| requirement(r, labels))
 }
 
+/// Whether a selector matches whatever the labels are, for certain.
+pub(crate) fn is_all(selector: &LabelSelector) -> bool {
+    selector.match_labels.iter().flatten().next().is_none()
+        && selector.match_expressions.iter().flatten().next().is_none()
+}
+
 fn requirement(requirement: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
     let value = labels.get(&requirement.key);
     let listed = || value.is_some_and(|v| requirement.values.iter().flatten().any(|x| x == v));

@@ -92,7 +92,10 @@ fn a_transit_router_passes_on_what_it_learns() {
             &format!("{{peerAddress: fe80::1, interface: up1, peerASN: External, {transit}}}"),
         );
     let facts = Facts {
-        interfaces: [("up1".to_owned(), 7)].into(),
+        links: Links {
+            interfaces: [("up1".to_owned(), 7)].into(),
+            ..Links::default()
+        },
         ..Facts::default()
     };
     insta::assert_snapshot!(words(&planned(&manifests, &facts)));
@@ -174,7 +177,10 @@ fn two_objects_on_one_link_local_address_differ_by_interface() {
             "{peerAddress: fe80::1, interface: up2, peerASN: External}",
         );
     let facts = Facts {
-        interfaces: [("up1".to_owned(), 7), ("up2".to_owned(), 8)].into(),
+        links: Links {
+            interfaces: [("up1".to_owned(), 7), ("up2".to_owned(), 8)].into(),
+            ..Links::default()
+        },
         ..Facts::default()
     };
     let plan = planned(&manifests, &facts);

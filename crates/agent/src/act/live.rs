@@ -16,7 +16,7 @@
 //! until then those of a previous life of this agent carry the traffic. The word goes the way of the routes, behind
 //! all of them: overtaking, it would sweep adopted routes that are wanted again a moment later.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -34,7 +34,7 @@ use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::{Act, Event, words};
+use super::{Act, Event, Seen, words};
 use crate::control::query::{RouteQuery, RouteView};
 use crate::events::Happening;
 
@@ -62,6 +62,8 @@ struct Running {
     fib: mpsc::Sender<fib_io::Command>,
     settings: fib::Settings,
     routes: JoinHandle<()>,
+    /// The way of route changes from the speaker; only looked at, to see whether any are on it.
+    handed_over: mpsc::WeakSender<Vec<RouteChange>>,
     static_routes: Vec<(IpNetwork, fib::DesiredRoute)>,
     pref_src: fib::PrefSrc,
     listen: Vec<SocketAddr>,
@@ -82,9 +84,9 @@ impl Live {
         })
     }
 
-    /// The interfaces that there are now, by name, with their indices.
-    pub(crate) fn interfaces(&self) -> BTreeMap<String, u32> {
-        names(&self.links.borrow())
+    /// What the links show now.
+    pub(crate) fn links(&self) -> flatroute_plan::Links {
+        facts(&self.links.borrow())
     }
 
     async fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
@@ -95,6 +97,7 @@ impl Live {
             "cannot reach the kernel's routes over netlink; the agent needs the capability NET_ADMIN",
         )?;
         let (route_sender, route_changes) = mpsc::channel(DEPTH);
+        let handed_over = route_sender.downgrade();
         let (bgp_sender, bgp_events) = mpsc::channel(EVENTS);
         let options = bgp_io::Options {
             // Nobody is let in before it is known who is welcome, and by which key.
@@ -123,16 +126,38 @@ impl Live {
             fib,
             settings,
             routes,
+            handed_over,
             static_routes: Vec::new(),
             pref_src: fib::PrefSrc::default(),
             listen: Vec::new(),
         })
     }
 
+    fn in_words(&self, status: &bgp_io::Status) -> Vec<control::Peer> {
+        let links = self.links.borrow();
+        let name_of = |index| links.iter().find(|l| l.index == index).map(|l| l.name.clone());
+        let peers = status.peers.iter();
+        peers.map(|peer| words::peer(peer, name_of)).collect()
+    }
+
     fn running(&self) -> anyhow::Result<&Running> {
         self.running
             .as_ref()
             .ok_or_else(|| anyhow!("nothing has been planned yet"))
+    }
+}
+
+impl Running {
+    async fn counts(&self) -> anyhow::Result<fib::Counts> {
+        let (reply, answer) = oneshot::channel();
+        self.fib.send(fib_io::Command::Status { reply }).await?;
+        Ok(answer.await?)
+    }
+
+    /// Whether the speaker has handed over changes that the kernel's thread has not been sent.
+    fn are_routes_on_their_way(&self) -> bool {
+        let way = self.handed_over.upgrade();
+        way.is_some_and(|way| way.capacity() < way.max_capacity())
     }
 }
 
@@ -182,26 +207,24 @@ impl Act for Live {
 
     async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>> {
         let status = self.running()?.bgp.status().await?;
-        let links = self.links.borrow();
-        let name_of = |index| links.iter().find(|l| l.index == index).map(|l| l.name.clone());
-        Ok(status
-            .peers
-            .iter()
-            .map(|peer| words::peer(peer, name_of))
-            .collect())
+        Ok(self.in_words(&status))
     }
 
     async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
-        let (reply, answer) = oneshot::channel();
-        self.running()?
-            .fib
-            .send(fib_io::Command::Status { reply })
-            .await?;
-        let counts = answer.await?;
-        Ok(control::FibStatus {
-            installed: words::number(counts.installed_ipv4.saturating_add(counts.installed_ipv6)),
-            failed: words::number(counts.failed.saturating_add(counts.foreign)),
-            drift: counts.drift,
+        Ok(words::fib(&self.running()?.counts().await?))
+    }
+
+    async fn seen(&mut self) -> anyhow::Result<Seen> {
+        let running = self.running()?;
+        // In the order in which routes go: what is behind is seen before what it would be handed to.
+        let status = running.bgp.status().await?;
+        let on_their_way = running.are_routes_on_their_way();
+        let counts = running.counts().await?;
+        Ok(Seen {
+            peers: self.in_words(&status),
+            sessions: words::sessions(&status.peers),
+            fib: words::fib(&counts),
+            kernel: words::kernel(&counts, status.routes_pending || on_their_way),
         })
     }
 
@@ -260,6 +283,7 @@ impl Act for Live {
 }
 
 /// Carries routes to the kernel's thread, and behind all that have arrived, once, the word that the rest may be swept.
+/// Room is had before a batch is taken, so that each batch is always in one of the two channels and can be seen there.
 async fn carry_routes(
     mut changes: mpsc::Receiver<Vec<RouteChange>>,
     sweep: oneshot::Receiver<()>,
@@ -268,6 +292,7 @@ async fn carry_routes(
     let mut sweep = std::pin::pin!(sweep);
     let mut swept = false;
     loop {
+        let Ok(room) = fib.reserve().await else { return };
         let command = tokio::select! {
             biased;
             batch = changes.recv() => match batch {
@@ -283,9 +308,7 @@ async fn carry_routes(
                 }
             }
         };
-        if fib.send(command).await.is_err() {
-            return;
-        }
+        room.send(command);
     }
 }
 
@@ -345,11 +368,11 @@ async fn carry_reports(mut events: mpsc::Receiver<fib_io::Event>, teller: mpsc::
 /// Gives the speaker the addresses for its next hops, and tells which interfaces there are.
 async fn carry_links(mut links: Links, bgp: bgp_io::Handle, teller: mpsc::Sender<Event>) {
     loop {
-        let (addressed, names) = {
+        let (addressed, facts) = {
             let links = links.borrow_and_update();
-            (addressed(&links), names(&links))
+            (addressed(&links), facts(&links))
         };
-        if bgp.interfaces(addressed).await.is_err() || teller.send(Event::Interfaces(names)).await.is_err() {
+        if bgp.interfaces(addressed).await.is_err() || teller.send(Event::Links(facts)).await.is_err() {
             return;
         }
         if links.changed().await.is_err() {
@@ -368,8 +391,18 @@ fn addressed(links: &[fib_io::links::Interface]) -> Vec<bgp_io::Interface> {
     links.iter().map(interface).collect()
 }
 
-fn names(links: &[fib_io::links::Interface]) -> BTreeMap<String, u32> {
-    links.iter().map(|link| (link.name.clone(), link.index)).collect()
+fn facts(links: &[fib_io::links::Interface]) -> flatroute_plan::Links {
+    let on_link = |address: &IpNetwork| IpNetwork::new(address.network(), address.prefix()).ok();
+    flatroute_plan::Links {
+        interfaces: links.iter().map(|link| (link.name.clone(), link.index)).collect(),
+        on_link: links
+            .iter()
+            .flat_map(|link| &link.addresses)
+            .filter(|address| !address.ip().is_loopback())
+            .filter_map(on_link)
+            .collect(),
+        default_gateways: BTreeSet::new(),
+    }
 }
 
 /// Says it when one of the two ends.

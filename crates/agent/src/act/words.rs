@@ -1,5 +1,7 @@
 //! What the speaker and the kernel know, in the words of the control socket.
 
+use std::collections::BTreeMap;
+
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
 use flatroute_bgp::session::Offence;
@@ -9,9 +11,48 @@ use flatroute_fib as fib;
 
 use crate::control::query::RouteQuery;
 use crate::events::{Error, Happening};
+use crate::ready;
 
 pub(super) fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// The figures of the kernel's routes.
+pub(super) fn fib(counts: &fib::Counts) -> control::FibStatus {
+    control::FibStatus {
+        installed: number(counts.installed_ipv4.saturating_add(counts.installed_ipv6)),
+        failed: number(counts.failed.saturating_add(counts.foreign)),
+        drift: counts.drift,
+        pending: number(counts.pending),
+        waiting: number(counts.waiting),
+        resyncs: counts.resyncs,
+    }
+}
+
+/// The same for readiness.
+pub(super) fn kernel(counts: &fib::Counts, handing_over: bool) -> ready::Kernel {
+    let figures = fib(counts);
+    ready::Kernel {
+        handing_over,
+        wanted: number(counts.wanted),
+        installed: figures.installed,
+        pending: figures.pending,
+        failed: figures.failed,
+    }
+}
+
+/// The Established sessions, for readiness.
+pub(super) fn sessions(peers: &[PeerSummary]) -> BTreeMap<String, ready::Session> {
+    let session = |peer: &PeerSummary| {
+        let ended = peer.prefixes.iter().filter(|p| p.end_of_rib);
+        let session = ready::Session {
+            negotiated: peer.negotiated.as_ref()?.families,
+            end_of_rib: ended.map(|p| p.family).collect(),
+            silent: peer.silent,
+        };
+        Some((peer.name.to_string(), session))
+    };
+    peers.iter().filter_map(session).collect()
 }
 
 /// A neighbour. `name_of` knows the interfaces; one that has gone is told by its index.
@@ -57,6 +98,7 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
             send_hold_time: n.send_hold_time.as_secs(),
             enhanced_route_refresh: n.enhanced_route_refresh,
         }),
+        silent_seconds: peer.silent.as_secs(),
         prefixes: peer
             .prefixes
             .iter()
@@ -66,6 +108,7 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
                 accepted: number(p.counts.accepted),
                 installed: number(p.counts.installed),
                 advertised: number(p.counts.advertised),
+                end_of_rib: p.end_of_rib,
             })
             .collect(),
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use flatroute_api::manifest::Object;
 use flatroute_api::{ClusterState, Kind, Node, Problem};
-use flatroute_plan::{Listing, ObjectSource, Synced, selects};
+use flatroute_plan::{Facts, Listing, ObjectSource, Synced, needs_other_nodes, selects};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -227,7 +227,11 @@ impl Cluster {
         };
         let state = self.state(&wanted);
         let Ok(state) = state else { return wanted };
-        if needs_other_nodes(&state, readings) {
+        let facts = Facts {
+            kubeadm_pod_subnets: readings.kubeadm_pod_subnets.clone(),
+            ..Facts::default()
+        };
+        if needs_other_nodes(&state, &facts) {
             wanted.insert(Source::Nodes);
         }
         wanted.extend(self.secrets_named(&state).into_iter().map(Source::Secret));
@@ -351,7 +355,7 @@ impl Cluster {
         let message = "is empty: the node has no addresses for pods, and announces none";
         let remedy = "wait for kube-controller-manager, which sets it with --allocate-node-cidrs=true and --cluster-cidr";
         let name = &self.options.node;
-        Some(Problem::new(Kind::Node.as_str(), name, "spec.podCIDRs", message, remedy).because("NoPodCIDR"))
+        Some(Problem::new(Kind::Node.as_str(), name, "spec.podCIDRs", message, remedy).because("NoPodCIDRs"))
     }
 
     fn has_changed(&mut self) {
@@ -378,16 +382,6 @@ impl Cluster {
             .min();
         quiet.into_iter().chain(patience).min()
     }
-}
-
-/// Whether the plan needs the other Nodes: the cluster's pod CIDRs are made of theirs when nothing else gives them.
-fn needs_other_nodes(state: &ClusterState, readings: &Readings) -> bool {
-    let configured = state
-        .configuration
-        .as_ref()
-        .and_then(|configuration| configuration.spec.pod_network.as_ref())
-        .is_some_and(|network| network.cluster_cidrs.is_some());
-    !configured && readings.kubeadm_pod_subnets.is_empty()
 }
 
 #[cfg(test)]

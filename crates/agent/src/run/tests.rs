@@ -45,6 +45,10 @@ impl Act for Fake {
         })
     }
 
+    async fn seen(&mut self) -> anyhow::Result<crate::act::Seen> {
+        Ok(crate::act::Seen::default())
+    }
+
     async fn routes(&mut self, _: &crate::control::query::RouteQuery) -> anyhow::Result<control::Routes> {
         anyhow::bail!("no routes now")
     }
@@ -81,7 +85,7 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
                 Fake { told, events },
                 "n1",
                 ObjectSource::Standalone,
-                BTreeMap::new(),
+                Links::default(),
             );
             change
                 .send(Ok(merged(&(NODE.to_owned() + &peer(65001)))))
@@ -97,9 +101,11 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
                 .send(Ok(merged(&(peer(65002) + NODE + "---\nkind: ["))))
                 .await
                 .unwrap();
-            tell.send(Event::Interfaces([("eth0".to_owned(), 2)].into()))
-                .await
-                .unwrap();
+            let links = Links {
+                interfaces: [("eth0".to_owned(), 2)].into(),
+                ..Links::default()
+            };
+            tell.send(Event::Links(links)).await.unwrap();
             assert_eq!(heard.recv().await.unwrap(), "apply 64512 -> 65001");
             assert_eq!(heard.recv().await.unwrap(), "apply 64512 -> 65002");
 
@@ -153,7 +159,7 @@ fn what_can_no_longer_be_carried_out_ends_the_agent() {
                 Fake { told, events },
                 "n1",
                 ObjectSource::Standalone,
-                BTreeMap::new(),
+                Links::default(),
             );
             tell.send(Event::Failed("netlink is gone".to_owned()))
                 .await

@@ -72,6 +72,11 @@ impl Agent {
 
     /// Starts it and waits until it answers.
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same, with more options.
+    pub(crate) fn start_with(&mut self, more: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flatroute-agent"));
         command
             .args(["run", "--node-name", &format!("n{}", self.number)])
@@ -81,6 +86,7 @@ impl Agent {
             .arg(self.socket())
             .arg("--state-dir")
             .arg(self.dir.path().join("state"))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(self.log());

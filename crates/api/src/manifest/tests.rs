@@ -83,7 +83,7 @@ fn the_first_of_two_objects_of_a_name_counts() {
     let merged = merge([parse("a.yaml", PEER), parse("b.yaml", &again)]);
     assert_eq!(
         merged.state.peers["tor-a"].spec.peer_asn,
-        crate::values::PeerAsn::Number(65001)
+        Some(crate::values::PeerAsn::Number(65001))
     );
     assert_eq!(
         merged.problems[0].to_string(),

@@ -39,7 +39,7 @@ pub struct BGPConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub listen_port: Option<u16>,
-    /// Sessions between nodes.
+    /// Sessions between nodes that no BGPPeer asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_mesh: Option<NodeMesh>,
     /// The choice among paths.
@@ -78,8 +78,18 @@ pub enum RouterIdFrom {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeMesh {
-    /// Whether there are any.
-    pub mode: Disabled,
+    /// Whether there are any. Default: `Auto`. A change opens and ends only sessions of the mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<NodeMeshMode>,
+}
+
+/// Whether there are sessions between nodes that no BGPPeer asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NodeMeshMode {
+    /// Between two nodes that are on one link, until both have a neighbour in the fabric.
+    Auto,
+    /// None.
+    Disabled,
 }
 
 /// The choice among paths.

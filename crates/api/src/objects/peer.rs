@@ -8,6 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::BGPPeerStatus;
 use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
 
 /// A neighbour of the nodes that `nodeSelector` selects.
@@ -18,6 +19,7 @@ use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
     kind = "BGPPeer",
     shortname = "frpeer",
     category = "flatroute",
+    status = "BGPPeerStatus",
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
@@ -25,8 +27,20 @@ pub struct BGPPeerSpec {
     /// The nodes that have this neighbour. Default: every node. Several objects that select a node add up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_selector: Option<LabelSelector>,
-    /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. A change resets the session.
-    pub peer_address: IpAddr,
+    /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. Exactly one of `peerAddress`, `discover` and
+    /// `peerSelector` is set. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<IpAddr>,
+    /// Finds the neighbours in the node's routing table instead of naming one; each has the name `OBJECT-ADDRESS`. An address that
+    /// a `peerAddress` of another object names is left to that object. A change resets the sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discover: Option<Discover>,
+    /// Nodes that are neighbours of the nodes that `nodeSelector` selects: one session for each such pair, planned at both ends
+    /// from this one object; each neighbour has the name `OBJECT-NODE`. The addresses of both ends are their Nodes' first
+    /// InternalIPs of IPv4 (of IPv6 where one has none of IPv4), the ASNs those of their Nodes. Excludes `peerASN`, `localASN`
+    /// and `sourceAddress`. A change resets the sessions of pairs that come or go, and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_selector: Option<LabelSelector>,
     /// The interface of a link-local `peerAddress`. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 15))]
@@ -35,14 +49,15 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub peer_port: Option<u16>,
-    /// The neighbour's ASN, or `External` (any but ours) or `Internal` (ours). A change resets the session.
-    #[serde(rename = "peerASN")]
-    pub peer_asn: PeerAsn,
+    /// The neighbour's ASN, or `External` (any but ours) or `Internal` (ours). Required, except with `peerSelector`, which
+    /// excludes it. A change resets the session.
+    #[serde(default, rename = "peerASN", skip_serializing_if = "Option::is_none")]
+    pub peer_asn: Option<PeerAsn>,
     /// Our ASN towards this neighbour. Default: the node's. A change resets the session.
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::values::asn_schema")]
     pub local_asn: Option<u32>,
-    /// Our address towards this neighbour. Default: the kernel's choice. A change resets the session.
+    /// Our address towards this neighbour. Needs `peerAddress`. Default: the kernel's choice. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_address: Option<IpAddr>,
     /// Who opens the connection. Default: `Both`. A change resets the session.
@@ -126,10 +141,12 @@ impl BGPPeerSpec {
     pub fn new(peer_address: IpAddr, peer_asn: PeerAsn) -> Self {
         Self {
             node_selector: None,
-            peer_address,
+            peer_address: Some(peer_address),
+            discover: None,
+            peer_selector: None,
             interface: None,
             peer_port: None,
-            peer_asn,
+            peer_asn: Some(peer_asn),
             local_asn: None,
             source_address: None,
             connect_mode: None,
@@ -155,6 +172,14 @@ impl BGPPeerSpec {
             state_message: None,
         }
     }
+}
+
+/// Where neighbours are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Discover {
+    /// Every next hop of the default routes of both families in the main table is a neighbour, those excepted whose
+    /// routes flatroute made itself. It stays one for 5 minutes after its last route went.
+    DefaultGateways,
 }
 
 /// Who opens the TCP connection.

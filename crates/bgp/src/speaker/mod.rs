@@ -78,6 +78,8 @@ struct Session {
     index: PeerIndex,
     negotiated: Negotiated,
     end_of_rib: FamilySet,
+    /// When the last UPDATE came; until one has, when it became Established.
+    heard: Instant,
     /// The families whose prefix limit was reached, so that it is told once a session.
     limited: FamilySet,
     /// The families that the peer is sending again (RFC 7313), and until when it may.
@@ -279,7 +281,7 @@ impl Speaker {
                 self.forget(conn);
             }
             peer::Output::Established { conn, negotiated } => {
-                self.established(name, conn, negotiated);
+                self.established(name, conn, negotiated, now);
                 self.event(Some(name.clone()), EventKind::Established, now);
             }
             peer::Output::Down { reason } => {
@@ -319,7 +321,7 @@ impl Speaker {
         }
     }
 
-    fn established(&mut self, name: &PeerName, conn: ConnId, negotiated: Negotiated) {
+    fn established(&mut self, name: &PeerName, conn: ConnId, negotiated: Negotiated, now: Instant) {
         let Some(neighbour) = self.neighbours.get_mut(name) else {
             return;
         };
@@ -335,6 +337,7 @@ impl Speaker {
             index,
             negotiated,
             end_of_rib: FamilySet::NONE,
+            heard: now,
             limited: FamilySet::NONE,
             refreshing: BTreeMap::new(),
             batch: None,
@@ -346,6 +349,7 @@ impl Speaker {
             return;
         };
         let index = session.index;
+        session.heard = now;
         if let Some(family) = update.end_of_rib {
             let first = !session.end_of_rib.contains(family);
             session.end_of_rib.insert(family);

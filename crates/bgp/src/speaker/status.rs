@@ -39,6 +39,8 @@ pub struct PeerSummary {
     pub negotiated: Option<Negotiated>,
     /// Whether End-of-RIB has come for every negotiated family.
     pub end_of_rib: bool,
+    /// How long ago its last UPDATE came; until one has, how long it has been Established. Zero when it is not.
+    pub silent: Duration,
     /// Routes, a negotiated family.
     pub prefixes: Vec<PrefixCounts>,
 }
@@ -50,6 +52,8 @@ pub struct PrefixCounts {
     pub family: Family,
     /// The numbers.
     pub counts: Counts,
+    /// Whether End-of-RIB has come for it (RFC 4724 §2).
+    pub end_of_rib: bool,
 }
 
 /// Which routes to show.
@@ -126,11 +130,13 @@ impl Speaker {
             negotiated: session.map(|s| s.negotiated.clone()),
             end_of_rib: session
                 .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f))),
+            silent: session.map_or(Duration::ZERO, |s| now.since(s.heard)),
             prefixes: session
                 .map(|s| {
                     let count = |family| PrefixCounts {
                         family,
                         counts: self.rib.counts(s.index, family),
+                        end_of_rib: s.end_of_rib.contains(family),
                     };
                     s.negotiated.families.iter().map(count).collect()
                 })

@@ -99,11 +99,11 @@ fn a_mistake_leaves_in_force_what_was() {
         assert_eq!(names(&merged), ["a", "b"]);
         assert_eq!(
             merged.state.peers["a"].spec.peer_asn,
-            flatroute_api::values::PeerAsn::Number(65009)
+            Some(flatroute_api::values::PeerAsn::Number(65009))
         );
         assert_eq!(
             merged.state.peers["b"].spec.peer_asn,
-            flatroute_api::values::PeerAsn::Number(65002)
+            Some(flatroute_api::values::PeerAsn::Number(65002))
         );
         assert!(
             merged.problems[0]
@@ -163,7 +163,7 @@ fn restless(dir: &Path, rounds: u32) -> std::thread::JoinHandle<()> {
 }
 
 fn asn(merged: &Merged, name: &str) -> Option<flatroute_api::values::PeerAsn> {
-    merged.state.peers.get(name).map(|p| p.spec.peer_asn)
+    merged.state.peers.get(name).and_then(|p| p.spec.peer_asn)
 }
 
 #[test]

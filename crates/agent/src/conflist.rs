@@ -1,0 +1,177 @@
+//! The CNI configuration, `10-flatroute.conflist`: written once the node can serve pods.
+//!
+//! A container runtime takes a node for ready as soon as it finds a configuration, so the file is the last step of a
+//! start. It is written beside its place and renamed over it, so that nobody ever reads half of it; it is
+//! rewritten when the Node's podCIDRs change, and never removed: pods that run need it for their end.
+//!
+//! hostPort is the business of the standard portmap plugin, chained where it is present (`portmap`). A runtime asks
+//! every plugin of a list in one version of CNI, so the list then names only versions that portmap speaks.
+//!
+//! The content is a pure function ([`render`]); [`keep`] does the writing, in a task of its own.
+
+mod place;
+mod portmap;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use crate::events::Happening;
+use portmap::Portmap;
+
+/// The name of the file. The number puts it before those of others, which may stay.
+const NAME: &str = "10-flatroute.conflist";
+/// The versions of CNI that the list can be asked in; `cniVersion` is for runtimes that know no `cniVersions`.
+const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
+/// How long after a failure it is tried again, and how often the plugins are looked at.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// Where the configuration goes.
+    pub(crate) conf_dir: PathBuf,
+    /// Where the plugins are.
+    pub(crate) bin_dir: PathBuf,
+}
+
+/// The pod CIDRs that the plugin can use, as they stand in the Node: its networks in order, the first of each family.
+pub(crate) fn usable<'a>(pod_cidrs: impl Iterator<Item = &'a str>) -> Vec<IpNetwork> {
+    let mut found: Vec<IpNetwork> = Vec::new();
+    for cidr in pod_cidrs.filter_map(|text| text.parse::<IpNetwork>().ok()) {
+        if !found.iter().any(|other| other.is_ipv4() == cidr.is_ipv4()) {
+            found.push(cidr);
+        }
+    }
+    found
+}
+
+/// The file's text.
+fn render(pod_cidrs: &[IpNetwork], portmap: &Portmap) -> String {
+    let chained = portmap.speaks();
+    let versions: Vec<&str> = VERSIONS
+        .into_iter()
+        .filter(|version| chained.is_none_or(|speaks| speaks.iter().any(|v| v == version)))
+        .collect();
+    let cidrs: Vec<String> = pod_cidrs.iter().map(ToString::to_string).collect();
+    let mut plugins = vec![json!({
+        "type": "flatroute-cni",
+        "podCIDRs": cidrs,
+        "mtu": 0,
+        "capabilities": {"ips": true, "mac": true, "dns": true},
+    })];
+    if chained.is_some() {
+        plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
+    }
+    let list: Value = json!({
+        "cniVersion": versions.first(),
+        "cniVersions": versions,
+        "name": "flatroute",
+        "plugins": plugins,
+    });
+    format!("{list:#}\n")
+}
+
+/// Keeps the file as it should be: whenever there are pod CIDRs (none: the node cannot serve pods yet), and when
+/// the plugins beside ours change. What it has to tell goes to `teller`; when that has no room, it is logged only.
+pub(crate) async fn keep(
+    places: Places,
+    mut wanted: watch::Receiver<Vec<IpNetwork>>,
+    teller: mpsc::Sender<Happening>,
+) {
+    let mut told = String::new();
+    loop {
+        let cidrs = wanted.borrow_and_update().clone();
+        if !cidrs.is_empty() {
+            let places = places.clone();
+            // Files and another program: beside the runtime, so that no keepalive is late.
+            let done = tokio::task::spawn_blocking(move || write(&places, &cidrs)).await;
+            let text = match done {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome::trouble(format!("the CNI configuration was not written: {error}")),
+            };
+            tell(text, &mut told, &teller);
+        }
+        if let Ok(Err(_)) = timeout(AGAIN, wanted.changed()).await {
+            return;
+        }
+    }
+}
+
+/// What came of looking after the file.
+#[derive(Debug)]
+struct Outcome {
+    /// Whether it was written anew.
+    written: Option<String>,
+    /// What is wrong; told when it is another trouble than before.
+    trouble: String,
+}
+
+impl Outcome {
+    fn trouble(trouble: String) -> Self {
+        Self {
+            written: None,
+            trouble,
+        }
+    }
+}
+
+fn write(places: &Places, cidrs: &[IpNetwork]) -> Outcome {
+    let portmap = portmap::ask(&places.bin_dir);
+    let path = places.conf_dir.join(NAME);
+    let text = render(cidrs, &portmap);
+    let current = std::fs::read_to_string(&path);
+    if current.is_ok_and(|current| current == text) {
+        return Outcome::trouble(portmap.trouble(&places.bin_dir).unwrap_or_default());
+    }
+    match place::replace(&path, &text) {
+        Ok(()) => Outcome {
+            written: Some(describe(&path, cidrs, &portmap)),
+            trouble: portmap.trouble(&places.bin_dir).unwrap_or_default(),
+        },
+        Err(error) => Outcome::trouble(format!(
+            "{}: {error}; pods cannot be started until it can be written: see that the directory is there and writable",
+            path.display()
+        )),
+    }
+}
+
+fn describe(path: &Path, cidrs: &[IpNetwork], portmap: &Portmap) -> String {
+    let cidrs: Vec<String> = cidrs.iter().map(ToString::to_string).collect();
+    let host_port = match portmap.speaks() {
+        Some(_) => "with hostPort by the portmap plugin",
+        None => "without hostPort",
+    };
+    format!(
+        "wrote {} for {}, {host_port}",
+        path.display(),
+        cidrs.join(" and ")
+    )
+}
+
+fn tell(outcome: Outcome, told: &mut String, teller: &mpsc::Sender<Happening>) {
+    let say = |kind: &str, text: &str| {
+        let happening = Happening {
+            kind: kind.to_owned(),
+            text: text.to_owned(),
+            ..Happening::default()
+        };
+        if teller.try_send(happening).is_err() {
+            tracing::warn!("{kind}: {text}");
+        }
+    };
+    if let Some(text) = &outcome.written {
+        say("CNIConfigured", text);
+    }
+    if *told != outcome.trouble && !outcome.trouble.is_empty() {
+        say("CNITrouble", &outcome.trouble);
+    }
+    *told = outcome.trouble;
+}
+
+#[cfg(test)]
+mod tests;

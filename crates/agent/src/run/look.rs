@@ -1,0 +1,108 @@
+//! The owner looks around: whether the node can serve pods, until it can.
+
+use std::time::Duration;
+
+use flatroute_bgp::speaker::AdminState;
+use flatroute_plan::Plan;
+use ipnetwork::IpNetwork;
+use tokio::time::timeout;
+
+use super::{Owner, PATIENCE};
+use crate::act::{Act, Seen};
+use crate::conflist;
+use crate::ready::{self, Ready, judge, not_negotiated};
+
+/// How often it looks.
+pub(super) const PERIOD: Duration = Duration::from_millis(250);
+
+impl<A: Act> Owner<A> {
+    /// Whether there is anything to look for.
+    pub(super) fn is_looking(&self) -> bool {
+        *self.outlets.ready.borrow() != Ready::Yes
+    }
+
+    /// Looks. What cannot be seen now is seen the next time.
+    pub(super) async fn look(&mut self) {
+        let Ok(Ok(seen)) = timeout(PATIENCE, self.act.seen()).await else {
+            return;
+        };
+        let facts = self.facts(&seen);
+        let now = match judge(&facts) {
+            Ok(()) => Ready::Yes,
+            Err(missing) => Ready::Waiting(missing.to_string()),
+        };
+        if *self.outlets.ready.borrow() == now {
+            return;
+        }
+        match now.reason() {
+            Some(why) => tracing::info!("not ready: {why}"),
+            None => {
+                tracing::info!("ready: this node can serve pods");
+                for (peer, family) in not_negotiated(&facts.peers) {
+                    tracing::warn!(
+                        peer,
+                        "FamilyNotNegotiated: its OPEN leaves out {family}; it is not waited for"
+                    );
+                }
+            }
+        }
+        self.outlets.ready.send_replace(now);
+        self.tell_pod_cidrs();
+    }
+
+    /// What the CNI configuration is written for, once the node can serve pods.
+    pub(super) fn tell_pod_cidrs(&self) {
+        let Some(sender) = &self.outlets.pod_cidrs else {
+            return;
+        };
+        let cidrs = self.pod_cidrs();
+        // A Node that has lost its podCIDRs keeps its file: pods that run need it for their end.
+        if *self.outlets.ready.borrow() == Ready::Yes && !cidrs.is_empty() {
+            sender.send_if_modified(|told| {
+                let differs = *told != cidrs;
+                *told = cidrs;
+                differs
+            });
+        }
+    }
+
+    fn pod_cidrs(&self) -> Vec<IpNetwork> {
+        let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
+        node.map(|node| conflist::usable(node.pod_cidrs()))
+            .unwrap_or_default()
+    }
+
+    fn facts(&self, seen: &Seen) -> ready::Facts {
+        ready::Facts {
+            stale: self.stale_words(),
+            lacks_pod_cidrs: self.outlets.pod_cidrs.is_some() && self.pod_cidrs().is_empty(),
+            peers: self
+                .in_force
+                .as_ref()
+                .map(|plan| peers(plan, seen))
+                .unwrap_or_default(),
+            kernel: seen.kernel,
+        }
+    }
+}
+
+fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
+    let peers = plan.speaker.peers.iter();
+    let wanted = peers.filter(|(_, config)| match config.admin_state {
+        AdminState::Up | AdminState::Held(_) => true,
+        AdminState::Down(_) => false,
+    });
+    wanted
+        .map(|(name, config)| ready::Peer {
+            name: name.to_string(),
+            fabric: true,
+            offered: config.session.families,
+            held: seen
+                .peers
+                .iter()
+                .find(|peer| peer.name == name.as_str())
+                .and_then(|peer| peer.reason.clone()),
+            session: seen.sessions.get(name.as_str()).copied(),
+        })
+        .collect()
+}

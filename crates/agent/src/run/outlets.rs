@@ -1,0 +1,73 @@
+//! What the owner tells beside the control socket, and who gives it a push: the HTTP port, the CNI configuration.
+
+use ipnetwork::IpNetwork;
+use tokio::sync::{mpsc, watch};
+
+use crate::cli::RunOptions;
+use crate::conflist;
+use crate::events::Happening;
+use crate::http::{self, Pulse};
+use crate::ready::Ready;
+
+/// How many may wait for a sign of life.
+const MAX_PULSES: usize = 16;
+/// How many happenings of the tasks here may wait.
+const MAX_TOLD: usize = 16;
+
+/// The ends of the channels that the owner holds.
+pub(super) struct Outlets {
+    /// Whether the node can serve pods.
+    pub(super) ready: watch::Sender<Ready>,
+    /// What the CNI configuration is to be written for: nothing before the node can serve pods. `None`: it is not wanted.
+    pub(super) pod_cidrs: Option<watch::Sender<Vec<IpNetwork>>>,
+    /// Who wants a sign of life.
+    pub(super) pulses: mpsc::Receiver<Pulse>,
+    /// What the tasks have to tell.
+    pub(super) told: mpsc::Receiver<Happening>,
+}
+
+impl Default for Outlets {
+    /// Nobody listens.
+    fn default() -> Self {
+        Self {
+            ready: watch::Sender::new(Ready::Starting),
+            pod_cidrs: None,
+            pulses: mpsc::channel(1).1,
+            told: mpsc::channel(1).1,
+        }
+    }
+}
+
+impl Outlets {
+    /// Opens the port and starts the tasks. They end with the program.
+    ///
+    /// # Errors
+    /// When the port cannot be had.
+    pub(super) async fn open(options: &RunOptions) -> anyhow::Result<Self> {
+        let listen = options.http_listen.unwrap_or(match options.standalone {
+            Some(_) => http::Listen::Off,
+            None => http::Listen::All(http::DEFAULT_PORT),
+        });
+        let (teller, told) = mpsc::channel(MAX_TOLD);
+        let (pulse, pulses) = mpsc::channel(MAX_PULSES);
+        let ready = watch::Sender::new(Ready::Starting);
+        if let Some(listener) = http::bind(listen).await? {
+            tokio::spawn(http::serve(listener, ready.subscribe(), pulse));
+        }
+        let pod_cidrs = options.cni_conf_dir.as_ref().map(|conf_dir| {
+            let (sender, wanted) = watch::channel(Vec::new());
+            let places = conflist::Places {
+                conf_dir: conf_dir.clone(),
+                bin_dir: options.cni_bin_dir.clone(),
+            };
+            tokio::spawn(conflist::keep(places, wanted, teller));
+            sender
+        });
+        Ok(Self {
+            ready,
+            pod_cidrs,
+            pulses,
+            told,
+        })
+    }
+}

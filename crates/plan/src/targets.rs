@@ -1,0 +1,262 @@
+//! Who the neighbours are. Each BGPPeer that selects this node becomes any number of neighbours with one address each: the
+//! one that it names, the default gateways that it discovers, or the other nodes that it selects. What comes out has the
+//! shape of objects with a `peerAddress`, so that everything after this treats all of them alike. The sessions of the
+//! mesh ([`crate::mesh`]) come last.
+//!
+//! Two objects may mean the same neighbour. One that names an address is the more particular: what is discovered or
+//! selected yields to it without a word, also while it cannot be planned, because its author wants this neighbour
+//! with those settings or not at all. Among the others the first name wins, and the loser is told.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use flatroute_api::values::PeerAsn;
+use flatroute_api::{BGPPeer, BGPPeerSpec, ClusterState, Kind, Node, Problem};
+
+use crate::identity::{self, Identity};
+use crate::{Facts, mesh, selector};
+
+/// How many gateways one object takes for neighbours, the lowest addresses first. Who sits on the link can announce any
+/// number of default routers.
+pub const MAX_DISCOVERED: usize = 64;
+
+/// Where a neighbour comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the BGPPeer of this name.
+    Object(String),
+    /// From the mesh between nodes, with the node of this name.
+    Mesh(String),
+}
+
+/// A neighbour: who it is, and an object for all else.
+pub(crate) struct Target<'a> {
+    pub(crate) name: String,
+    pub(crate) origin: Origin,
+    /// The field that made it, for problems.
+    pub(crate) field: &'static str,
+    pub(crate) address: IpAddr,
+    /// The interface of a link-local address.
+    pub(crate) interface: Option<String>,
+    pub(crate) source_address: Option<IpAddr>,
+    pub(crate) asn: PeerAsn,
+    pub(crate) spec: Cow<'a, BGPPeerSpec>,
+}
+
+impl Target<'_> {
+    fn place(&self) -> Place {
+        (self.address, self.interface.clone())
+    }
+
+    /// The kind and name of the object that problems of this neighbour are told of.
+    pub(crate) fn object(&self) -> (&'static str, &str) {
+        match &self.origin {
+            Origin::Object(name) => (Kind::BGPPeer.as_str(), name),
+            Origin::Mesh(_) => (Kind::BGPConfiguration.as_str(), flatroute_api::CONFIGURATION_NAME),
+        }
+    }
+}
+
+/// What tells two neighbours apart: the address, and the interface of a link-local one.
+type Place = (IpAddr, Option<String>);
+
+/// All neighbours of this node, those that objects name first.
+pub(crate) fn targets<'a>(
+    identity: &Identity,
+    state: &'a ClusterState,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> Vec<Target<'a>> {
+    let objects = || state.peers.iter().map(|(name, object)| (name.as_str(), object));
+    let mut targets: Vec<Target<'a>> = objects()
+        .filter(|(_, o)| selects(o.spec.node_selector.as_ref(), identity))
+        .filter_map(|(name, object)| named(name, &object.spec))
+        .collect();
+    let named: Vec<Place> = targets.iter().map(Target::place).collect();
+    // Who has a place that no object names, by name of the object.
+    let mut taken: BTreeMap<Place, &str> = BTreeMap::new();
+    for (name, object) in objects() {
+        let mut found = if object.spec.discover.is_some() {
+            discovered(name, object, identity, (state, facts), problems)
+        } else if object.spec.peer_selector.is_some() {
+            selected(name, object, identity, state)
+        } else {
+            continue;
+        };
+        let mut lost = None;
+        found.retain(|target| {
+            let place = target.place();
+            if named.contains(&place) {
+                return false;
+            }
+            let first = *taken.entry(place.clone()).or_insert(name);
+            if first != name {
+                lost.get_or_insert((place.0, first));
+            }
+            first == name
+        });
+        problems.extend(lost.map(|(address, first)| conflict(name, object, (first, address), identity)));
+        targets.extend(found);
+    }
+    let is_taken = |target: &Target<'_>| {
+        let place = target.place();
+        named.contains(&place) || taken.contains_key(&place)
+    };
+    let mesh = mesh::targets(identity, state, facts, problems);
+    targets.extend(mesh.into_iter().filter(|target| !is_taken(target)));
+    targets
+}
+
+fn selects(
+    by: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>,
+    identity: &Identity,
+) -> bool {
+    selector::matches(by, &identity.labels)
+}
+
+/// The neighbour that the object names by its address.
+fn named<'a>(name: &str, spec: &'a BGPPeerSpec) -> Option<Target<'a>> {
+    Some(Target {
+        name: name.to_owned(),
+        origin: Origin::Object(name.to_owned()),
+        field: "spec.peerAddress",
+        address: spec.peer_address?,
+        interface: spec.interface.clone(),
+        source_address: spec.source_address,
+        asn: spec.peer_asn?,
+        spec: Cow::Borrowed(spec),
+    })
+}
+
+fn conflict(name: &str, object: &BGPPeer, (first, address): (&str, IpAddr), identity: &Identity) -> Problem {
+    let field = if object.spec.discover.is_some() {
+        "spec.discover"
+    } else {
+        "spec.peerSelector"
+    };
+    let message = format!(
+        "on node {} BGPPeer/{first} has {address} too, and is the one in use",
+        identity.name
+    );
+    let remedy = "remove one of the two, or make their selectors exclude each other";
+    Problem::new(Kind::BGPPeer.as_str(), name, field, message, remedy).because("ConflictingPeer")
+}
+
+/// A neighbour for each gateway of a default route that is not of our own making.
+fn discovered<'a>(
+    name: &str,
+    object: &'a BGPPeer,
+    identity: &Identity,
+    (state, facts): (&ClusterState, &Facts),
+    problems: &mut Vec<Problem>,
+) -> Vec<Target<'a>> {
+    let is_selected = selects(object.spec.node_selector.as_ref(), identity);
+    let Some(asn) = object.spec.peer_asn.filter(|_| is_selected) else {
+        return Vec::new();
+    };
+    let own_protocol = crate::protocol(&crate::kernel(state));
+    let mut found: BTreeMap<Place, Target<'a>> = BTreeMap::new();
+    for gateway in &facts.links.default_gateways {
+        let address = gateway.address;
+        if gateway.protocol == own_protocol || identity.internal_ips.contains(&address) {
+            continue;
+        }
+        let interface = match gateway.interface {
+            None => None,
+            Some(index) => {
+                let interfaces = &facts.links.interfaces;
+                // A gateway may outlive its interface for a while; nobody can be reached there.
+                let Some((name, _)) = interfaces.iter().find(|(_, i)| **i == index) else {
+                    continue;
+                };
+                Some(name.clone())
+            }
+        };
+        let zone = interface.as_ref().map_or_else(String::new, |i| format!("%{i}"));
+        let target = Target {
+            name: format!("{name}-{address}{zone}"),
+            origin: Origin::Object(name.to_owned()),
+            field: "spec.discover",
+            address,
+            interface,
+            source_address: None,
+            asn,
+            spec: Cow::Borrowed(&object.spec),
+        };
+        found.insert(target.place(), target);
+    }
+    let mut tell = |reason: &str, message: String, remedy: &str| {
+        let kind = Kind::BGPPeer.as_str();
+        problems.push(Problem::new(kind, name, "spec.discover", message, remedy).because(reason));
+    };
+    if found.is_empty() {
+        tell(
+            "NoDefaultGateway",
+            format!("node {} has no default route with a next hop", identity.name),
+            "add one by way of each neighbour, or name the neighbours by peerAddress",
+        );
+    } else if found.len() > MAX_DISCOVERED {
+        let message = format!(
+            "node {} has {} default gateways, and only the first {MAX_DISCOVERED} become neighbours",
+            identity.name,
+            found.len()
+        );
+        tell(
+            "TooManyGateways",
+            message,
+            "find out who announces them, or name the neighbours by peerAddress",
+        );
+    }
+    found.into_values().take(MAX_DISCOVERED).collect()
+}
+
+/// A neighbour for each other node of a pair that the object selects, whichever end of the pair this node is.
+fn selected<'a>(
+    name: &str,
+    object: &'a BGPPeer,
+    identity: &Identity,
+    state: &'a ClusterState,
+) -> Vec<Target<'a>> {
+    let (nodes, peers) = (
+        object.spec.node_selector.as_ref(),
+        object.spec.peer_selector.as_ref(),
+    );
+    let (is_node, is_peer) = (selects(nodes, identity), selects(peers, identity));
+    let is_pair = |other: &Node| {
+        (is_node && selector::matches(peers, &other.labels()))
+            || (is_peer && selector::matches(nodes, &other.labels()))
+    };
+    let others = state.nodes.iter().filter(|(other, _)| **other != identity.name);
+    others
+        .filter(|(_, node)| is_pair(node))
+        .filter_map(|(other, node)| {
+            let (own, address) = addresses(identity, node)?;
+            Some(Target {
+                name: format!("{name}-{other}"),
+                origin: Origin::Object(name.to_owned()),
+                field: "spec.peerSelector",
+                address,
+                interface: None,
+                source_address: Some(own),
+                asn: asn(other, node, state),
+                spec: Cow::Borrowed(&object.spec),
+            })
+        })
+        .collect()
+}
+
+/// The addresses of the session between this node and another one, our own first; none while the two have no family in
+/// common. Both ends come to the same pair, and each knows the other by this address only.
+pub(crate) fn addresses(identity: &Identity, other: &Node) -> Option<(IpAddr, IpAddr)> {
+    let theirs: Vec<IpAddr> = other.internal_ips().collect();
+    let first = |of: &[IpAddr], v4: bool| of.iter().copied().find(|a| a.is_ipv4() == v4);
+    [true, false]
+        .into_iter()
+        .find_map(|v4| first(&identity.internal_ips, v4).zip(first(&theirs, v4)))
+}
+
+/// The ASN of another node. What is wrong with its annotations, its own agent tells.
+pub(crate) fn asn(name: &str, node: &Node, state: &ClusterState) -> PeerAsn {
+    PeerAsn::Number(identity::asn(name, node, state, &mut Vec::new()))
+}
