@@ -21,8 +21,11 @@ mod failure;
 #[cfg(test)]
 mod fake;
 pub(crate) mod files;
+mod keeper;
+mod kept;
 mod rbac;
 mod readings;
+mod session_secrets;
 mod source;
 pub(crate) mod standalone;
 mod store;

@@ -84,6 +84,8 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
                 node: options.node_name.clone(),
                 namespace: own_namespace(),
                 pace: Default::default(),
+                state_dir: options.state_dir.clone(),
+                secrets_dir: options.control_socket.parent().map(|run| run.join("secrets")),
             };
             tokio::spawn(cluster::follow(cluster, observed));
             ObjectSource::ApiServer

@@ -10,20 +10,26 @@
 //! after the first change, and only when it differs from the one before: whatever the server tells, there are never
 //! more than two plans a second. While the receiver is busy, changes add up here.
 
+mod compose;
+mod needs;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use flatroute_api::manifest::Object;
-use flatroute_api::{ClusterState, Kind, Node, Problem};
-use flatroute_plan::{Facts, Listing, ObjectSource, Synced, needs_other_nodes, selects};
-use tokio::sync::mpsc;
+use flatroute_api::Problem;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::Observed;
 use super::connection::Connection;
 use super::failure::Failure;
+use super::keeper::{self, Places, ToKeep};
+use super::kept::{Copy, Kept, START_PATIENCE};
 use super::readings::{self, Readings};
+use super::session_secrets::{Secrets, SessionSecrets};
 use super::source::{Asker, BASE, Source};
 use super::store::Store;
 use super::watch::{Heard, Pace, Watch, What};
@@ -38,8 +44,6 @@ const SECRET_PATIENCE: Duration = Duration::from_secs(5);
 const AWAY: u32 = 2;
 /// How many things the watches may have told that were not heard yet.
 const DEPTH: usize = 64;
-/// What the readings are called among what is awaited.
-const READINGS: &str = "kubeadm-config and the API server's addresses";
 
 /// What to follow.
 pub(crate) struct Options {
@@ -49,6 +53,10 @@ pub(crate) struct Options {
     /// Our namespace.
     pub(crate) namespace: String,
     pub(crate) pace: Pace,
+    /// Where the objects last known to be good are kept; nowhere when it is none.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Where the keys of sessions are kept, in memory.
+    pub(crate) secrets_dir: Option<PathBuf>,
 }
 
 /// Follows the objects, until nobody takes what is observed.
@@ -66,10 +74,28 @@ struct Cluster {
     tell: mpsc::Sender<Heard>,
     heard: mpsc::Receiver<Heard>,
     readings: Option<Readings>,
+    places: Places,
+    /// What an earlier agent has left of the keys of sessions.
+    known_secrets: Secrets,
+    earlier: Earlier,
+    /// What is wrong with keeping.
+    not_kept: Vec<Problem>,
     /// What was given on last.
-    last: Option<Observed>,
+    last: Option<Arc<Observed>>,
     /// When something changed first and last since then.
     changed: Option<(Instant, Instant)>,
+}
+
+/// What is done with the copy of an earlier time.
+enum Earlier {
+    /// Nothing yet.
+    NotAsked,
+    /// It is in force.
+    Used(Box<Copy>),
+    /// It is not used, and why.
+    Refused(String),
+    /// It is not needed any more, or there is none.
+    Over,
 }
 
 /// A watch, and what it has told.
@@ -79,6 +105,8 @@ struct Followed {
     since: Instant,
     store: Store,
     listed: bool,
+    /// It was waited for long enough: what it would tell can be done without.
+    is_given_up: bool,
     failure: Option<(Failure, u32)>,
 }
 
@@ -106,6 +134,13 @@ impl Cluster {
             namespace: options.namespace.clone(),
         };
         Self {
+            places: Places {
+                kept: options
+                    .state_dir
+                    .as_ref()
+                    .map(|dir| Kept::new(dir, &options.node)),
+                secrets: options.secrets_dir.as_deref().map(SessionSecrets::new),
+            },
             options,
             asker,
             followed: BTreeMap::new(),
@@ -114,6 +149,9 @@ impl Cluster {
             tell,
             heard,
             readings: None,
+            known_secrets: Secrets::new(),
+            earlier: Earlier::NotAsked,
+            not_kept: Vec::new(),
             last: None,
             changed: None,
         }
@@ -126,8 +164,16 @@ impl Cluster {
         let (tell, mut readings) = mpsc::channel(1);
         let reading = readings::run(self.options.connection.clone(), self.options.pace, tell);
         self.watches.spawn(reading);
+        let (keep, wanted) = watch::channel(None);
+        let (tell, mut not_kept) = mpsc::channel(1);
+        tokio::spawn(keeper::run(self.places.clone(), wanted, tell));
+        if let Some(secrets) = &self.places.secrets {
+            self.known_secrets = secrets.read();
+        }
+        let earlier = Instant::now() + START_PATIENCE;
         loop {
-            let due = self.due();
+            let (due, patience) = (self.due(), self.patience());
+            let now = Instant::now();
             tokio::select! {
                 Some(heard) = self.heard.recv() => {
                     if self.hear(heard) {
@@ -140,21 +186,74 @@ impl Cluster {
                         self.has_changed();
                     }
                 }
+                Some(troubles) = not_kept.recv() => {
+                    self.not_kept = troubles;
+                    self.has_changed();
+                }
                 // Watches that have ended; those that were ended by us among them.
                 Some(_) = self.watches.join_next() => {}
-                permit = observed.reserve(), if due.is_some_and(|due| due <= Instant::now()) => {
+                permit = observed.reserve(), if due.is_some_and(|due| due <= now) => {
                     let Ok(permit) = permit else { return };
-                    self.changed = None;
-                    let new = self.observed();
-                    if self.last.as_ref() != Some(&new) {
-                        self.last = Some(new.clone());
+                    if let Some(new) = self.give(&keep) {
                         permit.send(Ok(new));
                     }
                 }
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some_and(|due| due > Instant::now()) => {}
+                () = sleep_until(due.unwrap_or(now)), if due.is_some_and(|due| due > now) => {}
+                () = sleep_until(patience.unwrap_or(now)), if patience.is_some() => self.give_up(),
+                () = sleep_until(earlier), if matches!(self.earlier, Earlier::NotAsked) => self.take_copy(),
                 () = observed.closed() => return,
             }
         }
+    }
+
+    /// What to give on, if it differs from what was; what is complete is kept for later agents.
+    fn give(&mut self, keep: &watch::Sender<Option<ToKeep>>) -> Option<Observed> {
+        self.changed = None;
+        let new = self.observed();
+        let differs = self.last.as_deref() != Some(&new);
+        if differs {
+            self.last = Some(Arc::new(new));
+        }
+        let last = self.last.as_ref()?;
+        if let (Some(state), None) = (&last.state, last.stale) {
+            keep.send_replace(Some(ToKeep {
+                in_use: needs::keys_in_use(state, &self.options.node),
+                observed: Arc::clone(last),
+                confirmed: self.followed.values().all(|followed| followed.failure.is_none()),
+            }));
+        }
+        differs.then(|| Observed::clone(last))
+    }
+
+    /// The server has had its time: a copy of an earlier time is taken, when there is a good one.
+    fn take_copy(&mut self) {
+        let read = self.places.kept.as_ref().map_or(Ok(None), Kept::read);
+        self.earlier = match read {
+            Ok(Some(copy)) => Earlier::Used(Box::new(copy)),
+            Ok(None) => Earlier::Over,
+            Err(why) => Earlier::Refused(why),
+        };
+        self.has_changed();
+    }
+
+    /// When a Secret has been waited for long enough.
+    fn patience(&self) -> Option<Instant> {
+        let waiting = self.followed.iter().filter(|(source, followed)| {
+            matches!(source, Source::Secret(_)) && !followed.listed && !followed.is_given_up
+        });
+        waiting
+            .map(|(_, followed)| followed.since + SECRET_PATIENCE)
+            .min()
+    }
+
+    fn give_up(&mut self) {
+        let now = Instant::now();
+        for (source, followed) in &mut self.followed {
+            if matches!(source, Source::Secret(_)) && now >= followed.since + SECRET_PATIENCE {
+                followed.is_given_up = true;
+            }
+        }
+        self.has_changed();
     }
 
     fn begin(&mut self, source: Source) {
@@ -173,6 +272,7 @@ impl Cluster {
             since: Instant::now(),
             store: Store::default(),
             listed: false,
+            is_given_up: false,
             failure: None,
         };
         self.followed.insert(source, followed);
@@ -194,6 +294,9 @@ impl Cluster {
             What::Changed(seen) => followed.store.change(seen),
             What::Deleted(name) => followed.store.remove(&name),
             What::Failed(failure, times) => {
+                // Those that may not be read need not be waited for.
+                followed.is_given_up |=
+                    matches!(source, Source::Secret(_)) && matches!(failure, Failure::Forbidden(_));
                 followed.failure = Some((failure, times));
                 true
             }
@@ -225,137 +328,15 @@ impl Cluster {
         let (true, Some(readings)) = (base, &self.readings) else {
             return wanted;
         };
-        let state = self.state(&wanted);
-        let Ok(state) = state else { return wanted };
-        let facts = Facts {
-            kubeadm_pod_subnets: readings.kubeadm_pod_subnets.clone(),
-            ..Facts::default()
+        let Ok(state) = self.state(&wanted) else {
+            return wanted;
         };
-        if needs_other_nodes(&state, &facts) {
-            wanted.insert(Source::Nodes);
-        }
-        wanted.extend(self.secrets_named(&state).into_iter().map(Source::Secret));
+        wanted.extend(needs::beyond(&state, readings, &self.options.node));
         wanted
-    }
-
-    /// The Secrets that the neighbours of this node name.
-    fn secrets_named(&self, state: &ClusterState) -> BTreeSet<String> {
-        let nobody = Node::default();
-        let node = state.nodes.get(&self.options.node).unwrap_or(&nobody);
-        let ours = state
-            .peers
-            .values()
-            .filter(|peer| selects(peer.spec.node_selector.as_ref(), &node.labels()));
-        ours.filter_map(|peer| peer.spec.auth.as_ref())
-            .map(|auth| auth.md5.secret_ref.name.clone())
-            .collect()
     }
 
     fn has_listed(&self, source: &Source) -> bool {
         self.followed.get(source).is_some_and(|followed| followed.listed)
-    }
-
-    /// Whether a source that is wanted need not be waited for any longer.
-    fn is_known(&self, source: &Source) -> bool {
-        let Some(followed) = self.followed.get(source) else {
-            return false;
-        };
-        let may_be_missing = match source {
-            Source::Secret(_) => followed.since.elapsed() >= SECRET_PATIENCE || followed.failure.is_some(),
-            Source::Peers | Source::Filters | Source::Configuration | Source::OwnNode | Source::Nodes => {
-                false
-            }
-        };
-        followed.listed || may_be_missing
-    }
-
-    /// All objects of these sources, when they are known; else what is awaited.
-    fn state(&self, wanted: &BTreeSet<Source>) -> Result<Synced<ClusterState>, Vec<String>> {
-        let names = wanted.iter().map(ToString::to_string);
-        let all = names.chain([READINGS.to_owned()]);
-        let mut listing = Listing::of(ClusterState::default(), all);
-        if self.readings.is_some() {
-            listing.listed(READINGS, |_| {});
-        }
-        for source in wanted.iter().filter(|source| self.is_known(source)) {
-            if let Some(followed) = self.followed.get(source) {
-                listing.listed(&source.to_string(), |state| {
-                    followed.store.fill(state, &self.options.namespace);
-                });
-            }
-        }
-        listing
-            .synced()
-            .map(|state| self.with_own_node(state))
-            .map_err(|listing| listing.awaited().map(str::to_owned).collect())
-    }
-
-    /// Two watches tell of the own Node; what its own one says counts.
-    fn with_own_node(&self, mut state: Synced<ClusterState>) -> Synced<ClusterState> {
-        let own = self.followed.get(&Source::OwnNode);
-        let name = &self.options.node;
-        state.update(|state| match own.and_then(|own| own.store.object(name)) {
-            Some(Object::Node(node)) => _ = state.nodes.insert(name.clone(), (**node).clone()),
-            Some(
-                Object::BGPPeer(_) | Object::BGPFilter(_) | Object::BGPConfiguration(_) | Object::Secret(_),
-            )
-            | None => _ = state.nodes.remove(name),
-        });
-        state
-    }
-
-    fn observed(&self) -> Observed {
-        let readings = self.readings.clone().unwrap_or_default();
-        let (state, awaited) = match self.state(&self.wanted()) {
-            Ok(state) => (Some(state), Vec::new()),
-            Err(awaited) => (None, awaited),
-        };
-        let mut problems: Vec<Problem> = self
-            .followed
-            .values()
-            .flat_map(|followed| followed.store.problems().cloned())
-            .collect();
-        problems.extend(self.troubles());
-        problems.extend(state.as_ref().and_then(|state| self.without_pod_cidr(state)));
-        problems.sort();
-        problems.dedup();
-        Observed {
-            state,
-            awaited,
-            problems,
-            api_server: readings.api_server,
-            kubeadm_pod_subnets: readings.kubeadm_pod_subnets,
-            source: ObjectSource::ApiServer,
-            stale: None,
-        }
-    }
-
-    /// What is wrong with the way to the objects. A server that is away is one problem, not one a watch.
-    fn troubles(&self) -> Vec<Problem> {
-        let server = &self.options.connection.server;
-        let all = self
-            .followed
-            .iter()
-            .filter_map(|(source, followed)| followed.problem(source, server));
-        let mut found: BTreeMap<(String, String), Problem> = BTreeMap::new();
-        for problem in all {
-            found
-                .entry((problem.name.clone(), problem.reason.clone()))
-                .or_insert(problem);
-        }
-        found.into_values().collect()
-    }
-
-    /// A Node that waits for its pod CIDRs: every node does for a moment, so it is told, and nothing else.
-    fn without_pod_cidr(&self, state: &ClusterState) -> Option<Problem> {
-        let node = state.nodes.get(&self.options.node)?;
-        if node.pod_cidrs().next().is_some() {
-            return None;
-        }
-        let message = "is empty: the node has no addresses for pods, and announces none";
-        let remedy = "wait for kube-controller-manager, which sets it with --allocate-node-cidrs=true and --cluster-cidr";
-        let name = &self.options.node;
-        Some(Problem::new(Kind::Node.as_str(), name, "spec.podCIDRs", message, remedy).because("NoPodCIDRs"))
     }
 
     fn has_changed(&mut self) {
@@ -368,19 +349,8 @@ impl Cluster {
 
     /// When the next state may be given on.
     fn due(&self) -> Option<Instant> {
-        let quiet = self
-            .changed
-            .map(|(first, last)| (first + PATIENCE).min(last + QUIET));
-        let patience = self
-            .followed
-            .iter()
-            .filter(|(source, followed)| matches!(source, Source::Secret(_)) && !followed.listed)
-            .map(|(_, followed)| followed.since + SECRET_PATIENCE)
-            .filter(|end| {
-                self.last.as_ref().is_some_and(|last| last.state.is_none()) && *end > Instant::now()
-            })
-            .min();
-        quiet.into_iter().chain(patience).min()
+        self.changed
+            .map(|(first, last)| (first + PATIENCE).min(last + QUIET))
     }
 }
 

@@ -75,9 +75,14 @@ pub(crate) fn own_namespace() -> String {
         .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
 }
 
+/// The host, when it is an address and no name.
+pub(crate) fn literal(host: &str) -> Option<IpAddr> {
+    host.parse().ok()
+}
+
 /// The addresses of a host: itself, or what its name stands for.
 pub(crate) async fn addresses(host: &str) -> Vec<IpAddr> {
-    if let Ok(address) = host.parse() {
+    if let Some(address) = literal(host) {
         return vec![address];
     }
     match tokio::net::lookup_host((host, 0)).await {

@@ -24,6 +24,7 @@ pub(crate) const PEERS: &str = "/apis/flatroute.io/v1alpha1/bgppeers";
 pub(crate) const FILTERS: &str = "/apis/flatroute.io/v1alpha1/bgpfilters";
 pub(crate) const CONFIGURATIONS: &str = "/apis/flatroute.io/v1alpha1/bgpconfigurations";
 pub(crate) const NODES: &str = "/api/v1/nodes";
+pub(crate) const SECRETS: &str = "/api/v1/namespaces/flatroute-system/secrets";
 pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
 pub(crate) const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 
