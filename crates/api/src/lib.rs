@@ -20,6 +20,7 @@ pub mod control;
 pub mod manifest;
 pub mod objects;
 mod problem;
+mod schemas;
 pub mod structure;
 pub mod unsupported;
 pub mod validate;

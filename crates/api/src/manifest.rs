@@ -198,7 +198,10 @@ pub fn read(value: &Value) -> Result<(String, String, Object), Vec<Problem>> {
     if kind == Kind::BGPConfiguration
         && let Some(object) = value.as_object_mut()
     {
-        object.entry("spec").or_insert_with(|| Map::new().into());
+        let spec = object.entry("spec").or_insert(Value::Null);
+        if spec.is_null() {
+            *spec = Map::new().into();
+        }
     }
     let object = typed(kind, name, value)?;
     let namespace = match kind {

@@ -49,7 +49,7 @@ pub fn check(kind: Kind, name: &str, object: &Map<String, Value>) -> Vec<Problem
     for key in object.keys().filter(|key| !TOP.contains(&key.as_str())) {
         walk.unknown(key, key, TOP.into_iter());
     }
-    match object.get("spec") {
+    match object.get("spec").filter(|spec| !spec.is_null()) {
         Some(spec) => walk.value("spec", spec, &schema, 0),
         None if kind == Kind::BGPConfiguration => {}
         None => walk.missing("spec"),
@@ -162,8 +162,17 @@ impl Walk<'_> {
     fn object(&mut self, path: &str, map: &Map<String, Value>, schema: &Value, depth: usize) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let additional = schema.get("additionalProperties").filter(|s| s.is_object());
+        let all_required = schema.get("required").and_then(Value::as_array);
+        let required = |key: &str| all_required.into_iter().flatten().any(|r| r == key);
         for (key, value) in map {
             let below = format!("{path}.{key}");
+            // The API server takes no null either: what is not there is not written.
+            if value.is_null() && properties.is_some_and(|p| p.contains_key(key)) {
+                if !required(key) {
+                    self.report(&below, "null is no value".to_owned(), "remove it, or set it");
+                }
+                continue;
+            }
             match (properties.and_then(|p| p.get(key)), additional) {
                 (Some(schema), _) | (None, Some(schema)) => self.value(&below, value, schema, depth + 1),
                 (None, None) => {
@@ -173,12 +182,7 @@ impl Walk<'_> {
                 }
             }
         }
-        for key in schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for key in all_required.into_iter().flatten() {
             if let Some(key) = key
                 .as_str()
                 .filter(|key| map.get(*key).is_none_or(Value::is_null))

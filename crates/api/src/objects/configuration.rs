@@ -23,7 +23,7 @@ use crate::values::Cidr;
 pub struct BGPConfigurationSpec {
     /// The ASN of a node that has none of its own. Default: 64512. A change resets every session.
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::values::asn_schema")]
+    #[schemars(schema_with = "crate::schemas::asn")]
     pub local_asn: Option<u32>,
     /// Where a Node says its ASN. The annotation `flatroute.io/asn` comes first, `localASN` last.
     #[serde(default, rename = "localASNFrom", skip_serializing_if = "Option::is_none")]
@@ -59,11 +59,11 @@ pub struct BGPConfigurationSpec {
 pub struct LocalAsnFrom {
     /// The name of a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "crate::schemas::qualified_name")]
     pub node_label: Option<String>,
     /// The name of an annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "crate::schemas::qualified_name")]
     pub node_annotation: Option<String>,
 }
 
