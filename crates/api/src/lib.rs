@@ -17,6 +17,7 @@
 
 pub mod annotations;
 pub mod control;
+pub mod crd;
 pub mod manifest;
 pub mod objects;
 mod problem;
