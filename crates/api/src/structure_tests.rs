@@ -178,16 +178,17 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
         ),
         (json!({"role": "Customer"}), "spec.role", "field role"),
         (json!({"state": "Drained"}), "spec.state", "value Drained"),
-        (
-            json!({"bfd": {"mode": "Enabled"}}),
-            "spec.bfd.mode",
-            "value Enabled",
-        ),
-        (json!({"addPath": "Both"}), "spec.addPath", "value Both"),
+        (json!({"bfd": {"mode": "Enabled"}}), "spec.bfd", "field bfd"),
+        (json!({"addPath": "Disabled"}), "spec.addPath", "field addPath"),
         (
             json!({"gracefulRestart": {"mode": "Auto"}}),
-            "spec.gracefulRestart.mode",
-            "value Auto",
+            "spec.gracefulRestart",
+            "field gracefulRestart",
+        ),
+        (
+            json!({"routeReflectorClient": "Enabled"}),
+            "spec.routeReflectorClient",
+            "field routeReflectorClient",
         ),
         (
             json!({"advertise": ["PodCIDRs", "ServiceClusterIPs"]}),
@@ -215,8 +216,7 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
 #[test]
 fn what_is_done_anyway_may_be_said() {
     let all = json!({
-        "bfd": {"mode": "Disabled"}, "gracefulRestart": {"mode": "Disabled"}, "addPath": "Disabled",
-        "routeReflectorClient": "Disabled", "state": "Up", "families": ["IPv4", "IPv6"], "nextHop": "Self",
+        "state": "Up", "families": ["IPv4", "IPv6"], "nextHop": "Self",
         "maxPrefixes": {"limit": 4_294_967_295_u32, "action": "Restart"}, "installRoutes": [],
         "nodeSelector": {"matchLabels": {"a/b": "c"}, "matchExpressions": [{"key": "k", "operator": "Exists"}]},
     });

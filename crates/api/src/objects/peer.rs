@@ -72,9 +72,6 @@ pub struct BGPPeerSpec {
     /// Timers of the session. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timers: Option<Timers>,
-    /// BFD. Default: `Disabled`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bfd: Option<Bfd>,
     /// The neighbour is at most this many hops away, checked by the TTL of what it sends (RFC 5082). Excludes
     /// `multihop`. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,9 +82,6 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 254))]
     pub multihop: Option<u8>,
-    /// Graceful restart (RFC 4724).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub graceful_restart: Option<GracefulRestart>,
     /// The address families to offer. Default: those of the node's addresses. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -100,12 +94,6 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "allowOwnASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub allow_own_asn: Option<u8>,
-    /// Whether the neighbour is a client of this route reflector. Default: `Disabled`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route_reflector_client: Option<Disabled>,
-    /// Several paths a prefix (RFC 7911). Default: `Disabled`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub add_path: Option<Disabled>,
     /// How many prefixes a family the neighbour may send. Default: 10000, `Drop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
@@ -156,15 +144,11 @@ impl BGPPeerSpec {
             connect_mode: None,
             auth: None,
             timers: None,
-            bfd: None,
             ttl_security: None,
             multihop: None,
-            graceful_restart: None,
             families: None,
             next_hop: None,
             allow_own_asn: None,
-            route_reflector_client: None,
-            add_path: None,
             max_prefixes: None,
             import_filters: Vec::new(),
             export_filters: Vec::new(),
@@ -243,29 +227,6 @@ pub struct Timers {
     /// ever without one. Zero (for ever), or from holdTime (at least 3s) to 65535s. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_hold_time: Option<Duration>,
-}
-
-/// BFD of a neighbour.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Bfd {
-    /// Whether BFD watches the neighbour.
-    pub mode: Disabled,
-}
-
-/// Graceful restart of a neighbour.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GracefulRestart {
-    /// What is offered.
-    pub mode: Disabled,
-}
-
-/// A switch of which this version has only one position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Disabled {
-    /// Not done.
-    Disabled,
 }
 
 /// A switch.
