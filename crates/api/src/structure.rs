@@ -162,15 +162,11 @@ impl Walk<'_> {
     fn object(&mut self, path: &str, map: &Map<String, Value>, schema: &Value, depth: usize) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let additional = schema.get("additionalProperties").filter(|s| s.is_object());
-        let all_required = schema.get("required").and_then(Value::as_array);
-        let required = |key: &str| all_required.into_iter().flatten().any(|r| r == key);
         for (key, value) in map {
             let below = format!("{path}.{key}");
-            // The API server takes no null either: what is not there is not written.
-            if value.is_null() && properties.is_some_and(|p| p.contains_key(key)) {
-                if !required(key) {
-                    self.report(&below, "null is no value".to_owned(), "remove it, or set it");
-                }
+            // A field that is null is one that is not there, as for the API server.
+            let is_known = properties.is_some_and(|p| p.contains_key(key)) || additional.is_some();
+            if value.is_null() && is_known {
                 continue;
             }
             match (properties.and_then(|p| p.get(key)), additional) {
@@ -182,7 +178,12 @@ impl Walk<'_> {
                 }
             }
         }
-        for key in all_required.into_iter().flatten() {
+        for key in schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if let Some(key) = key
                 .as_str()
                 .filter(|key| map.get(*key).is_none_or(Value::is_null))

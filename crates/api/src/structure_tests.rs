@@ -329,10 +329,7 @@ fn wrong_values_are_named_with_their_path() {
     }
     assert_eq!(
         peer(&json!({"interface": null, "set": {"med": null}})),
-        [
-            "spec.interface: null is no value; remove it, or set it",
-            "spec.set.med: null is no value; remove it, or set it"
-        ]
+        Vec::<String>::new()
     );
     assert_eq!(
         said(Kind::BGPFilter, &json!({})),
