@@ -9,7 +9,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +40,9 @@ enum Want {
         server: String,
     },
 }
+
+/// A refusal is the fields that were named, and all that was said.
+type Verdict = Result<(), (Vec<String>, String)>;
 
 fn rows() -> Vec<Row> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/objects");
@@ -103,8 +105,8 @@ fn without_nulls(value: &Value) -> Value {
     Value::Object(there.collect())
 }
 
-/// What is wrong with a verdict, if something is. A refusal is what was said, with the fields that were named.
-fn disagreement(row: &Row, judge: &str, verdict: &Result<(), (Vec<String>, String)>) -> Option<String> {
+/// What is wrong with a verdict, if something is.
+fn disagreement(row: &Row, judge: &str, verdict: &Verdict) -> Option<String> {
     let wrong = match (&row.want, verdict) {
         (Want::Accepted, Ok(())) => return None,
         (Want::Accepted, Err((_, said))) => format!("refused, and should not be: {said}"),
@@ -128,17 +130,20 @@ fn the_check_of_manifests_judges_as_the_table_says() {
     assert!(rows.len() >= ROWS, "{}", rows.len());
     let mut wrong = String::new();
     for row in &rows {
-        let parsed = manifest::parse("table", &row.text);
-        let verdict = if parsed.problems.is_empty() {
-            Ok(())
-        } else {
-            let fields = parsed.problems.iter().map(|p| p.field.clone()).collect();
-            let said: Vec<String> = parsed.problems.iter().map(ToString::to_string).collect();
-            Err((fields, said.join("\n")))
-        };
-        wrong.extend(disagreement(row, "check", &verdict));
+        wrong.extend(disagreement(row, "check", &check(row)));
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// What the check of manifests says of one object.
+fn check(row: &Row) -> Verdict {
+    let problems = manifest::parse("table", &row.text).problems;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let fields = problems.iter().map(|p| p.field.clone()).collect();
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Err((fields, said.join("\n")))
 }
 
 /// The definitions, as they are applied, and seen to be in use.
@@ -185,7 +190,7 @@ fn an_api_server_judges_as_the_table_says() {
 }
 
 /// Creates one object. Accepted means that what was kept is what was written, not more and not less.
-fn show(server: &ApiServer, row: &Row) -> Result<(), (Vec<String>, String)> {
+fn show(server: &ApiServer, row: &Row) -> Verdict {
     let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
     fs::write(file.path(), &row.text).unwrap();
     let path = file.path().display().to_string();
@@ -231,8 +236,8 @@ fn definitions_that_are_applied_again_change_nothing() {
 }
 
 #[test]
-fn fields_are_explained_and_lists_have_their_columns() {
-    let Some(server) = ApiServer::shared("fields_are_explained_and_lists_have_their_columns") else {
+fn fields_are_explained() {
+    let Some(server) = ApiServer::shared("fields_are_explained") else {
         return;
     };
     install(server);
@@ -246,75 +251,166 @@ fn fields_are_explained_and_lists_have_their_columns() {
         mode.contains("ENUM:") && mode.contains("The node waits."),
         "{mode}"
     );
+    for kind in ["frpeer", "frfilter", "frconf", "frnode"] {
+        server.kubectl(&["explain", "--recursive", kind]).unwrap();
+    }
+}
 
+#[test]
+fn lists_have_their_columns() {
+    let Some(server) = ApiServer::shared("lists_have_their_columns") else {
+        return;
+    };
+    install(server);
     let peer = "kind: BGPPeer\nmetadata: {name: seen}\nspec: {peerAddress: 10.0.1.1, peerASN: 65001, localASN: 65100}\n";
     let gateways =
         "kind: BGPPeer\nmetadata: {name: seen-too}\nspec: {discover: DefaultGateways, peerASN: External}\n";
-    let mut text = String::new();
-    for object in [peer, gateways] {
-        let _ = write!(text, "---\napiVersion: {API_VERSION}\n{object}");
+    let node = "kind: BGPNodeStatus\nmetadata: {name: seen-node}\n";
+    for object in [peer, gateways, node] {
+        server
+            .apply(&format!("apiVersion: {API_VERSION}\n{object}"))
+            .unwrap();
     }
-    server.apply(&text).unwrap();
-    let time = "2026-01-01T00:00:00Z";
-    let condition = json!({
-        "type": "Established", "status": "False", "reason": "PartiallyEstablished",
-        "message": "r2-n7: hold timer expired", "lastTransitionTime": time,
-    });
-    let status = json!({"status": {
-        "observedGeneration": 1, "desiredNodes": 4, "establishedNodes": 3, "receivedPrefixes": 24,
-        "installedPrefixes": 12, "conditions": [condition],
-    }});
-    let patch = status.to_string();
+    let condition = |kind, status, reason| {
+        json!([{
+            "type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }])
+    };
+    let of_peer = json!({"observedGeneration": 1, "desiredNodes": 4, "establishedNodes": 3, "receivedPrefixes": 24,
+        "installedPrefixes": 12, "conditions": condition("Established", "False", "PartiallyEstablished")});
+    let of_node = json!({"routerID": "10.0.1.11", "localASN": 64512, "phase": "Running", "desiredPeers": 2,
+        "establishedPeers": 1, "fib": {"installed": 6, "failed": 0, "drift": 1},
+        "conditions": condition("NetworkReady", "True", "RoutesInstalled")});
+    write_status(server, "frpeer", "seen", &of_peer);
+    write_status(server, "frnode", "seen-node", &of_node);
+
+    // Others use the same server: only what is ours.
+    let [head, first, second] = columns(server, &["frpeer", "seen", "seen-too"]);
+    assert_eq!(
+        head,
+        "NAME PEER ASN NODES UP READY REASON AGE LOCAL-ASN RECEIVED INSTALLED"
+    );
+    assert_eq!(
+        first,
+        "seen 10.0.1.1 65001 4 3 False PartiallyEstablished - 65100 24 12"
+    );
+    assert!(
+        second.starts_with("seen-too DefaultGateways External "),
+        "{second}"
+    );
+    let [head, first] = columns(server, &["frnode", "seen-node"]);
+    assert_eq!(
+        head,
+        "NAME ASN ROUTER-ID PEERS UP ROUTES READY REASON AGE PHASE FAILED DRIFT"
+    );
+    assert_eq!(
+        first,
+        "seen-node 64512 10.0.1.11 2 1 6 True RoutesInstalled - Running 0 1"
+    );
+    let all = server.kubectl(&["get", "flatroute"]).unwrap();
+    assert!(all.contains("bgppeer.flatroute.io/seen"), "{all}");
+}
+
+fn write_status(server: &ApiServer, kind: &str, name: &str, status: &Value) {
+    let patch = json!({"status": status}).to_string();
     server
         .kubectl(&[
             "patch",
-            "frpeer",
-            "seen",
+            kind,
+            name,
             "--subresource=status",
             "--type=merge",
             "-p",
             &patch,
         ])
         .unwrap();
-    // Others use the same server: only these two.
-    let table = server
-        .kubectl(&["get", "frpeer", "seen", "seen-too", "-o", "wide"])
-        .unwrap();
-    let cells: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(
-        cells[0],
-        [
-            "NAME",
-            "PEER",
-            "ASN",
-            "NODES",
-            "UP",
-            "READY",
-            "REASON",
-            "AGE",
-            "LOCAL-ASN",
-            "RECEIVED",
-            "INSTALLED"
-        ]
-    );
-    let (age, rest) = (cells[1].len() - 4, &cells[1]);
-    assert_eq!(
-        rest[..age],
-        [
-            "seen",
-            "10.0.1.1",
-            "65001",
-            "4",
-            "3",
-            "False",
-            "PartiallyEstablished"
-        ]
-    );
-    assert_eq!(rest[age + 1..], ["65100", "24", "12"]);
-    assert_eq!(cells[2][..3], ["seen-too", "DefaultGateways", "External"]);
-    let all = server.kubectl(&["get", "flatroute"]).unwrap();
-    assert!(all.contains("bgppeer.flatroute.io/seen"), "{all}");
-    for short in ["frfilter", "frconf", "frnode"] {
-        server.kubectl(&["get", short]).unwrap();
+}
+
+/// What `kubectl get -o wide` prints, with single blanks, and a dash for the age.
+fn columns<const LINES: usize>(server: &ApiServer, what: &[&str]) -> [String; LINES] {
+    let table = server.kubectl(&[&["get", "-o", "wide"], what].concat()).unwrap();
+    let is_age = |cell: &str| cell.ends_with('s') && cell.trim_end_matches('s').parse::<u32>().is_ok();
+    let lines = table.lines().map(|line| {
+        let cells = line
+            .split_whitespace()
+            .map(|cell| if is_age(cell) { "-" } else { cell });
+        cells.collect::<Vec<_>>().join(" ")
+    });
+    let lines: Vec<String> = lines.collect();
+    lines
+        .try_into()
+        .unwrap_or_else(|_| panic!("other lines: {table}"))
+}
+
+/// Objects as large as they may be: the API server measures what its rules cost while it runs them, and refuses an object
+/// whose rules cost too much.
+#[test]
+fn the_largest_objects_are_not_too_much() {
+    let Some(server) = ApiServer::shared("the_largest_objects_are_not_too_much") else {
+        return;
+    };
+    install(server);
+    let texts = |count: usize, of: &dyn Fn(usize) -> String| (0..count).map(of).collect::<Vec<_>>();
+    let large = |i: usize| format!("4294967295:4294967295:{i}");
+    let set =
+        json!({"communities": texts(32, &|i| format!("65535:{i}")), "largeCommunities": texts(32, &large)});
+    // 256 rules of 256 prefixes would be more than a request and a document may have.
+    let filter = |rules: usize, prefixes: usize| {
+        let prefix = |i: usize| json!({"cidr": format!("fd00:ffff:ffff:{i:x}::/64"), "ge": 64, "le": 128});
+        let prefixes: Vec<Value> = (0..prefixes).map(prefix).collect();
+        let rule = json!({"match": {"prefixes": prefixes, "communities": set["communities"],
+            "largeCommunities": set["largeCommunities"], "peer": "p".repeat(63)}, "action": "Next", "set": set});
+        json!({"rules": vec![rule; rules]})
+    };
+    let label = |i: usize| ("k".repeat(60) + &format!("{i:03}"), Value::from("v".repeat(63)));
+    let selector = json!({"matchLabels": (0..16).map(label).collect::<serde_json::Map<_, _>>(),
+        "matchExpressions": vec![json!({"key": format!("{}/{}", ["d".repeat(60).as_str(); 4].join("."), "k".repeat(63)),
+            "operator": "In", "values": vec!["v".repeat(63); 64]}); 16]});
+    let names = texts(16, &|i| format!("{i}{}", ["d".repeat(60).as_str(); 4].join(".")));
+    let peer = json!({"peerSelector": selector, "nodeSelector": selector, "importFilters": names,
+        "exportFilters": names, "set": set, "state": "Down", "stateMessage": "x".repeat(255),
+        "timers": {"holdTime": "00000000000000000000000000018h0s", "keepaliveTime": "00000000000000000000000000001h0s",
+            "sendHoldTime": "00000000000000000000000000018h0s", "connectRetryTime": "00000000000000000000000000018h0s"}});
+    for (kind, name, spec, refusal) in [
+        ("BGPFilter", "most-rules", filter(256, 2), None),
+        ("BGPFilter", "most-prefixes", filter(40, 256), None),
+        ("BGPPeer", "most", peer, None),
+        (
+            "BGPFilter",
+            "more-rules",
+            filter(257, 1),
+            Some(("spec.rules", "must have at most 256 items")),
+        ),
+        (
+            "BGPFilter",
+            "more-prefixes",
+            filter(1, 257),
+            Some(("spec.rules[0].match.prefixes", "must have at most 256 items")),
+        ),
+    ] {
+        let object = json!({"kind": kind, "metadata": {"name": name}, "spec": spec});
+        let want = match refusal {
+            None => Want::Accepted,
+            Some((field, server)) => Want::Refused {
+                field: field.to_owned(),
+                check: "divide it".to_owned(),
+                server: server.to_owned(),
+            },
+        };
+        let row = Row {
+            file: "largest".to_owned(),
+            name: name.to_owned(),
+            text: format!(
+                "apiVersion: {API_VERSION}\n{}",
+                serde_saphyr::to_string(&object).unwrap()
+            ),
+            spec,
+            want,
+        };
+        let wrong = [("check", check(&row)), ("server", show(server, &row))]
+            .iter()
+            .filter_map(|(judge, verdict)| disagreement(&row, judge, verdict))
+            .collect::<String>();
+        assert!(wrong.is_empty(), "{wrong}");
     }
 }
