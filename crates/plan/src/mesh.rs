@@ -96,7 +96,10 @@ fn neighbour(
     is_on_link.then(|| Target {
         // No name of an object has a colon.
         name: format!("mesh:{name}"),
-        origin: Origin::Mesh(name.clone()),
+        origin: Origin {
+            object: None,
+            node: Some(name.clone()),
+        },
         field: "spec.nodeMesh",
         address,
         interface: None,
