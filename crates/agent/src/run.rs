@@ -28,6 +28,7 @@ use crate::observe::standalone::Standalone;
 use crate::ready::Ready;
 
 mod look;
+mod mesh;
 mod outlets;
 
 use outlets::Outlets;
@@ -121,6 +122,7 @@ struct Owner<A> {
     problems: Vec<Problem>,
     events: Events,
     outlets: Outlets,
+    hand_over: mesh::HandOver,
     started: Instant,
 }
 
@@ -152,6 +154,7 @@ impl<A: Act> Owner<A> {
             problems: Vec::new(),
             events: Events::default(),
             outlets: Outlets::default(),
+            hand_over: mesh::HandOver::default(),
             started: Instant::now(),
         })
     }
@@ -166,6 +169,8 @@ impl<A: Act> Owner<A> {
         self.replan().await?;
         let mut looks = tokio::time::interval(look::PERIOD);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut mesh_looks = tokio::time::interval(mesh::PERIOD);
+        mesh_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut stop => {
@@ -180,6 +185,7 @@ impl<A: Act> Owner<A> {
                     self.replan().await?;
                 }
                 _ = looks.tick(), if self.is_looking() => self.look().await,
+                _ = mesh_looks.tick(), if self.is_watching_mesh() => self.watch_mesh().await?,
                 Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => {
@@ -222,6 +228,7 @@ impl<A: Act> Owner<A> {
 
     /// Plans, and applies what differs from the plan in force.
     async fn replan(&mut self) -> anyhow::Result<()> {
+        self.carry_mesh_over();
         let new = plan(&self.node, &self.state, &self.facts);
         self.tell_problems(&new);
         let same = |old: &Plan| {

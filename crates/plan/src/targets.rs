@@ -28,6 +28,8 @@ pub struct Origin {
     pub object: Option<String>,
     /// The node that it is; `None`: it belongs to the fabric.
     pub node: Option<String>,
+    /// Whether no object wants it any more, and it stays until both nodes have their routes from the fabric.
+    pub outlives: bool,
 }
 
 impl Origin {
@@ -41,6 +43,7 @@ impl Origin {
         Self {
             object: Some(object.to_owned()),
             node: None,
+            outlives: false,
         }
     }
 }
@@ -252,6 +255,7 @@ fn selected<'a>(
                 origin: Origin {
                     object: Some(name.to_owned()),
                     node: Some(other.clone()),
+                    outlives: false,
                 },
                 field: "spec.peerSelector",
                 address,

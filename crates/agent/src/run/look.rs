@@ -72,7 +72,7 @@ impl<A: Act> Owner<A> {
             .unwrap_or_default()
     }
 
-    fn facts(&self, seen: &Seen) -> ready::Facts {
+    pub(super) fn facts(&self, seen: &Seen) -> ready::Facts {
         ready::Facts {
             stale: None,
             lacks_pod_cidrs: self.outlets.pod_cidrs.is_some() && self.pod_cidrs().is_empty(),

@@ -202,3 +202,72 @@ fn nodes_on_one_link_talk_without_any_object() {
     neighbours(&two, &["nodes-n1"]);
     one.kernel_has(&two.pod_cidrs(), true);
 }
+
+#[test]
+fn the_first_object_takes_no_route_away() {
+    let (Some(mut one), Some(mut two), Some(mut tor)) = (
+        Agent::new(1, None),
+        Agent::new(2, None),
+        Agent::new(3, Some(65003)),
+    ) else {
+        return;
+    };
+    join(12, &one.namespace, &two.namespace);
+    join(13, &one.namespace, &tor.namespace);
+    join(23, &two.namespace, &tor.namespace);
+    let transit = "peerASN: 64512, connectMode: Passive, advertise: [LearnedRoutes], installRoutes: [All]";
+    let to = |name: &str, address: &str| {
+        object("BGPPeer", name, &format!("{{peerAddress: {address}, {transit}}}"))
+    };
+    tor.write("peers.yaml", &(to("one", "10.0.13.1") + &to("two", "10.0.23.1")));
+    tor.start();
+    let nodes = known(&one, 1, "") + &known(&two, 2, "");
+    for agent in [&mut one, &mut two] {
+        agent.write("node.yaml", &nodes);
+        agent.start();
+    }
+    one.established("mesh:n2");
+    one.kernel_has(&two.pod_cidrs(), true);
+    two.kernel_has(&one.pod_cidrs(), true);
+    let watched = one.dir_file("monitor.log");
+    let mut monitor = one.monitor(&watched);
+
+    // For each of the two the ToR is another address; both objects select both nodes, and one of each finds nobody there.
+    let objects = object("BGPPeer", "tor-one", "{peerAddress: 10.0.13.2, peerASN: 65003}")
+        + &object("BGPPeer", "tor-two", "{peerAddress: 10.0.23.2, peerASN: 65003}");
+    one.write("peers.yaml", &objects);
+    one.established("tor-one");
+    // The other end knows nothing yet: the mesh goes on.
+    assert_eq!(one.peer("mesh:n2").expect("the mesh").state, "Established");
+    two.write("peers.yaml", &objects);
+    two.established("tor-two");
+    neighbours(&one, &["tor-one", "tor-two"]);
+    neighbours(&two, &["tor-one", "tor-two"]);
+    until("the routes lead through the ToR", || {
+        let shown = one.kernel();
+        let via = ["10.0.13.2", "fd00:0:13::2"]
+            .iter()
+            .all(|via| shown.contains(&format!("via {via} ")));
+        via.then_some(()).ok_or(shown)
+    });
+    // The monitor is heard up to a route of our own making.
+    one.namespace.ip("route add 192.0.2.0/24 dev lo");
+    let seen = until("the monitor is through", || {
+        let seen = std::fs::read_to_string(&watched).map_err(|error| error.to_string())?;
+        if seen.contains("192.0.2.0/24") {
+            Ok(seen)
+        } else {
+            Err(seen)
+        }
+    });
+    monitor.kill().expect("it runs");
+    monitor.wait().expect("it ends");
+    for prefix in two.pod_cidrs() {
+        let deleted = format!("Deleted {prefix}");
+        assert!(!seen.contains(&deleted), "{seen}");
+        assert!(
+            seen.contains(&prefix),
+            "nothing was seen, so nothing is proved: {seen}"
+        );
+    }
+}

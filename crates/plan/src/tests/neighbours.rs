@@ -320,6 +320,47 @@ fn the_mesh_is_for_nodes_on_the_link_that_no_object_serves() {
 }
 
 #[test]
+fn a_session_of_the_mesh_outlives_the_objects_word_until_the_facts_let_it_go() {
+    let nodes = NODE.to_owned() + &node("n2", 12, "");
+    let manifests = nodes.clone() + &object("BGPPeer", "tor", "{peerAddress: 10.0.1.1, peerASN: 65001}");
+    let mut facts = on_link(&["10.0.1.0/24"]);
+    let before = planned(&nodes, &facts);
+    assert_eq!(before.outliving().count(), 0);
+    facts.mesh.in_force = before.mesh();
+
+    // Nothing of the session changes when the object comes.
+    let during = planned(&manifests, &facts);
+    let name = PeerName::from("mesh:n2");
+    assert_eq!(during.speaker.peers[&name], before.speaker.peers[&name]);
+    let outliving: Vec<_> = during.outliving().collect();
+    assert_eq!(outliving, [(&name, "n2")]);
+
+    // Nor when the node itself is no longer known, and the mark changes what is said and nothing else.
+    facts.mesh.in_fabric = true;
+    let alone = NODE.to_owned() + &object("BGPPeer", "tor", "{peerAddress: 10.0.1.1, peerASN: 65001}");
+    let marked = planned(&alone, &facts);
+    let (new, old) = (&marked.speaker.peers[&name], &before.speaker.peers[&name]);
+    assert_eq!((&new.session, &new.import), (&old.session, &old.import));
+    assert_eq!(
+        marked.describe().peers["mesh:n2"].export[0],
+        "peer set: next add large-communities [64512:1718378868:1]"
+    );
+
+    // An object that has the neighbour, and the end of the mesh, end it.
+    for end in [
+        object("BGPPeer", "named", "{peerAddress: 10.0.1.12, peerASN: 65001}"),
+        object("BGPConfiguration", "default", "{nodeMesh: {mode: Disabled}}"),
+    ] {
+        assert_eq!(
+            planned(&(manifests.clone() + &end), &facts).outliving().count(),
+            0
+        );
+    }
+    facts.mesh.in_force.clear();
+    assert!(!planned(&manifests, &facts).speaker.peers.contains_key(&name));
+}
+
+#[test]
 fn a_large_mesh_is_told_and_goes_on() {
     let mut manifests = NODE.to_owned();
     for number in 2..=102_u32 {
