@@ -11,7 +11,8 @@
 //! fabric has sent all ([`MARK`]), without a reset; whoever has marked and seen the mark ends the session. What is in force,
 //! what is marked and what the fabric has sent are facts for this module ([`Mesh`]): the caller sees sessions, and has a clock.
 //!
-//! GTSM (RFC 5082) with 255: what was forwarded even once is not from a node on the link.
+//! GTSM (RFC 5082) with 255: what was forwarded even once is not from a node on the link. For the same reason a next hop that is not
+//! on a link of this node is refused (`NextHopNotOnLink`): it would resolve through a gateway.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
