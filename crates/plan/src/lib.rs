@@ -36,7 +36,7 @@ use flatroute_bgp::speaker::{Config, Multipath, Origination};
 use flatroute_bgp::types::{Asn, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
 
-pub use mesh::{MARK, MAX_MESH, Mesh, Session};
+pub use mesh::{MARK, MAX_MESH, Mesh, MeshSession};
 pub use synced::{Listing, Synced};
 pub use targets::{MAX_DISCOVERED, Origin};
 

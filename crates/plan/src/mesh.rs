@@ -42,12 +42,12 @@ pub struct Mesh {
     /// Whether the fabric has sent this node all its routes, of every family of the mesh.
     pub in_fabric: bool,
     /// The sessions that are in force, by the name of the other node. They stay, whatever the objects say since.
-    pub in_force: BTreeMap<String, Session>,
+    pub in_force: BTreeMap<String, MeshSession>,
 }
 
 /// A session of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
+pub struct MeshSession {
     /// Our end.
     pub source_address: Option<IpAddr>,
     /// The other end.
@@ -59,12 +59,12 @@ pub struct Session {
 impl Plan {
     /// The sessions of the mesh, for [`Mesh::in_force`].
     #[must_use]
-    pub fn mesh(&self) -> BTreeMap<String, Session> {
+    pub fn mesh(&self) -> BTreeMap<String, MeshSession> {
         let peers = self.speaker.peers.iter();
         peers
             .filter_map(|(name, config)| {
                 let origin = self.origins.get(name).filter(|o| o.object.is_none())?;
-                let session = Session {
+                let session = MeshSession {
                     source_address: config.source_address,
                     address: config.address,
                     asn: match config.session.peer_asn {
@@ -123,7 +123,7 @@ pub(crate) fn targets(
     };
     let own = in_fabric(&identity.labels);
     let others = state.nodes.iter().filter(|(name, _)| **name != identity.name);
-    let wanted: BTreeMap<&str, Session> = others
+    let wanted: BTreeMap<&str, MeshSession> = others
         .filter(|(_, node)| !(own && in_fabric(&node.labels())))
         .filter_map(|(name, node)| Some((name.as_str(), session(identity, (name, node), state, facts)?)))
         .collect();
@@ -158,10 +158,10 @@ fn session(
     (name, node): (&String, &Node),
     state: &ClusterState,
     facts: &Facts,
-) -> Option<Session> {
+) -> Option<MeshSession> {
     let (own, address) = addresses(identity, node)?;
     let is_on_link = facts.links.on_link.iter().any(|prefix| prefix.contains(address));
-    is_on_link.then(|| Session {
+    is_on_link.then(|| MeshSession {
         source_address: Some(own),
         address,
         asn: asn(name, node, state),
@@ -170,7 +170,7 @@ fn session(
 
 fn target(
     name: &str,
-    session: Session,
+    session: MeshSession,
     identity: &Identity,
     facts: &Facts,
     outlives: bool,
