@@ -203,5 +203,11 @@ impl Directory {
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> String {
     let path = path.display().to_string();
-    move |error| format!("{path}: {error}")
+    move |error| match error.kind() {
+        // A container's root writes only what is its own.
+        io::ErrorKind::PermissionDenied => {
+            format!("{path}: {error}; its directory has to belong to root (chown root:root)")
+        }
+        _ => format!("{path}: {error}"),
+    }
 }
