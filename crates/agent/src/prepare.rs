@@ -66,7 +66,7 @@ fn prepare(root: &Path, dry_run: bool) -> (Vec<String>, bool) {
             Outcome::Failed(error) => {
                 fine = false;
                 lines.push(format!(
-                    "{name}: cannot be set to {value}: {error}; run as root with writable sysctls (in a container: those of the host, by --sysctl-dir)"
+                    "{name}: cannot be set to {value}: {error}; run as root with CAP_NET_ADMIN (in a container: on the host's /proc/sys, mounted elsewhere, by --sysctl-dir)"
                 ));
             }
         }
