@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use flatroute_bgp::speaker::AdminState;
-use flatroute_plan::Plan;
+use flatroute_bgp::types::PeerName;
+use flatroute_plan::{Origin, Plan};
 use ipnetwork::IpNetwork;
 use tokio::time::timeout;
 
@@ -23,6 +24,9 @@ impl<A: Act> Owner<A> {
 
     /// Looks. What cannot be seen now is seen the next time.
     pub(super) async fn look(&mut self) {
+        if self.in_force.is_none() {
+            return;
+        }
         let Ok(Ok(seen)) = timeout(PATIENCE, self.act.seen()).await else {
             return;
         };
@@ -76,33 +80,45 @@ impl<A: Act> Owner<A> {
         ready::Facts {
             stale: None,
             lacks_pod_cidrs: self.outlets.pod_cidrs.is_some() && self.pod_cidrs().is_empty(),
-            peers: self
-                .in_force
-                .as_ref()
-                .map(|plan| peers(plan, seen))
-                .unwrap_or_default(),
+            peers: self.peers(seen),
             kernel: seen.kernel,
         }
     }
-}
 
-fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
-    let peers = plan.speaker.peers.iter();
-    let wanted = peers.filter(|(_, config)| match config.admin_state {
-        AdminState::Up | AdminState::Held(_) => true,
-        AdminState::Down(_) => false,
-    });
-    wanted
-        .map(|(name, config)| ready::Peer {
-            name: name.to_string(),
-            fabric: true,
-            offered: config.session.families,
-            held: seen
-                .peers
-                .iter()
-                .find(|peer| peer.name == name.as_str())
-                .and_then(|peer| peer.reason.clone()),
-            session: seen.sessions.get(name.as_str()).copied(),
-        })
-        .collect()
+    /// The neighbours that shall be up.
+    fn peers(&self, seen: &Seen) -> Vec<ready::Peer> {
+        let Some(plan) = &self.in_force else {
+            return Vec::new();
+        };
+        let peers = plan.speaker.peers.iter();
+        let wanted = peers.filter(|(_, config)| match config.admin_state {
+            AdminState::Up | AdminState::Held(_) => true,
+            AdminState::Down(_) => false,
+        });
+        let held = |name: &str| {
+            let peer = seen.peers.iter().find(|peer| peer.name == name);
+            peer.and_then(|peer| peer.reason.clone())
+        };
+        wanted
+            .map(|(name, config)| ready::Peer {
+                name: name.to_string(),
+                fabric: self.is_fabric(plan, name),
+                offered: config.session.families,
+                held: held(name.as_str()),
+                session: seen.sessions.get(name.as_str()).copied(),
+            })
+            .collect()
+    }
+
+    /// Whether a neighbour is none of the other nodes.
+    fn is_fabric(&self, plan: &Plan, name: &PeerName) -> bool {
+        match plan.origins.get(name) {
+            Some(Origin::Object(object)) => {
+                let object = self.state.peers.get(object);
+                object.is_none_or(|object| object.spec.peer_selector.is_none())
+            }
+            Some(Origin::Mesh(_)) => false,
+            None => true,
+        }
+    }
 }
