@@ -15,7 +15,7 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Say what is wrong with manifests; exit code 1 when something is.
     Check {
         /// A directory of manifests, or one file.
@@ -34,10 +34,14 @@ pub(crate) struct RunOptions {
     /// Read the objects from the manifests in this directory, and follow changes to them.
     #[arg(long, value_name = "DIR")]
     pub(crate) standalone: Option<PathBuf>,
+    /// The way to the API server; without it, the service account of the pod that this is.
+    #[arg(long, value_name = "FILE", conflicts_with = "standalone")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// The name of the Node that this is.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub(crate) node_name: String,
-    /// Where the control socket stands.
+    /// Where the control socket stands. Beside it, in secrets/, the keys of sessions are kept for a restart without the API
+    /// server, when that is in memory.
     #[arg(long, value_name = "PATH", default_value = "/run/flatroute/agent.sock")]
     pub(crate) control_socket: PathBuf,
     /// Where the probes /healthz and /readyz are served: ADDRESS:PORT, :PORT (every address), or off. Default: :9179 with
@@ -50,7 +54,8 @@ pub(crate) struct RunOptions {
     /// Where the CNI plugins are: hostPort needs portmap there.
     #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
     pub(crate) cni_bin_dir: PathBuf,
-    /// Where state is kept that survives a restart. Nothing is kept there yet.
+    /// Where state is kept that survives a restart: the objects of the API server last known to be good. Nowhere when not
+    /// given.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// What is logged: error, warn, info, debug, trace, or a filter such as flatroute_bgp=debug,info.

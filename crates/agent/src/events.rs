@@ -51,18 +51,24 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 11] = [
+        const TROUBLE: [&str; 17] = [
+            "APIServerUnreachable",
             "CNITrouble",
             "ConfigurationInvalid",
             "ConnectionRefused",
             "FIBDrift",
+            "Forbidden",
             "ForeignRoute",
             "MalformedUpdate",
+            "NotInstalled",
             "PeerDown",
             "PrefixLimit",
+            "Refused",
             "RouteFailed",
             "RouteUnsendable",
+            "Stale",
             "Stranger",
+            "Unauthorized",
         ];
         TROUBLE.contains(&self.kind.as_str())
     }

@@ -2,7 +2,8 @@
 //!
 //! Four things can happen: the objects changed, something that acts has something to tell, somebody asks on the
 //! control socket, a signal comes. The first two may change the plan; a plan that differs from the one in force
-//! is applied, an equal one causes nothing. Nothing is planned before the first full listing of the objects.
+//! is applied, an equal one causes nothing. Nothing is planned before the first full listing of the objects, or a copy
+//! of an earlier one; questions are answered all the same.
 //!
 //! SIGTERM and SIGINT end every session with a Cease, which withdraws this node's routes from its neighbours at
 //! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
@@ -13,9 +14,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use flatroute_api::manifest::Merged;
 use flatroute_api::{ClusterState, Problem, control};
-use flatroute_plan::{Facts, Links, Listing, ObjectSource, Plan, Synced, plan};
+use flatroute_plan::{Facts, Links, ObjectSource, Plan, Synced, plan};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -24,7 +24,9 @@ use crate::cli::{LogFormat, RunOptions};
 use crate::control::query::Query;
 use crate::control::{Answer, Request, server};
 use crate::events::{Events, Happening};
+use crate::observe::connection::{Connection, own_namespace};
 use crate::observe::standalone::Standalone;
+use crate::observe::{API_SERVER, Observed, Stale, cluster};
 use crate::ready::Ready;
 
 mod look;
@@ -67,35 +69,51 @@ fn log(options: &RunOptions) -> anyhow::Result<()> {
 }
 
 async fn start(options: &RunOptions) -> anyhow::Result<()> {
-    let Some(directory) = &options.standalone else {
-        anyhow::bail!(
-            "objects from an API server are not supported yet in this version; use --standalone DIR with manifests"
-        );
+    // The channel holds one: what changes meanwhile adds up where it is observed.
+    let (observed, changes) = mpsc::channel(1);
+    let source = match &options.standalone {
+        Some(directory) => {
+            let (standalone, merged) = Standalone::open(directory).await?;
+            observed.send(Ok(merged.into())).await?;
+            tokio::spawn(follow(standalone, observed));
+            ObjectSource::Standalone
+        }
+        None => {
+            let cluster = cluster::Options {
+                connection: Connection::open(options.kubeconfig.as_deref()).await?,
+                node: options.node_name.clone(),
+                namespace: own_namespace(),
+                pace: Default::default(),
+                state_dir: options.state_dir.clone(),
+                secrets_dir: options.control_socket.parent().map(|run| run.join("secrets")),
+            };
+            tokio::spawn(cluster::follow(cluster, observed));
+            ObjectSource::ApiServer
+        }
     };
-    let (mut standalone, merged) = Standalone::open(directory).await?;
     let outlets = Outlets::open(options).await?;
     let act = Live::open().await?;
     let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
     let server = tokio::spawn(server::serve(listener, ask));
-    // A reading must not be dropped half-way, so it has a task of its own; the channel holds one.
-    let (observed, changes) = mpsc::channel(1);
-    tokio::spawn(async move {
-        loop {
-            let next = standalone.next().await;
-            let last = next.is_err();
-            if observed.send(next).await.is_err() || last {
-                return;
-            }
-        }
-    });
-    let mut owner = Owner::new(act, &options.node_name, merged, links)?;
+    let mut owner = Owner::new(act, &options.node_name, source, links);
     owner.outlets = outlets;
     let outcome = owner.run(changes, requests, stop_signal()?).await;
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
     outcome
+}
+
+/// Follows manifests. A reading must not be dropped half-way, so this is a task of its own.
+async fn follow(mut standalone: Standalone, observed: mpsc::Sender<anyhow::Result<Observed>>) {
+    loop {
+        let next = standalone.next().await.map(Observed::from);
+        let last = next.is_err();
+        if observed.send(next).await.is_err() || last {
+            return;
+        }
+    }
 }
 
 /// Waits for SIGTERM or SIGINT.
@@ -114,8 +132,12 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 struct Owner<A> {
     act: A,
     node: String,
-    state: Synced<ClusterState>,
-    manifest_problems: Vec<Problem>,
+    /// None until all objects have been listed once, or a copy of an earlier time is taken.
+    state: Option<Synced<ClusterState>>,
+    stale: Option<Stale>,
+    awaited: Vec<String>,
+    /// Problems of the objects themselves, and of the way to them.
+    object_problems: Vec<Problem>,
     facts: Facts,
     in_force: Option<Plan>,
     problems: Vec<Problem>,
@@ -132,19 +154,16 @@ enum Next {
 }
 
 impl<A: Act> Owner<A> {
-    fn new(act: A, node: &str, first: Merged, links: Links) -> anyhow::Result<Self> {
-        let mut listing = Listing::of(ClusterState::default(), ["manifests"]);
-        listing.listed("manifests", |state| *state = first.state);
-        let Ok(state) = listing.synced() else {
-            anyhow::bail!("the manifests are not listed")
-        };
-        Ok(Self {
+    fn new(act: A, node: &str, source: ObjectSource, links: Links) -> Self {
+        Self {
             act,
             node: node.to_owned(),
-            state,
-            manifest_problems: first.problems,
+            state: None,
+            stale: None,
+            awaited: Vec::new(),
+            object_problems: Vec::new(),
             facts: Facts {
-                source: ObjectSource::Standalone,
+                source,
                 links,
                 ..Facts::default()
             },
@@ -153,17 +172,16 @@ impl<A: Act> Owner<A> {
             events: Events::default(),
             outlets: Outlets::default(),
             started: Instant::now(),
-        })
+        }
     }
 
     async fn run(
         &mut self,
-        mut changes: mpsc::Receiver<anyhow::Result<Merged>>,
+        mut changes: mpsc::Receiver<anyhow::Result<Observed>>,
         mut requests: mpsc::Receiver<Request>,
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let mut stop = std::pin::pin!(stop);
-        self.replan().await?;
         let mut looks = tokio::time::interval(look::PERIOD);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -174,10 +192,7 @@ impl<A: Act> Owner<A> {
                 }
                 event = self.act.event() => self.heard(event).await?,
                 change = changes.recv() => {
-                    let merged = change.context("the manifests are no longer followed")??;
-                    self.state.update(|state| *state = merged.state);
-                    self.manifest_problems = merged.problems;
-                    self.replan().await?;
+                    self.observe(change.context("the objects are no longer followed")??).await?;
                 }
                 _ = looks.tick(), if self.is_looking() => self.look().await,
                 Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
@@ -195,6 +210,20 @@ impl<A: Act> Owner<A> {
         timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"))
             .await
             .context("the neighbours were not told in time")?
+    }
+
+    /// Takes what was observed. Without a state, the one before stays.
+    async fn observe(&mut self, observed: Observed) -> anyhow::Result<()> {
+        self.awaited = observed.awaited;
+        self.object_problems = observed.problems;
+        if let Some(state) = observed.state {
+            self.state = Some(state);
+            self.stale = observed.stale;
+            self.facts.source = observed.source;
+            self.facts.api_server = observed.api_server;
+            self.facts.kubeadm_pod_subnets = observed.kubeadm_pod_subnets;
+        }
+        self.replan().await
     }
 
     async fn heard(&mut self, event: Event) -> anyhow::Result<()> {
@@ -222,8 +251,12 @@ impl<A: Act> Owner<A> {
 
     /// Plans, and applies what differs from the plan in force.
     async fn replan(&mut self) -> anyhow::Result<()> {
-        let new = plan(&self.node, &self.state, &self.facts);
-        self.tell_problems(&new);
+        let Some(state) = &self.state else {
+            self.tell_problems(&[]);
+            return Ok(());
+        };
+        let new = plan(&self.node, state, &self.facts);
+        self.tell_problems(&new.problems);
         let same = |old: &Plan| {
             (&old.speaker, &old.fib, old.listen, old.local_asn, old.router_id)
                 == (&new.speaker, &new.fib, new.listen, new.local_asn, new.router_id)
@@ -241,22 +274,66 @@ impl<A: Act> Owner<A> {
     }
 
     /// Tells those problems that were not there before.
-    fn tell_problems(&mut self, plan: &Plan) {
-        let mut all = self.manifest_problems.clone();
-        all.extend(plan.problems.iter().cloned());
+    fn tell_problems(&mut self, planned: &[Problem]) {
+        let mut all = self.object_problems.clone();
+        all.extend(planned.iter().cloned());
         all.sort();
         all.dedup();
         for problem in all.iter().filter(|p| !self.problems.contains(p)) {
             tracing::warn!(reason = problem.reason, "{problem}");
+            let kind = match problem.kind.as_str() {
+                API_SERVER => problem.reason.clone(),
+                _ => "ConfigurationInvalid".to_owned(),
+            };
             let happening = Happening {
-                kind: "ConfigurationInvalid".to_owned(),
+                kind,
                 peer: (problem.kind == "BGPPeer").then(|| problem.name.clone()),
                 text: problem.to_string(),
                 ..Happening::default()
             };
             self.events.add(Instant::now(), happening);
         }
+        self.tell_what_is_over(&all);
         self.problems = all;
+    }
+
+    /// Tells which problems with the API server are over.
+    fn tell_what_is_over(&mut self, now: &[Problem]) {
+        for problem in self.problems.iter().filter(|p| p.kind == API_SERVER) {
+            let same = |p: &Problem| {
+                (&p.kind, &p.name, &p.reason) == (&problem.kind, &problem.name, &problem.reason)
+            };
+            if !now.iter().any(same) {
+                let text = format!("over: {problem}");
+                tracing::info!(reason = problem.reason, "{text}");
+                let happening = Happening {
+                    kind: format!("{}Over", problem.reason),
+                    text,
+                    ..Happening::default()
+                };
+                self.events.add(Instant::now(), happening);
+            }
+        }
+    }
+
+    /// What makes the objects in force a copy of an earlier time.
+    fn stale_words(&self) -> Option<String> {
+        self.stale.map(|stale| format!("a copy of {}", stale.time()))
+    }
+
+    /// Where the objects in force come from.
+    fn objects(&self) -> control::Objects {
+        let from = match (&self.state, &self.stale, self.facts.source) {
+            (None, _, _) => "Nowhere",
+            (Some(_), Some(_), _) => "LastKnownGood",
+            (Some(_), None, ObjectSource::Standalone) => "Manifests",
+            (Some(_), None, ObjectSource::ApiServer) => "APIServer",
+        };
+        control::Objects {
+            from: from.to_owned(),
+            stale_seconds: self.stale.as_ref().map(|stale| stale.age().as_secs()),
+            awaited: self.awaited.clone(),
+        }
     }
 
     async fn answer(&mut self, request: Request) -> Next {
@@ -291,6 +368,7 @@ impl<A: Act> Owner<A> {
             },
             Query::Config => {
                 let mut config = self.in_force.as_ref().map(Plan::describe).unwrap_or_default();
+                config.objects = Some(self.objects());
                 config.problems = self.problems.clone();
                 Answer::Config(Box::new(config))
             }
@@ -323,7 +401,11 @@ impl<A: Act> Owner<A> {
     }
 
     async fn status(&mut self) -> anyhow::Result<control::Status> {
-        let peers = self.act.peers().await?;
+        // Nothing acts before the first plan.
+        let (peers, fib) = match &self.in_force {
+            Some(_) => (self.act.peers().await?, self.act.fib().await?),
+            None => Default::default(),
+        };
         let (asn, id) = self
             .in_force
             .as_ref()
@@ -336,7 +418,8 @@ impl<A: Act> Owner<A> {
             uptime_seconds: self.started.elapsed().as_secs(),
             peers: peers.len(),
             established: peers.iter().filter(|p| p.state == "Established").count(),
-            fib: self.act.fib().await?,
+            fib,
+            objects: self.objects(),
             ready: *self.outlets.ready.borrow() == Ready::Yes,
             ready_reason: self.outlets.ready.borrow().reason().map(str::to_owned),
             problems: self.problems.clone(),

@@ -30,6 +30,9 @@ pub struct Status {
     pub established: usize,
     /// The kernel's routes.
     pub fib: FibStatus,
+    /// Where the objects in force come from.
+    #[serde(default)]
+    pub objects: Objects,
     /// Whether the node can serve pods; once it can, it stays so for the life of the agent.
     #[serde(default)]
     pub ready: bool,
@@ -38,6 +41,20 @@ pub struct Status {
     pub ready_reason: Option<String>,
     /// What is wrong with the objects.
     pub problems: Vec<Problem>,
+}
+
+/// Where the objects in force come from, and how old they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Objects {
+    /// `Manifests`, `APIServer`, `LastKnownGood` (a copy from the state directory), or `Nowhere` while none are known.
+    pub from: String,
+    /// How long ago such a copy was last known to be true, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_seconds: Option<u64>,
+    /// What is waited for, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub awaited: Vec<String>,
 }
 
 /// The kernel's routes, counted.
@@ -272,6 +289,9 @@ pub struct Config {
     pub install: Vec<String>,
     /// The static part of the kernel's routes.
     pub fib: Vec<String>,
+    /// Where the objects in force come from; the planner leaves it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Objects>,
     /// What is wrong with the objects.
     pub problems: Vec<Problem>,
 }

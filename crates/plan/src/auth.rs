@@ -10,7 +10,7 @@ use flatroute_bgp::speaker::{Auth, MAX_KEY_LEN, Md5Key};
 use crate::filters::Context;
 
 /// The key in the Secret unless named.
-const DEFAULT_KEY: &str = "password";
+pub const DEFAULT_KEY: &str = "password";
 /// How many keys of a Secret a message names.
 const MAX_NAMED: usize = 5;
 

@@ -56,6 +56,8 @@ impl Plan {
             ),
             install: filter(&self.speaker.install),
             fib: self.describe_fib(),
+            // Who plans does not know.
+            objects: None,
             problems: self.problems.clone(),
         }
     }

@@ -36,7 +36,9 @@ use flatroute_bgp::speaker::{Config, Multipath, Origination};
 use flatroute_bgp::types::{Asn, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
 
+pub use auth::DEFAULT_KEY;
 pub use mesh::MAX_MESH;
+pub use selector::matches as selects;
 pub use synced::{Listing, Synced};
 pub use targets::{MAX_DISCOVERED, Origin};
 

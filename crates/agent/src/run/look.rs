@@ -71,14 +71,14 @@ impl<A: Act> Owner<A> {
     }
 
     fn pod_cidrs(&self) -> Vec<IpNetwork> {
-        let node = self.state.nodes.get(&self.node);
+        let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
         node.map(|node| conflist::usable(node.pod_cidrs()))
             .unwrap_or_default()
     }
 
     fn facts(&self, seen: &Seen) -> ready::Facts {
         ready::Facts {
-            stale: None,
+            stale: self.stale_words(),
             lacks_pod_cidrs: self.outlets.pod_cidrs.is_some() && self.pod_cidrs().is_empty(),
             peers: self.peers(seen),
             kernel: seen.kernel,

@@ -10,8 +10,8 @@ fn peer(asn: u32) -> String {
     )
 }
 
-fn merged(text: &str) -> Merged {
-    manifest::merge([manifest::parse("m.yaml", text)])
+fn merged(text: &str) -> Observed {
+    manifest::merge([manifest::parse("m.yaml", text)]).into()
 }
 
 /// Tells what it is told to do.
@@ -84,10 +84,13 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
             let mut owner = Owner::new(
                 Fake { told, events },
                 "n1",
-                merged(&(NODE.to_owned() + &peer(65001))),
+                ObjectSource::Standalone,
                 Links::default(),
-            )
-            .unwrap();
+            );
+            change
+                .send(Ok(merged(&(NODE.to_owned() + &peer(65001)))))
+                .await
+                .unwrap();
             let task =
                 tokio::spawn(
                     async move { owner.run(changes, requests, async { drop(stopped.await) }).await },
@@ -152,7 +155,12 @@ fn what_can_no_longer_be_carried_out_ends_the_agent() {
             let (tell, events) = mpsc::channel(1);
             let (_change, changes) = mpsc::channel(1);
             let (_ask, requests) = mpsc::channel(1);
-            let mut owner = Owner::new(Fake { told, events }, "n1", merged(NODE), Links::default()).unwrap();
+            let mut owner = Owner::new(
+                Fake { told, events },
+                "n1",
+                ObjectSource::Standalone,
+                Links::default(),
+            );
             tell.send(Event::Failed("netlink is gone".to_owned()))
                 .await
                 .unwrap();
