@@ -23,6 +23,9 @@ impl<A: Act> Owner<A> {
 
     /// Looks. What cannot be seen now is seen the next time.
     pub(super) async fn look(&mut self) {
+        if self.in_force.is_none() {
+            return;
+        }
         let Ok(Ok(seen)) = timeout(PATIENCE, self.act.seen()).await else {
             return;
         };
@@ -79,8 +82,7 @@ impl<A: Act> Owner<A> {
             peers: self
                 .in_force
                 .as_ref()
-                .map(|plan| peers(plan, seen))
-                .unwrap_or_default(),
+                .map_or_else(Vec::new, |plan| peers(plan, seen)),
             kernel: seen.kernel,
         }
     }
