@@ -69,6 +69,14 @@ enum Command {
         /// flatroute, or bird: ptp, host-local and BIRD in its place, for comparison
         #[arg(long, default_value = "flatroute", global = true)]
         carrier: String,
+        /// What `test` asks
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "upstream,operations",
+            global = true
+        )]
+        checks: Vec<String>,
         /// The archive with our own image
         #[arg(long, default_value = "target/image/flatroute.tar", global = true)]
         image: PathBuf,
@@ -83,6 +91,8 @@ enum Command {
 enum Act {
     /// Bring it up and leave it
     Up,
+    /// Bring it up, put it to the test, and take it down (`make cluster-test`)
+    Test,
     /// Remove it
     Down,
 }
@@ -192,6 +202,7 @@ fn run(command: Command) -> Result<ExitCode> {
             nodes,
             proxy,
             carrier,
+            checks,
             image,
         } => {
             let wishes = cluster::Wishes {
@@ -204,6 +215,10 @@ fn run(command: Command) -> Result<ExitCode> {
             };
             match act {
                 Act::Up => return cluster::up(&wishes),
+                Act::Test => {
+                    let parts = checks.iter().map(|part| part.parse()).collect::<Result<_>>()?;
+                    return cluster::exam::run(&wishes, &parts);
+                }
                 Act::Down => println!("{}", cluster::down(&wishes.state)?),
             }
         }

@@ -5,9 +5,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::parts::Parts;
 use crate::image::Image;
@@ -21,9 +22,11 @@ pub const COREDNS: &str = "registry.k8s.io/coredns/coredns:flatroute";
 pub const OURS: &str = "image/flatroute.tar";
 
 /// Programs of the machine that the upstream tests call in their images; not all machines have all.
-const TOOLS: [&str; 26] = [
-    "sh", "bash", "cat", "chmod", "cp", "curl", "date", "dig", "echo", "env", "grep", "hostname", "ip", "ls",
-    "mkdir", "nc", "ping", "rm", "sed", "seq", "sleep", "stat", "tail", "touch", "tr", "wc",
+const TOOLS: [&str; 43] = [
+    "awk", "base64", "bash", "cat", "chmod", "cp", "curl", "cut", "date", "dig", "env", "expr", "find",
+    "getent", "grep", "head", "host", "hostname", "id", "ip", "ls", "mkdir", "mktemp", "nc", "nslookup",
+    "ping", "printf", "rm", "sed", "seq", "sh", "sleep", "sort", "stat", "tail", "tee", "timeout", "touch",
+    "tr", "uname", "wc", "wget", "xargs",
 ];
 
 /// The archives, written where they were not or are older than what they are made of.
@@ -42,7 +45,7 @@ pub fn write(dir: &Path, parts: &Parts) -> Result<Vec<PathBuf>> {
     for (name, image, program) in [
         ("pause.tar", pause, "pause"),
         ("coredns.tar", coredns, "coredns"),
-        ("agnhost.tar", agnhost(parts)?, "agnhost"),
+        ("agnhost.tar", agnhost(dir, parts)?, "agnhost"),
     ] {
         let path = dir.join(name);
         if !is_newer(
@@ -59,7 +62,7 @@ pub fn write(dir: &Path, parts: &Parts) -> Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-fn agnhost(parts: &Parts) -> Result<Image> {
+fn agnhost(dir: &Path, parts: &Parts) -> Result<Image> {
     let mut image = Image::new([
         AGNHOST,
         "registry.k8s.io/e2e-test-images/busybox:1.36.1-1",
@@ -78,6 +81,8 @@ fn agnhost(parts: &Parts) -> Result<Image> {
         "passwd: files\ngroup: files\nhosts: files dns\n",
         0o644,
     )
+    .file("/localhost.crt", localhost(dir, "crt")?, 0o644)
+    .file("/localhost.key", localhost(dir, "key")?, 0o644)
     .directory("/tmp", 0o1777)
     .directory("/root", 0o700)
     .directory("/run", 0o755)
@@ -105,6 +110,38 @@ fn agnhost(parts: &Parts) -> Result<Image> {
         }
     }
     Ok(image)
+}
+
+/// The certificate or the key by which agnhost serves TLS, made once. Upstream's image carries one for `localhost`.
+fn localhost(dir: &Path, which: &str) -> Result<PathBuf> {
+    let path = |which: &str| dir.join(format!("localhost.{which}"));
+    if !path("crt").is_file() {
+        let openssl = locate("openssl").context("openssl is not installed: sudo make test-deps")?;
+        let output = Command::new(openssl)
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "3650",
+                "-subj",
+                "/CN=localhost",
+            ])
+            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"])
+            .arg(path("key"))
+            .arg("-out")
+            .arg(path("crt"))
+            .output()
+            .context("run openssl")?;
+        ensure!(
+            output.status.success(),
+            "openssl req: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(path(which))
 }
 
 fn is_newer(path: &Path, than: &[&Path]) -> bool {

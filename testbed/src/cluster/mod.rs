@@ -12,10 +12,13 @@
 
 pub mod cgroup;
 pub mod control;
+pub mod exam;
+mod found;
 pub mod ground;
 pub mod images;
 pub mod kubectl;
 pub mod node;
+pub mod operations;
 pub mod parts;
 pub mod reference;
 mod rise;
@@ -23,6 +26,7 @@ pub mod routes;
 pub mod secrets;
 pub mod site;
 pub mod standing;
+pub mod upstream;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -165,6 +165,28 @@ impl Cluster {
         Ok(())
     }
 
+    /// What a node that joined later needs beyond what the cluster gives it: nothing, with flatroute.
+    pub(super) fn install_on_new_node(&mut self, name: &str) -> Result<()> {
+        if self.carrier == Carrier::Flatroute {
+            return Ok(());
+        }
+        self.await_("the new node's pod CIDRs", READY_BOUND, |cluster| {
+            let cidrs = routes::pod_cidrs(&cluster.kubectl)?;
+            let given = cidrs.get(name).is_some_and(|cidrs| !cidrs.is_empty());
+            Ok(if given { Ok(()) } else { Err("none yet".to_owned()) })
+        })?;
+        let cidrs = routes::pod_cidrs(&self.kubectl)?;
+        let own = cidrs.get(name).context("a node's pod CIDRs")?;
+        let speaker = reference::install(&self.ground, self.node(name)?, self.router(name)?, own)?;
+        self.others.push(speaker);
+        Ok(())
+    }
+
+    /// Ends what ran for a node beside it.
+    pub(super) fn forget_others(&mut self, name: &str) {
+        self.others.retain(|speaker| speaker.router() != name);
+    }
+
     /// Installs flatroute as a user does.
     fn install_flatroute(&self) -> Result<()> {
         self.teller
