@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod capture;
+pub mod cluster;
 pub mod control;
 pub mod demo;
 pub mod fabric;
