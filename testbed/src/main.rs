@@ -12,6 +12,7 @@ use flatroute_testbed::bench;
 use flatroute_testbed::demo::{self, Wishes, keep};
 use flatroute_testbed::image::Image;
 use flatroute_testbed::lab::{Cast, Wiring};
+use flatroute_testbed::manifests;
 use flatroute_testbed::sandbox;
 use flatroute_testbed::speaker::Software;
 use flatroute_testbed::topology::Topology;
@@ -52,6 +53,8 @@ enum Command {
         /// The archive to write
         archive: PathBuf,
     },
+    /// Write deploy/install.yaml (`make manifests`)
+    Manifests,
     /// Remove a lab that was left up
     Clean,
     /// Draw the fabric
@@ -156,6 +159,11 @@ fn run(command: Command) -> Result<ExitCode> {
             let image = Image::flatroute(&programs)?;
             let id = image.write(&archive)?;
             println!("{}: {} ({id})", archive.display(), image.tags().join(", "));
+        }
+        Command::Manifests => {
+            let deploy = manifests::deploy_dir();
+            std::fs::write(deploy.join("install.yaml"), manifests::install_yaml(&deploy)?)?;
+            println!("deploy/install.yaml");
         }
         Command::Clean => println!("{}", keep::clean()?),
         Command::Draw => print!("{}", Topology::two_racks().drawing()),
