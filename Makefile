@@ -14,6 +14,7 @@
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
+#   make manifests        deploy/install.yaml, from deploy/base and deploy/crds
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
 #   make crds             deploy/crds, from the types of crates/api
 #   make lint             formatting and clippy, warnings are errors
@@ -34,7 +35,7 @@ CHECKS ?= upstream,operations
 CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' \
 	--carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
-.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test bench image fuzz lint crds
+.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test bench image manifests fuzz crds lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +80,9 @@ image:
 		$(CARGO) build --release --locked --target $(HOST) -p flatroute-agent -p flatroute-cni
 	@$(CARGO) build --release --locked -p flatroute-testbed
 	@$(TARGET_DIR)/release/flatroute-testbed image $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/image/flatroute.tar
+
+manifests:
+	@$(CARGO) run -q --locked -p flatroute-testbed -- manifests
 
 fuzz:
 	@CARGO='$(CARGO)' fuzz/run

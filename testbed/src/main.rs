@@ -13,6 +13,7 @@ use flatroute_testbed::cluster::{self, standing::State};
 use flatroute_testbed::demo::{self, Wishes, keep};
 use flatroute_testbed::image::Image;
 use flatroute_testbed::lab::{Cast, Wiring};
+use flatroute_testbed::manifests;
 use flatroute_testbed::sandbox;
 use flatroute_testbed::speaker::Software;
 use flatroute_testbed::topology::Topology;
@@ -81,6 +82,8 @@ enum Command {
         #[arg(long, default_value = "target/image/flatroute.tar", global = true)]
         image: PathBuf,
     },
+    /// Write deploy/install.yaml (`make manifests`)
+    Manifests,
     /// Remove a lab that was left up
     Clean,
     /// Draw the fabric
@@ -221,6 +224,10 @@ fn run(command: Command) -> Result<ExitCode> {
                 }
                 Act::Down => println!("{}", cluster::down(&wishes.state)?),
             }
+        Command::Manifests => {
+            let deploy = manifests::deploy_dir();
+            std::fs::write(deploy.join("install.yaml"), manifests::install_yaml(&deploy)?)?;
+            println!("deploy/install.yaml");
         }
         Command::Clean => println!("{}", keep::clean()?),
         Command::Draw => print!("{}", Topology::two_racks().drawing()),
