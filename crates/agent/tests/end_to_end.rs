@@ -4,6 +4,7 @@
 mod end_to_end {
     mod agent;
     mod check;
+    mod discovery;
     mod keys;
     mod lab;
     mod readiness;

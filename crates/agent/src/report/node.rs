@@ -103,7 +103,8 @@ fn session(peer: &Peer, taken: Timestamp, before: &[NodePeer]) -> NodePeer {
     let state = state(&session.state);
     let same = before.filter(|old| is_up(old.state) == is_up(state));
     NodePeer {
-        name: object.clone(),
+        // As much of it as the API server takes; of the mesh, a Node's name with a word before it.
+        name: object.chars().take(253).collect(),
         address: session.address,
         interface: session.interface.clone(),
         asn: session.asn,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use flatroute_bgp::speaker::AdminState;
-use flatroute_bgp::types::PeerName;
 use flatroute_plan::{Origin, Plan};
 use ipnetwork::IpNetwork;
 use tokio::time::timeout;
@@ -92,49 +91,36 @@ impl<A: Act> Owner<A> {
             .unwrap_or_default()
     }
 
-    fn facts(&self, seen: &Seen) -> ready::Facts {
+    pub(super) fn facts(&self, seen: &Seen) -> ready::Facts {
         ready::Facts {
             stale: self.stale_words(),
             lacks_pod_cidrs: self.outlets.pod_cidrs.is_some() && self.pod_cidrs().is_empty(),
-            peers: self.peers(seen),
+            peers: self
+                .in_force
+                .as_ref()
+                .map_or_else(Vec::new, |plan| peers(plan, seen)),
             kernel: seen.kernel,
         }
     }
+}
 
-    /// The neighbours that shall be up.
-    fn peers(&self, seen: &Seen) -> Vec<ready::Peer> {
-        let Some(plan) = &self.in_force else {
-            return Vec::new();
-        };
-        let peers = plan.speaker.peers.iter();
-        let wanted = peers.filter(|(_, config)| match config.admin_state {
-            AdminState::Up | AdminState::Held(_) => true,
-            AdminState::Down(_) => false,
-        });
-        let held = |name: &str| {
-            let peer = seen.peers.iter().find(|peer| peer.name == name);
-            peer.and_then(|peer| peer.reason.clone())
-        };
-        wanted
-            .map(|(name, config)| ready::Peer {
-                name: name.to_string(),
-                fabric: self.is_fabric(plan, name),
-                offered: config.session.families,
-                held: held(name.as_str()),
-                session: seen.sessions.get(name.as_str()).copied(),
-            })
-            .collect()
-    }
-
-    /// Whether a neighbour is none of the other nodes.
-    fn is_fabric(&self, plan: &Plan, name: &PeerName) -> bool {
-        match plan.origins.get(name) {
-            Some(Origin::Object(object)) => {
-                let object = self.state.as_ref().and_then(|state| state.peers.get(object));
-                object.is_none_or(|object| object.spec.peer_selector.is_none())
-            }
-            Some(Origin::Mesh(_)) => false,
-            None => true,
-        }
-    }
+fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
+    let peers = plan.speaker.peers.iter();
+    let wanted = peers.filter(|(_, config)| match config.admin_state {
+        AdminState::Up | AdminState::Held(_) => true,
+        AdminState::Down(_) => false,
+    });
+    wanted
+        .map(|(name, config)| ready::Peer {
+            name: name.to_string(),
+            fabric: plan.origins.get(name).is_none_or(Origin::is_fabric),
+            offered: config.session.families,
+            held: seen
+                .peers
+                .iter()
+                .find(|peer| peer.name == name.as_str())
+                .and_then(|peer| peer.reason.clone()),
+            session: seen.sessions.get(name.as_str()).copied(),
+        })
+        .collect()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use flatroute_api::objects::Family;
 use flatroute_api::{ClusterState, Problem, control};
 use flatroute_bgp::types::{self, FamilySet, PeerName};
-use flatroute_plan::{Origin, Plan};
+use flatroute_plan::Plan;
 use k8s_openapi::jiff::Timestamp;
 
 use super::Owner;
@@ -83,11 +83,9 @@ fn session(peer: &control::Peer, plan: &Plan, seen: &Seen) -> Peer {
             .filter(|family| !session.negotiated.contains(*family));
         left_out.map(family).collect()
     };
+    let object = plan.origins.get(&name).and_then(|origin| origin.object.clone());
     Peer {
-        object: match plan.origins.get(&name) {
-            Some(Origin::Object(object)) => object.clone(),
-            Some(Origin::Mesh(_)) | None => peer.name.clone(),
-        },
+        object: object.unwrap_or_else(|| peer.name.clone()),
         session: peer.clone(),
         not_negotiated: seen.sessions.get(&peer.name).map(left_out).unwrap_or_default(),
     }
@@ -127,20 +125,22 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "HostPortUnavailable" => Reason::HostPortUnavailable,
         _ => return None,
     };
-    let origin = |peer: &String| {
-        let name = PeerName::from(peer.as_str());
-        plan.and_then(|plan| plan.origins.get(&name)).cloned()
+    let object = |peer: &str| {
+        let origin = plan?.origins.get(&PeerName::from(peer))?;
+        origin.object.clone()
     };
     let (about, note) = match &happening.peer {
         None => (About::Node, happening.text.clone()),
-        Some(peer) => match origin(peer) {
+        Some(peer) => {
+            let about = object(peer).map_or(About::Node, About::Peer);
             // Of a neighbour with a name of its own, the name tells which one it is.
-            Some(Origin::Object(object)) if object != *peer => {
-                (About::Peer(object), format!("{peer}: {}", happening.text))
-            }
-            Some(Origin::Object(object)) => (About::Peer(object), happening.text.clone()),
-            Some(Origin::Mesh(_)) | None => (About::Node, format!("{peer}: {}", happening.text)),
-        },
+            let note = if about == About::Peer(peer.clone()) {
+                happening.text.clone()
+            } else {
+                format!("{peer}: {}", happening.text)
+            };
+            (about, note)
+        }
     };
     Some(Told {
         reason,

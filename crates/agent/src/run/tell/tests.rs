@@ -1,4 +1,4 @@
-use flatroute_plan::{Facts, Listing, plan};
+use flatroute_plan::{Facts, Listing, Origin, plan};
 
 use super::*;
 
@@ -24,10 +24,16 @@ fn tor() -> Plan {
 #[test]
 fn what_happens_becomes_events_by_the_names_of_the_api() {
     let mut plan = tor();
-    plan.origins
-        .insert(PeerName::from("gw-10.0.0.1"), Origin::Object("gw".to_owned()));
-    plan.origins
-        .insert(PeerName::from("mesh:n2"), Origin::Mesh("n2".to_owned()));
+    let mut comes_from = |name: &str, object: Option<&str>| {
+        let origin = Origin {
+            object: object.map(str::to_owned),
+            node: None,
+            outlives: false,
+        };
+        plan.origins.insert(PeerName::from(name), origin);
+    };
+    comes_from("gw-10.0.0.1", Some("gw"));
+    comes_from("mesh:n2", None);
     let of = |name: &str| About::Peer(name.to_owned());
     let rows = [
         (
