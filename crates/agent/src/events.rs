@@ -51,7 +51,7 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 17] = [
+        const TROUBLE: [&str; 18] = [
             "APIServerUnreachable",
             "CNITrouble",
             "ConfigurationInvalid",
@@ -59,6 +59,7 @@ impl Happening {
             "FIBDrift",
             "Forbidden",
             "ForeignRoute",
+            "HostPortUnavailable",
             "MalformedUpdate",
             "NotInstalled",
             "PeerDown",
