@@ -51,16 +51,18 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 17] = [
+        const TROUBLE: [&str; 19] = [
             "APIServerUnreachable",
             "CNITrouble",
             "ConfigurationInvalid",
             "ConnectionRefused",
+            "CopyRefused",
             "FIBDrift",
             "Forbidden",
             "ForeignRoute",
             "MalformedUpdate",
             "NotInstalled",
+            "NotKept",
             "PeerDown",
             "PrefixLimit",
             "Refused",

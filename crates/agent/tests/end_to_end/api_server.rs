@@ -155,6 +155,17 @@ impl World {
         })
     }
 
+    fn is_well(&self) {
+        until("all is well", || {
+            let problems = self.status()?.problems;
+            if problems.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{problems:?}"))
+            }
+        });
+    }
+
     fn problem(&self, reason: &str) -> Problem {
         until(reason, || {
             let status = self.status()?;
@@ -173,13 +184,20 @@ fn an_agent_lives_with_a_real_api_server_and_without() {
     let Some(mut world) = World::new("an_agent_lives_with_a_real_api_server_and_without") else {
         return;
     };
-    let kubeconfig = world.kubeconfig();
     // Keys are kept in memory only.
     let memory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
     std::os::unix::fs::symlink(memory.path(), world.agent.dir_file("run")).expect("a link");
-
-    // Nothing is there, and nothing is granted: it waits, and says for what.
+    let kubeconfig = world.kubeconfig();
     world.agent.start_in_cluster(&kubeconfig);
+    it_waits_for_what_is_missing(&world);
+    it_follows_edits(&world);
+    it_starts_without_the_server(&mut world);
+    it_follows_its_node(&world);
+    assert!(world.agent.terminate().success());
+}
+
+/// Nothing is there, and nothing is granted: it waits, and says for what.
+fn it_waits_for_what_is_missing(world: &World) {
     let refused = world.problem("Forbidden");
     assert!(
         refused.remedy.contains("the ClusterRole flatroute-agent"),
@@ -194,9 +212,11 @@ fn an_agent_lives_with_a_real_api_server_and_without() {
     world.apply(&peer("peerASN: 65001"));
     let config = world.config("APIServer", |config| asns(config) == ["64512 -> 65001"]);
     assert_eq!(config.originate, ["10.244.1.0/24 (PodCIDRs)"]);
-    assert_eq!(world.status().expect("a status").problems, []);
+    world.is_well();
+}
 
-    // An edit, one with a fault, and a key that may not be read at first.
+/// An edit, one with a fault, and a key that may not be read at first.
+fn it_follows_edits(world: &World) {
     world.apply(&peer("peerASN: 65002"));
     world.config("APIServer", |config| asns(config) == ["64512 -> 65002"]);
     world.apply(&peer("peerASN: 65003, peerPrt: 1"));
@@ -209,18 +229,20 @@ fn an_agent_lives_with_a_real_api_server_and_without() {
     world.apply(&peer("peerASN: 65004, auth: {md5: {secretRef: {name: tor}}}"));
     let refused = world.problem("Forbidden");
     assert!(refused.remedy.contains("the Role flatroute-agent"), "{refused}");
-    let held = |agent: &Agent| agent.peer("tor").map(|peer| peer.reason);
-    until("held down", || match held(&world.agent)? {
+    let held = || world.agent.peer("tor").map(|peer| peer.reason);
+    until("held down", || match held()? {
         Some(reason) if reason.starts_with("SecretNotFound") => Ok(()),
         other => Err(format!("{other:?}")),
     });
     world.apply(SECRETS);
-    until("the key", || match held(&world.agent)? {
+    until("the key", || match held()? {
         None => Ok(()),
         Some(other) => Err(other),
     });
+}
 
-    // A restart without the server: the same plan, and its key.
+/// A restart without the server has the same plan with its key, until the server is back.
+fn it_starts_without_the_server(world: &mut World) {
     until("kept", || {
         let kept = std::fs::read_to_string(world.agent.dir_file("state/last-known-good.json"));
         match kept {
@@ -232,6 +254,7 @@ fn an_agent_lives_with_a_real_api_server_and_without() {
     let before: Config = world.agent.ask("GET /v1/config").expect("a configuration");
     world.server(ApiServer::stop_server);
     assert!(world.agent.terminate().success());
+    let kubeconfig = world.kubeconfig();
     world.agent.start_in_cluster(&kubeconfig);
     world.problem("APIServerUnreachable");
     let stale = world.config("LastKnownGood", |_| true);
@@ -245,25 +268,18 @@ fn an_agent_lives_with_a_real_api_server_and_without() {
     let events: Vec<String> = world.agent.events().into_iter().map(|e| e.kind).collect();
     assert!(events.contains(&"Stale".to_owned()), "{events:?}");
 
-    // And back.
     world.server(|server| server.start_server().expect("it starts again"));
     world.apply(&peer("peerASN: 65005, auth: {md5: {secretRef: {name: tor}}}"));
     world.config("APIServer", |config| asns(config) == ["64512 -> 65005"]);
-    until("all is well", || {
-        let problems = world.status()?.problems;
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{problems:?}"))
-        }
-    });
+    world.is_well();
+}
 
-    // A Node that is deleted announces nothing; one that is made again under its name does.
+/// A Node that is deleted announces nothing; one that is made again under its name does.
+fn it_follows_its_node(world: &World) {
     world.server(|server| server.kubectl(&["delete", "node", "n1"]).expect("deleted"));
     world.config("APIServer", |config| config.originate.is_empty());
     world.apply(&NODE.replace("10.244.1.", "10.244.9."));
     world.config("APIServer", |config| {
         config.originate == ["10.244.9.0/24 (PodCIDRs)"]
     });
-    assert!(world.agent.terminate().success());
 }
