@@ -10,6 +10,7 @@
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
+#   make crds             deploy/crds, from the types of crates/api
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
@@ -21,7 +22,7 @@ WRITE ?=
 TABLE ?=
 BENCH ?=
 
-.PHONY: help demo demo-clean test test-deps interop bench image fuzz lint
+.PHONY: help demo demo-clean test test-deps interop bench image fuzz crds lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,9 @@ image:
 
 fuzz:
 	@CARGO='$(CARGO)' fuzz/run
+
+crds:
+	@$(CARGO) run -q -p flatroute-api --example crds --locked
 
 lint:
 	$(CARGO) fmt --all --check

@@ -7,6 +7,8 @@
 //! The methods that ask must answer soon (the loop waits at most a few seconds for one) and may be dropped while
 //! they wait.
 
+mod gateways;
+mod links;
 mod live;
 mod words;
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use flatroute_api::manifest::Merged;
 use flatroute_api::{ClusterState, Kind, Problem};
-use flatroute_plan::{Facts, Listing, plan};
+use flatroute_plan::{Facts, Gateway, Links, Listing, plan};
 
 use crate::observe::files;
 
@@ -75,7 +75,19 @@ fn together(merged: Merged) -> Vec<Problem> {
     let Ok(synced) = listing.synced() else {
         return Vec::new();
     };
-    let facts = Facts::default();
+    // One that is documentation's stands for those that a machine has, so that a discovery is planned too.
+    let gateway = Gateway {
+        address: std::net::Ipv4Addr::new(192, 0, 2, 1).into(),
+        interface: None,
+        protocol: 0,
+    };
+    let facts = Facts {
+        links: Links {
+            default_gateways: [gateway].into(),
+            ..Links::default()
+        },
+        ..Facts::default()
+    };
     let of_the_machine = ["NodeNotFound", "InterfaceNotFound"];
     let found = nodes.iter().flat_map(|node| plan(node, &synced, &facts).problems);
     found
@@ -91,6 +103,43 @@ fn together(merged: Merged) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_discovered_or_selected_is_judged_without_a_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let object = |name: &str, spec: &str| {
+            format!(
+                "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+            )
+        };
+        let good = object("tors", "{discover: DefaultGateways, peerASN: External}")
+            + &object("nodes", "{peerSelector: {}}")
+            + "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {nodeMesh: {mode: Auto}}\n";
+        std::fs::write(dir.path().join("a.yaml"), &good).unwrap();
+        assert_eq!(check(dir.path()).unwrap().lines, ["3 objects, no problems"]);
+        let bad =
+            good + &object(
+                "tors-too",
+                "{discover: DefaultGateways, peerASN: 65001, importFilters: [gone]}",
+            ) + &object(
+                "both",
+                "{discover: DefaultGateways, peerAddress: 10.0.1.1, peerASN: 65001}",
+            );
+        std::fs::write(dir.path().join("a.yaml"), &bad).unwrap();
+        let lines = check(dir.path()).unwrap().lines;
+        let at = dir.path().join("a.yaml").display().to_string();
+        assert_eq!(
+            lines,
+            [
+                format!(
+                    "{at}:4:17: BGPPeer/tors-too: spec.discover: on node any BGPPeer/tors has 192.0.2.1 too, and is the one in use; remove one of the two, or make their selectors exclude each other"
+                ),
+                format!(
+                    "{at}:5:25: BGPPeer/both: spec.discover: excludes peerAddress; set exactly one of peerAddress, discover and peerSelector"
+                ),
+            ]
+        );
+    }
 
     const GOOD: &str = "apiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor-a}\nspec: {peerAddress: 10.0.1.1, peerASN: 65001}\n";
 

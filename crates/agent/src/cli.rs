@@ -26,6 +26,9 @@ pub(crate) enum Command {
         /// Only say what would be changed.
         #[arg(long)]
         dry_run: bool,
+        /// Where the sysctls are; a container's own cannot be written.
+        #[arg(long, value_name = "DIR", default_value = "/proc/sys")]
+        sysctl_dir: PathBuf,
     },
 }
 

@@ -31,6 +31,6 @@ fn main() -> ExitCode {
     match cli.command {
         cli::Command::Run(options) => run::main(&options),
         cli::Command::Check { path } => check::main(&path),
-        cli::Command::Prepare { dry_run } => prepare::main(dry_run),
+        cli::Command::Prepare { dry_run, sysctl_dir } => prepare::main(&sysctl_dir, dry_run),
     }
 }

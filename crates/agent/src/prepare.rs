@@ -1,4 +1,6 @@
-//! `flatroute-agent prepare`: the sysctls that a node needs, set in the current network namespace.
+//! `flatroute-agent prepare`: the sysctls that a node needs, set in the current network namespace. The files of
+//! `/proc/sys/net` are those of the namespace of whoever opens them, also through a mount at another place; in a
+//! container, whose own `/proc/sys` is read-only, the host's is mounted at such a place and named by `--sysctl-dir`.
 //!
 //! - Forwarding of both families. Where a host takes router advertisements, forwarding would end that; so
 //!   `accept_ra` becomes 2 ("also as a router") on the interfaces that heed them now, and before forwarding is
@@ -34,8 +36,13 @@ struct Wish {
     value: &'static str,
 }
 
-pub(crate) fn main(dry_run: bool) -> ExitCode {
-    let (lines, fine) = prepare(Path::new("/proc/sys"), dry_run);
+pub(crate) fn main(sysctl_dir: &Path, dry_run: bool) -> ExitCode {
+    if let Err(error) = std::fs::read_dir(sysctl_dir.join("net")) {
+        let dir = sysctl_dir.display();
+        eprintln!("flatroute-agent prepare: --sysctl-dir {dir}: there is no {dir}/net: {error}");
+        return ExitCode::FAILURE;
+    }
+    let (lines, fine) = prepare(sysctl_dir, dry_run);
     for line in lines {
         println!("{line}");
     }
@@ -59,7 +66,7 @@ fn prepare(root: &Path, dry_run: bool) -> (Vec<String>, bool) {
             Outcome::Failed(error) => {
                 fine = false;
                 lines.push(format!(
-                    "{name}: cannot be set to {value}: {error}; run as root with a writable /proc/sys"
+                    "{name}: cannot be set to {value}: {error}; run as root with CAP_NET_ADMIN (in a container: on the host's /proc/sys, mounted elsewhere, by --sysctl-dir)"
                 ));
             }
         }

@@ -82,6 +82,14 @@ pub(crate) struct Session {
     pub(crate) silent: Duration,
 }
 
+impl Session {
+    /// Whether the neighbour has sent all routes of a family.
+    pub(crate) fn has_sent_all(&self, family: Family) -> bool {
+        let has_said_so = self.end_of_rib.contains(family);
+        self.negotiated.contains(family) && (has_said_so || self.silent >= SILENCE)
+    }
+}
+
 /// How far the kernel is behind what was chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kernel {
@@ -163,10 +171,7 @@ fn waits_for(peers: &[Peer], family: Family) -> Option<String> {
         None => peer.offered.contains(family),
     };
     let candidates: Vec<&Peer> = peers.iter().filter(|p| p.fabric).filter(may_have_it).collect();
-    let has_sent_all = |peer: &&Peer| {
-        let session = peer.session.as_ref();
-        session.is_some_and(|s| s.end_of_rib.contains(family) || s.silent >= SILENCE)
-    };
+    let has_sent_all = |peer: &&Peer| peer.session.is_some_and(|session| session.has_sent_all(family));
     if candidates.is_empty() || candidates.iter().any(has_sent_all) {
         return None;
     }

@@ -30,6 +30,7 @@ use crate::observe::{API_SERVER, Observed, Stale, cluster};
 use crate::ready::Ready;
 
 mod look;
+mod mesh;
 mod outlets;
 
 use outlets::Outlets;
@@ -146,6 +147,7 @@ struct Owner<A> {
     problems: Vec<Problem>,
     events: Events,
     outlets: Outlets,
+    hand_over: mesh::HandOver,
     started: Instant,
 }
 
@@ -174,6 +176,7 @@ impl<A: Act> Owner<A> {
             problems: Vec::new(),
             events: Events::default(),
             outlets: Outlets::default(),
+            hand_over: mesh::HandOver::default(),
             started: Instant::now(),
         }
     }
@@ -187,6 +190,8 @@ impl<A: Act> Owner<A> {
         let mut stop = std::pin::pin!(stop);
         let mut looks = tokio::time::interval(look::PERIOD);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut mesh_looks = tokio::time::interval(mesh::PERIOD);
+        mesh_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut stop => {
@@ -198,6 +203,7 @@ impl<A: Act> Owner<A> {
                     self.observe(change.context("the objects are no longer followed")??).await?;
                 }
                 _ = looks.tick(), if self.is_looking() => self.look().await,
+                _ = mesh_looks.tick(), if self.is_watching_mesh() => self.watch_mesh().await?,
                 Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => {
@@ -254,6 +260,7 @@ impl<A: Act> Owner<A> {
 
     /// Plans, and applies what differs from the plan in force.
     async fn replan(&mut self) -> anyhow::Result<()> {
+        self.carry_mesh_over();
         let Some(state) = &self.state else {
             self.tell_problems(&[]);
             return Ok(());

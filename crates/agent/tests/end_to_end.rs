@@ -5,6 +5,7 @@ mod end_to_end {
     mod agent;
     mod api_server;
     mod check;
+    mod discovery;
     mod keys;
     mod lab;
     mod readiness;

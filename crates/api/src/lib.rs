@@ -17,9 +17,11 @@
 
 pub mod annotations;
 pub mod control;
+pub mod crd;
 pub mod manifest;
 pub mod objects;
 mod problem;
+mod schemas;
 pub mod structure;
 pub mod unsupported;
 pub mod validate;

@@ -195,6 +195,10 @@ pub fn read(value: &Value) -> Result<(String, String, Object), Vec<Problem>> {
         return Err(problems);
     }
     let mut value = value.clone();
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|key, value| key != "spec" || !value.is_null());
+        object.get_mut("spec").into_iter().for_each(drop_nulls);
+    }
     if kind == Kind::BGPConfiguration
         && let Some(object) = value.as_object_mut()
     {
@@ -206,6 +210,18 @@ pub fn read(value: &Value) -> Result<(String, String, Object), Vec<Problem>> {
         Kind::BGPPeer | Kind::BGPFilter | Kind::BGPConfiguration | Kind::Node => String::new(),
     };
     Ok((namespace, name.to_owned(), object))
+}
+
+/// Takes out the fields that are null: they are not there.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Vec<Problem>> {

@@ -49,7 +49,7 @@ pub fn check(kind: Kind, name: &str, object: &Map<String, Value>) -> Vec<Problem
     for key in object.keys().filter(|key| !TOP.contains(&key.as_str())) {
         walk.unknown(key, key, TOP.into_iter());
     }
-    match object.get("spec") {
+    match object.get("spec").filter(|spec| !spec.is_null()) {
         Some(spec) => walk.value("spec", spec, &schema, 0),
         None if kind == Kind::BGPConfiguration => {}
         None => walk.missing("spec"),
@@ -164,6 +164,11 @@ impl Walk<'_> {
         let additional = schema.get("additionalProperties").filter(|s| s.is_object());
         for (key, value) in map {
             let below = format!("{path}.{key}");
+            // A field that is null is one that is not there, as for the API server.
+            let is_known = properties.is_some_and(|p| p.contains_key(key)) || additional.is_some();
+            if value.is_null() && is_known {
+                continue;
+            }
             match (properties.and_then(|p| p.get(key)), additional) {
                 (Some(schema), _) | (None, Some(schema)) => self.value(&below, value, schema, depth + 1),
                 (None, None) => {

@@ -133,7 +133,7 @@ fn a_key_is_named_by_its_secret() {
         ),
         (
             json!({"md5": {"secretRef": {"name": ""}}}),
-            "spec.auth.md5.secretRef.name: shorter than 1 bytes; set it, or remove the field",
+            "spec.auth.md5.secretRef.name: \"\" is not the name of an object, such as rack1-tor-a; correct it",
         ),
         (
             json!({"md5": {"password": "hunter2", "secretRef": {"name": "tor"}}}),
@@ -178,16 +178,17 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
         ),
         (json!({"role": "Customer"}), "spec.role", "field role"),
         (json!({"state": "Drained"}), "spec.state", "value Drained"),
-        (
-            json!({"bfd": {"mode": "Enabled"}}),
-            "spec.bfd.mode",
-            "value Enabled",
-        ),
-        (json!({"addPath": "Both"}), "spec.addPath", "value Both"),
+        (json!({"bfd": {"mode": "Enabled"}}), "spec.bfd", "field bfd"),
+        (json!({"addPath": "Disabled"}), "spec.addPath", "field addPath"),
         (
             json!({"gracefulRestart": {"mode": "Auto"}}),
-            "spec.gracefulRestart.mode",
-            "value Auto",
+            "spec.gracefulRestart",
+            "field gracefulRestart",
+        ),
+        (
+            json!({"routeReflectorClient": "Enabled"}),
+            "spec.routeReflectorClient",
+            "field routeReflectorClient",
         ),
         (
             json!({"advertise": ["PodCIDRs", "ServiceClusterIPs"]}),
@@ -215,9 +216,8 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
 #[test]
 fn what_is_done_anyway_may_be_said() {
     let all = json!({
-        "bfd": {"mode": "Disabled"}, "gracefulRestart": {"mode": "Disabled"}, "addPath": "Disabled",
-        "routeReflectorClient": "Disabled", "state": "Up", "families": ["IPv4", "IPv6"], "nextHop": "Self",
-        "maxPrefixes": {"limit": 4_294_967_295_u32, "action": "Restart"}, "installRoutes": [], "interface": null,
+        "state": "Up", "families": ["IPv4", "IPv6"], "nextHop": "Self",
+        "maxPrefixes": {"limit": 4_294_967_295_u32, "action": "Restart"}, "installRoutes": [],
         "nodeSelector": {"matchLabels": {"a/b": "c"}, "matchExpressions": [{"key": "k", "operator": "Exists"}]},
     });
     assert_eq!(peer(&all), Vec::<String>::new());
@@ -303,7 +303,7 @@ fn wrong_values_are_named_with_their_path() {
         (json!({"set": {"med": -1}}), "spec.set.med: -1 is not from 0"),
         (
             json!({"interface": "a-name-too-long1"}),
-            "spec.interface: longer than 15 bytes",
+            "spec.interface: \"a-name-too-long1\" is not the name of an interface",
         ),
         (
             json!({"peerAsn": 1}),
@@ -320,13 +320,17 @@ fn wrong_values_are_named_with_their_path() {
         ),
         (
             json!({"nodeSelector": {"matchLabels": {"a": 1}}}),
-            "spec.nodeSelector.matchLabels.a: a number where a string belongs",
+            "spec.nodeSelector.matchLabels.a: 1 is not a string",
         ),
     ] {
         let problems = peer(&extra);
         assert_eq!(problems.len(), 1, "{extra}: {problems:?}");
         assert!(problems[0].starts_with(want), "{extra}: {problems:?}");
     }
+    assert_eq!(
+        peer(&json!({"interface": null, "set": {"med": null}})),
+        Vec::<String>::new()
+    );
     assert_eq!(
         said(Kind::BGPFilter, &json!({})),
         ["spec.rules: required, but not there; set it"]

@@ -52,15 +52,7 @@ impl<'a> Report<'a> {
 /// The problem with the name of an object, if there is one: Kubernetes wants a DNS subdomain (RFC 1123).
 #[must_use]
 pub fn name(kind: Kind, name: &str) -> Option<Problem> {
-    let label = |l: &str| {
-        !l.is_empty()
-            && l.len() <= 63
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-            && l.bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    if name.len() <= 253 && name.split('.').all(label) {
+    if crate::values::is_object_name(name) {
         return None;
     }
     Some(Problem::new(

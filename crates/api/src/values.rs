@@ -28,18 +28,112 @@ pub fn parse_format(format: &str, value: &Value) -> Option<Result<(), String>> {
         "cidr" => Some(text::<Cidr>(value)),
         "community" => Some(text::<Community>(value)),
         "large-community" => Some(text::<LargeCommunity>(value)),
-        "ip" => Some(match value.as_str() {
-            Some(s) => parse_ip(s).map(|_| ()),
-            None => Err(format!("{value} is not a string")),
-        }),
+        "ip" => Some(text::<Address>(value)),
+        "interface" => Some(text::<Interface>(value)),
+        "object-name" => Some(text::<ObjectName>(value)),
+        "qualified-name" => Some(text::<QualifiedName>(value)),
+        "label-value" => Some(text::<LabelValue>(value)),
+        "secret-key" => Some(text::<SecretKey>(value)),
         "peer-asn" => Some(PeerAsn::from_value(value).map(|_| ())),
         _ => None,
     }
 }
 
-fn parse_ip(s: &str) -> Result<IpAddr, String> {
-    s.parse()
-        .map_err(|_| format!("\"{s}\" is not an IP address, such as 10.0.1.1 or fd00::1"))
+/// An address that objects may have. Fields have it as an [`IpAddr`].
+struct Address;
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.parse::<IpAddr>() {
+            Ok(IpAddr::V6(a)) if a.to_ipv4_mapped().is_some() => Err(format!(
+                "\"{s}\" is an IPv4 address in the clothes of an IPv6 one"
+            )),
+            Ok(IpAddr::V4(_) | IpAddr::V6(_)) => Ok(Self),
+            Err(_) => Err(format!(
+                "\"{s}\" is not an IP address, such as 10.0.1.1 or fd00::1"
+            )),
+        }
+    }
+}
+
+/// Text that is only checked; fields have it as a string.
+macro_rules! checked_text {
+    ($name:ident, $is_one:expr, $what:literal) => {
+        struct $name;
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(s: &str) -> Result<Self, String> {
+                if $is_one(s) {
+                    Ok(Self)
+                } else {
+                    Err(format!(concat!("\"{}\" is not ", $what), s.escape_debug()))
+                }
+            }
+        }
+    };
+}
+
+checked_text!(Interface, is_interface, "the name of an interface, such as eth0");
+checked_text!(
+    ObjectName,
+    is_object_name,
+    "the name of an object, such as rack1-tor-a"
+);
+checked_text!(
+    QualifiedName,
+    is_qualified_name,
+    "the name of a label or annotation, such as topology.kubernetes.io/rack"
+);
+checked_text!(LabelValue, is_label_value, "the value of a label, such as rack-1");
+checked_text!(SecretKey, is_secret_key, "a key of a Secret, such as password");
+
+/// Up to 15 printable octets without a slash or colon: what the kernel takes, but for what no one can read.
+fn is_interface(s: &str) -> bool {
+    (1..=15).contains(&s.len())
+        && s.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+        && s != "."
+        && s != ".."
+}
+
+/// A DNS subdomain (RFC 1123), as Kubernetes wants the names of most objects.
+pub(crate) fn is_object_name(s: &str) -> bool {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    s.len() <= 253 && s.split('.').all(label)
+}
+
+fn is_qualified_name(s: &str) -> bool {
+    let (prefix, name) = s.rsplit_once('/').map_or((None, s), |(p, n)| (Some(p), n));
+    prefix.is_none_or(is_object_name) && !name.is_empty() && is_label_value(name)
+}
+
+fn is_label_value(s: &str) -> bool {
+    s.len() <= 63
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && !s.starts_with(['-', '_', '.'])
+        && !s.ends_with(['-', '_', '.'])
+}
+
+fn is_secret_key(s: &str) -> bool {
+    (1..=253).contains(&s.len())
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// A whole number in its one spelling: no sign, no leading zeros.
+fn plain<T: FromStr>(s: &str) -> Option<T> {
+    let is_plain = s == "0" || s.starts_with(|c: char| ('1'..='9').contains(&c));
+    s.parse().ok().filter(|_| is_plain)
 }
 
 macro_rules! string_value {
@@ -139,12 +233,14 @@ impl FromStr for Cidr {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        if !s.contains('/') {
+        let Some((address, length)) = s.split_once('/') else {
             return Err(format!("\"{s}\" has no prefix length, such as /24"));
-        }
-        let net: IpNetwork = s
-            .parse()
-            .map_err(|_| format!("\"{s}\" is not a prefix, such as 10.244.0.0/16 or fd00:244::/48"))?;
+        };
+        let wrong = || format!("\"{s}\" is not a prefix, such as 10.244.0.0/16 or fd00:244::/48");
+        _ = address.parse::<Address>().map_err(|_| wrong())?;
+        // A mask, which IpNetwork would take too, is not a length.
+        _ = plain::<u8>(length).ok_or_else(wrong)?;
+        let net: IpNetwork = s.parse().map_err(|_| wrong())?;
         if net.ip() != net.network() {
             return Err(format!(
                 "\"{s}\" has bits behind its length: it would be {}/{}",
@@ -189,8 +285,8 @@ impl FromStr for Community {
         }
         let wrong = || format!("\"{s}\" is not a community, such as 65000:100 or no-export");
         let (high, low) = s.split_once(':').ok_or_else(wrong)?;
-        let high: u16 = high.parse().map_err(|_| wrong())?;
-        let low: u16 = low.parse().map_err(|_| wrong())?;
+        let high: u16 = plain(high).ok_or_else(wrong)?;
+        let low: u16 = plain(low).ok_or_else(wrong)?;
         Ok(Self(u32::from(high) << 16 | u32::from(low)))
     }
 }
@@ -220,11 +316,7 @@ impl FromStr for LargeCommunity {
     fn from_str(s: &str) -> Result<Self, String> {
         let wrong = || format!("\"{s}\" is not a large community, such as 4200000001:1:100");
         // RFC 8092 §5 has one spelling: no signs, no leading zeros.
-        let number = |part: &str| -> Option<u32> {
-            let plain = part == "0" || part.starts_with(|c: char| ('1'..='9').contains(&c));
-            part.parse().ok().filter(|_| plain)
-        };
-        let parts: Option<Vec<u32>> = s.split(':').map(number).collect();
+        let parts: Option<Vec<u32>> = s.split(':').map(plain).collect();
         parts
             .and_then(|parts| parts.try_into().ok())
             .map(Self)
@@ -289,42 +381,6 @@ impl JsonSchema for PeerAsn {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"x-kubernetes-int-or-string": true, "format": "peer-asn"})
     }
-}
-
-/// The schema of an ASN: four octets (RFC 6793), not zero (RFC 7607).
-pub(crate) fn asn_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "integer", "format": "int64", "minimum": 1, "maximum": 4_294_967_295_u32})
-}
-
-/// The schema of a list of ASNs.
-pub(crate) fn asns_schema(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": asn_schema(generator)})
-}
-
-/// The schema of a list of conditions: at most one of each type.
-pub(crate) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": 8,
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"],
-        "items": {
-            "type": "object",
-            "description": "One aspect of the state.",
-            "required": ["type", "status", "reason", "message", "lastTransitionTime"],
-            "properties": {
-                "type": {"type": "string", "maxLength": 64, "description": "Which aspect."},
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"], "description": "Whether it is so."},
-                "reason": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Why, in a word for programs."},
-                "message": {"type": "string", "maxLength": 1024, "description": "Why, in a sentence for people."},
-                "lastTransitionTime": {"type": "string", "format": "date-time", "description": "When status last changed."},
-                "observedGeneration": {
-                    "type": "integer", "format": "int64", "minimum": 0,
-                    "description": "The generation of the object that this is about."
-                },
-            },
-        },
-    })
 }
 
 #[cfg(test)]

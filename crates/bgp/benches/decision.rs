@@ -31,6 +31,7 @@ fn settings(n: u8) -> PeerSettings {
         },
         next_hop: NextHopMode::Auto,
         allow_own_asn: 0,
+        next_hops: None,
         limit: PrefixLimit {
             limit: u32::MAX,
             action: PrefixLimitAction::Drop,

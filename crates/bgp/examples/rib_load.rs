@@ -30,6 +30,7 @@ fn peer(n: u8) -> PeerSettings {
         },
         next_hop: NextHopMode::Auto,
         allow_own_asn: 1,
+        next_hops: None,
         limit: PrefixLimit {
             limit: u32::MAX,
             action: PrefixLimitAction::Drop,

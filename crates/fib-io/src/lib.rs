@@ -1,4 +1,4 @@
-//! The executor and observer of kernel routes, and the observer of links ([`links`]).
+//! The executor and observer of kernel routes, and the observers of links ([`links`]) and of default routes ([`gateways`]).
 //!
 //! One thread owns all that concerns routes: the machine of `flatroute-fib`, the netlink sockets and the queue of commands. It
 //! runs a small event loop of its own, so that a hundred thousand route writes never stand in the way of the
@@ -11,6 +11,7 @@
 //! Below the loop lie three rooms: [`netlink`] implements the five verbs of [`flatroute_fib::Kernel`],
 //! `message` turns values into rtnetlink bytes and back, `socket` moves those bytes.
 
+pub mod gateways;
 pub mod links;
 mod message;
 pub mod netlink;

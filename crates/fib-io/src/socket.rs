@@ -15,8 +15,8 @@ use netlink_sys::{Socket, SocketAddr};
 use socket2::{SockFilter, SockRef};
 
 use crate::message::{
-    Ask, Message, NLM_F_ACK_TLVS, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, ask, attributes,
-    messages, write,
+    Ask, Message, NLM_F_ACK_TLVS, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, RTM_DELROUTE,
+    RTM_NEWROUTE, ask, attributes, messages, write,
 };
 
 /// Room for one answer of the kernel; its dumps come in pieces of at most 32 KiB.
@@ -267,17 +267,36 @@ pub(crate) struct Listener {
 impl Listener {
     /// `ours`: the address of the socket whose writes shall not be heard.
     pub(crate) fn open(ours: u32) -> Result<Self, Error> {
-        let (socket, _) = open()?;
-        let filter = [
+        Self::filtered(&[
             // Load the address of the writer (bytes 12 to 15 of the header) as a big-endian number; when it is ours
             // keep nothing, otherwise all.
             SockFilter::new(0x20, 0, 0, 12),
             SockFilter::new(0x15, 0, 1, ours.to_be()),
             SockFilter::new(0x06, 0, 0, 0),
             SockFilter::new(0x06, 0, 0, u32::MAX),
-        ];
+        ])
+    }
+
+    /// Hears of no route but default routes.
+    pub(crate) fn of_default_routes() -> Result<Self, Error> {
+        let kind = |kind: u16| u32::from(kind.to_be());
+        Self::filtered(&[
+            // Load the kind of the message (bytes 4 and 5 of the header) as a big-endian number; keep what is no route.
+            SockFilter::new(0x28, 0, 0, 4),
+            SockFilter::new(0x15, 1, 0, kind(RTM_NEWROUTE)),
+            SockFilter::new(0x15, 0, 2, kind(RTM_DELROUTE)),
+            // Load the length of the route's prefix (the second byte behind the header); keep zero.
+            SockFilter::new(0x30, 0, 0, 17),
+            SockFilter::new(0x15, 0, 1, 0),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+            SockFilter::new(0x06, 0, 0, 0),
+        ])
+    }
+
+    fn filtered(filter: &[SockFilter]) -> Result<Self, Error> {
+        let (socket, _) = open()?;
         SockRef::from(&socket)
-            .attach_filter(&filter)
+            .attach_filter(filter)
             .map_err(Error::socket("filter notifications"))?;
         for group in GROUPS {
             socket

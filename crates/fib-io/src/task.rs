@@ -273,6 +273,6 @@ impl Task {
     deprecated,
     reason = "the successor is unsafe for types with a lying `AsRawFd`; `OwnedFd` tells the truth"
 )]
-fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)
 }

@@ -148,12 +148,18 @@ fn policy(config: &PeerConfig) -> String {
         PrefixLimitAction::Drop => "Drop",
         PrefixLimitAction::Restart => "Restart",
     };
+    let within = config.next_hops.as_ref().map_or_else(String::new, |prefixes| {
+        let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
+        format!(" (taken only in [{}])", prefixes.join(" "))
+    });
     let (own, limit) = (config.allow_own_asn, config.max_prefixes.limit);
     let auth = match &config.auth {
         Auth::None => "",
         Auth::Md5(_) => "TCP MD5, ",
     };
-    format!("{auth}{ttl}, next hop {next_hop}, own ASN {own} times, at most {limit} prefixes ({action})")
+    format!(
+        "{auth}{ttl}, next hop {next_hop}{within}, own ASN {own} times, at most {limit} prefixes ({action})"
+    )
 }
 
 fn filter(filter: &Filter) -> Vec<String> {

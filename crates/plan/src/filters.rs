@@ -24,7 +24,7 @@ use flatroute_bgp::types::{Asn, Community, LargeCommunity, PeerName, Prefix};
 
 use crate::identity::{Identity, host};
 use crate::peers::{Planned, advertises};
-use crate::targets::{Origin, Target};
+use crate::targets::Target;
 use crate::{ClusterCidrs, Facts};
 
 /// All that filters are made from.
@@ -49,7 +49,7 @@ impl<'a> Context<'a> {
     ) -> Self {
         let mut members: BTreeMap<&str, Vec<PeerName>> = BTreeMap::new();
         for target in targets {
-            if let Origin::Object(object) = &target.origin {
+            if let Some(object) = &target.origin.object {
                 let name = PeerName::from(target.name.as_str());
                 members.entry(object).or_default().push(name);
             }

@@ -37,7 +37,7 @@ use flatroute_bgp::types::{Asn, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
 
 pub use auth::DEFAULT_KEY;
-pub use mesh::MAX_MESH;
+pub use mesh::{MARK, MAX_MESH, Mesh, MeshSession};
 pub use selector::matches as selects;
 pub use synced::{Listing, Synced};
 pub use targets::{MAX_DISCOVERED, Origin};
@@ -52,6 +52,8 @@ pub struct Facts {
     pub source: ObjectSource,
     /// What the machine's links and routing table show.
     pub links: Links,
+    /// What is known of the mesh between nodes.
+    pub mesh: Mesh,
     /// Addresses of the API server, which a learned route must not take away.
     pub api_server: BTreeSet<IpAddr>,
     /// Pod CIDRs of the cluster from the kubeadm-config ConfigMap, when it may be read.

@@ -10,7 +10,7 @@ use flatroute_api::values::PeerAsn as ApiAsn;
 use flatroute_api::{BGPPeerSpec, Problem};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl};
-use flatroute_bgp::types::{Asn, Family, FamilySet};
+use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
 
 use crate::auth;
 use crate::filters::{self, Context};
@@ -198,6 +198,7 @@ fn peer(
         },
         // Nodes share an ASN and are told apart by their prefixes: a stub cannot close a loop, a transit router can.
         allow_own_asn: spec.allow_own_asn.unwrap_or(u8::from(!internal && !transit)),
+        next_hops: target.origin.object.is_none().then(|| on_link(context)),
         max_prefixes: max_prefixes(spec),
         import: filters::import(context, spec),
         export: filters::export(context, spec),
@@ -228,6 +229,14 @@ fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn:
         families: families(spec).unwrap_or_else(|| context.identity.families()),
         extended_next_hop: target.address.is_ipv6(),
     }
+}
+
+/// Where a next hop can be reached without a gateway. Host prefixes are addresses of this node.
+fn on_link(context: &Context<'_>) -> Vec<Prefix> {
+    let prefixes = context.facts.links.on_link.iter().map(|p| Prefix::from(*p));
+    prefixes
+        .filter(|p| p.prefix_len() < p.family().max_len())
+        .collect()
 }
 
 fn families(spec: &BGPPeerSpec) -> Option<FamilySet> {

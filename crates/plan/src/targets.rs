@@ -23,11 +23,29 @@ pub const MAX_DISCOVERED: usize = 64;
 
 /// Where a neighbour comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// From the BGPPeer of this name.
-    Object(String),
-    /// From the mesh between nodes, with the node of this name.
-    Mesh(String),
+pub struct Origin {
+    /// The BGPPeer that asks for it; `None`: nobody does, it belongs to the mesh between nodes.
+    pub object: Option<String>,
+    /// The node that it is; `None`: it belongs to the fabric.
+    pub node: Option<String>,
+    /// Whether no object wants it any more, and it stays until both nodes have their routes from the fabric.
+    pub outlives: bool,
+}
+
+impl Origin {
+    /// Whether the neighbour belongs to the fabric; otherwise it is another node.
+    #[must_use]
+    pub fn is_fabric(&self) -> bool {
+        self.node.is_none()
+    }
+
+    fn fabric(object: &str) -> Self {
+        Self {
+            object: Some(object.to_owned()),
+            node: None,
+            outlives: false,
+        }
+    }
 }
 
 /// A neighbour: who it is, and an object for all else.
@@ -51,9 +69,9 @@ impl Target<'_> {
 
     /// The kind and name of the object that problems of this neighbour are told of.
     pub(crate) fn object(&self) -> (&'static str, &str) {
-        match &self.origin {
-            Origin::Object(name) => (Kind::BGPPeer.as_str(), name),
-            Origin::Mesh(_) => (Kind::BGPConfiguration.as_str(), flatroute_api::CONFIGURATION_NAME),
+        match &self.origin.object {
+            Some(name) => (Kind::BGPPeer.as_str(), name),
+            None => (Kind::BGPConfiguration.as_str(), flatroute_api::CONFIGURATION_NAME),
         }
     }
 }
@@ -119,7 +137,7 @@ fn selects(
 fn named<'a>(name: &str, spec: &'a BGPPeerSpec) -> Option<Target<'a>> {
     Some(Target {
         name: name.to_owned(),
-        origin: Origin::Object(name.to_owned()),
+        origin: Origin::fabric(name),
         field: "spec.peerAddress",
         address: spec.peer_address?,
         interface: spec.interface.clone(),
@@ -176,7 +194,7 @@ fn discovered<'a>(
         let zone = interface.as_ref().map_or_else(String::new, |i| format!("%{i}"));
         let target = Target {
             name: format!("{name}-{address}{zone}"),
-            origin: Origin::Object(name.to_owned()),
+            origin: Origin::fabric(name),
             field: "spec.discover",
             address,
             interface,
@@ -234,7 +252,11 @@ fn selected<'a>(
             let (own, address) = addresses(identity, node)?;
             Some(Target {
                 name: format!("{name}-{other}"),
-                origin: Origin::Object(name.to_owned()),
+                origin: Origin {
+                    object: Some(name.to_owned()),
+                    node: Some(other.clone()),
+                    outlives: false,
+                },
                 field: "spec.peerSelector",
                 address,
                 interface: None,

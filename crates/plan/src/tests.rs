@@ -3,6 +3,8 @@
 use super::*;
 use flatroute_api::manifest;
 
+mod neighbours;
+
 const NODE: &str = "
 ---
 apiVersion: v1

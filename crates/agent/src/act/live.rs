@@ -5,7 +5,7 @@
 //!  bgp-io ─────────────────► routes ────────────────────► fib-io
 //!     ▲  └──── events ─────► sessions (the sweep's word)   │
 //!     │                      reports ◄─────── events ──────┘
-//!     └──── interfaces ───── links ◄─── newest state ── fib-io::links
+//!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways
 //! ```
 //!
 //! Four small tasks carry things between them; each waits for room at its receiver, so a busy kernel holds the
@@ -16,7 +16,6 @@
 //! until then those of a previous life of this agent carry the traffic. The word goes the way of the routes, behind
 //! all of them: overtaking, it would sweep adopted routes that are wanted again a moment later.
 
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -31,9 +30,11 @@ use flatroute_fib as fib;
 use flatroute_fib_io as fib_io;
 use flatroute_plan::{FibPlan, Listen, Plan};
 use ipnetwork::IpNetwork;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
 use super::{Act, Event, Seen, words};
 use crate::control::query::{RouteQuery, RouteView};
 use crate::events::Happening;
@@ -51,11 +52,10 @@ const EVENTS: usize = 1024;
 pub(crate) struct Live {
     running: Option<Running>,
     links: Links,
+    default_routes: DefaultRoutes,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
-
-type Links = watch::Receiver<Vec<fib_io::links::Interface>>;
 
 struct Running {
     bgp: bgp_io::Handle,
@@ -70,23 +70,24 @@ struct Running {
 }
 
 impl Live {
-    /// Looks at the node's links; nothing else runs before the first plan.
+    /// Looks at the node's links and default routes; nothing else runs before the first plan.
     ///
     /// # Errors
-    /// When the links cannot be observed.
+    /// When they cannot be observed.
     pub(crate) async fn open() -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
         Ok(Self {
             running: None,
             links: fib_io::links::observe().await?,
+            default_routes: fib_io::gateways::observe()?,
             sender,
             events,
         })
     }
 
-    /// What the links show now.
+    /// What the links and default routes show now.
     pub(crate) fn links(&self) -> flatroute_plan::Links {
-        facts(&self.links.borrow())
+        facts(&self.links.borrow(), present(&self.default_routes.borrow()))
     }
 
     async fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
@@ -119,7 +120,8 @@ impl Live {
             self.sender.clone(),
         ));
         tokio::spawn(carry_reports(fib_events, self.sender.clone()));
-        tokio::spawn(carry_links(self.links.clone(), bgp.clone(), self.sender.clone()));
+        let observed = (self.links.clone(), self.default_routes.clone());
+        tokio::spawn(carry_links(observed, bgp.clone(), self.sender.clone()));
         tokio::spawn(watch_over(kernel, driver, self.sender.clone()));
         Ok(Running {
             bgp,
@@ -319,7 +321,7 @@ async fn carry_sessions(
     sweep: oneshot::Sender<()>,
     teller: mpsc::Sender<Event>,
 ) {
-    let latest = tokio::time::Instant::now() + SWEEP_AFTER;
+    let latest = Instant::now() + SWEEP_AFTER;
     let mut sweep = Some(sweep);
     // When to look whether all has been said; far away until somebody has said all.
     let mut look = latest;
@@ -335,7 +337,7 @@ async fn carry_sessions(
             .as_ref()
             .is_none_or(|e| matches!(e.kind, EventKind::EndOfRib(_)));
         if said_all && sweep.is_some() {
-            let now = tokio::time::Instant::now();
+            let now = Instant::now();
             let status = bgp.status().await;
             let all = status.as_ref().is_ok_and(|s| s.end_of_rib_from_all);
             let handed_over = status.is_ok_and(|s| !s.routes_pending);
@@ -362,46 +364,6 @@ async fn carry_reports(mut events: mpsc::Receiver<fib_io::Event>, teller: mpsc::
                 tell(&teller, kind, None, text);
             }
         }
-    }
-}
-
-/// Gives the speaker the addresses for its next hops, and tells which interfaces there are.
-async fn carry_links(mut links: Links, bgp: bgp_io::Handle, teller: mpsc::Sender<Event>) {
-    loop {
-        let (addressed, facts) = {
-            let links = links.borrow_and_update();
-            (addressed(&links), facts(&links))
-        };
-        if bgp.interfaces(addressed).await.is_err() || teller.send(Event::Links(facts)).await.is_err() {
-            return;
-        }
-        if links.changed().await.is_err() {
-            let text = "the node's links are out of reach over netlink".to_owned();
-            _ = teller.send(Event::Failed(text)).await;
-            return;
-        }
-    }
-}
-
-fn addressed(links: &[fib_io::links::Interface]) -> Vec<bgp_io::Interface> {
-    let interface = |link: &fib_io::links::Interface| bgp_io::Interface {
-        index: link.index,
-        addresses: link.addresses.clone(),
-    };
-    links.iter().map(interface).collect()
-}
-
-fn facts(links: &[fib_io::links::Interface]) -> flatroute_plan::Links {
-    let on_link = |address: &IpNetwork| IpNetwork::new(address.network(), address.prefix()).ok();
-    flatroute_plan::Links {
-        interfaces: links.iter().map(|link| (link.name.clone(), link.index)).collect(),
-        on_link: links
-            .iter()
-            .flat_map(|link| &link.addresses)
-            .filter(|address| !address.ip().is_loopback())
-            .filter_map(on_link)
-            .collect(),
-        default_gateways: BTreeSet::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flatroute_bgp::speaker::AdminState;
-use flatroute_plan::Plan;
+use flatroute_plan::{Origin, Plan};
 use ipnetwork::IpNetwork;
 use tokio::time::timeout;
 
@@ -23,6 +23,9 @@ impl<A: Act> Owner<A> {
 
     /// Looks. What cannot be seen now is seen the next time.
     pub(super) async fn look(&mut self) {
+        if self.in_force.is_none() {
+            return;
+        }
         let Ok(Ok(seen)) = timeout(PATIENCE, self.act.seen()).await else {
             return;
         };
@@ -72,15 +75,14 @@ impl<A: Act> Owner<A> {
             .unwrap_or_default()
     }
 
-    fn facts(&self, seen: &Seen) -> ready::Facts {
+    pub(super) fn facts(&self, seen: &Seen) -> ready::Facts {
         ready::Facts {
             stale: self.stale_words(),
             lacks_pod_cidrs: self.outlets.pod_cidrs.is_some() && self.pod_cidrs().is_empty(),
             peers: self
                 .in_force
                 .as_ref()
-                .map(|plan| peers(plan, seen))
-                .unwrap_or_default(),
+                .map_or_else(Vec::new, |plan| peers(plan, seen)),
             kernel: seen.kernel,
         }
     }
@@ -95,7 +97,7 @@ fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
     wanted
         .map(|(name, config)| ready::Peer {
             name: name.to_string(),
-            fabric: true,
+            fabric: plan.origins.get(name).is_none_or(Origin::is_fabric),
             offered: config.session.families,
             held: seen
                 .peers

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Disabled, Toggle};
+use super::Toggle;
 use crate::values::Cidr;
 
 /// What all neighbours share. Only the object named `default` is read.
@@ -23,15 +23,11 @@ use crate::values::Cidr;
 pub struct BGPConfigurationSpec {
     /// The ASN of a node that has none of its own. Default: 64512. A change resets every session.
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::values::asn_schema")]
+    #[schemars(schema_with = "crate::schemas::asn")]
     pub local_asn: Option<u32>,
     /// Where a Node says its ASN. The annotation `flatroute.io/asn` comes first, `localASN` last.
     #[serde(default, rename = "localASNFrom", skip_serializing_if = "Option::is_none")]
     pub local_asn_from: Option<LocalAsnFrom>,
-    /// Where the BGP identifier comes from. Default: `InternalIP`, the node's first IPv4 address, or without one
-    /// a hash of its name.
-    #[serde(default, rename = "routerIDFrom", skip_serializing_if = "Option::is_none")]
-    pub router_id_from: Option<RouterIdFrom>,
     /// The address to listen on. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen_address: Option<IpAddr>,
@@ -59,19 +55,12 @@ pub struct BGPConfigurationSpec {
 pub struct LocalAsnFrom {
     /// The name of a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "crate::schemas::qualified_name")]
     pub node_label: Option<String>,
     /// The name of an annotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "crate::schemas::qualified_name")]
     pub node_annotation: Option<String>,
-}
-
-/// Where the BGP identifier comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RouterIdFrom {
-    /// The node's first IPv4 address of type InternalIP.
-    InternalIP,
 }
 
 /// Sessions between nodes.
@@ -152,17 +141,6 @@ pub struct PodNetwork {
     #[serde(default, rename = "clusterCIDRs", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub cluster_cidrs: Option<Vec<Cidr>>,
-    /// Masquerading of what pods send out of the cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub masquerade: Option<Masquerade>,
-}
-
-/// Masquerading.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Masquerade {
-    /// Whether it is done.
-    pub mode: Disabled,
 }
 
 impl super::BGPPeerSpec {

@@ -21,7 +21,7 @@ use crate::values::{Cidr, Community, LargeCommunity};
 #[serde(rename_all = "camelCase")]
 pub struct BGPFilterSpec {
     /// The rules, in order.
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 256))]
     pub rules: Vec<FilterRule>,
 }
 
@@ -45,26 +45,26 @@ pub struct FilterRule {
 pub struct FilterMatch {
     /// The route's prefix is in one of these ranges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 10_000))]
+    #[schemars(length(min = 1, max = 256))]
     pub prefixes: Option<Vec<PrefixRange>>,
     /// One of these communities is on the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1000))]
+    #[schemars(length(min = 1, max = 32))]
     pub communities: Option<Vec<Community>>,
     /// One of these large communities (RFC 8092) is on the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1000))]
+    #[schemars(length(min = 1, max = 32))]
     pub large_communities: Option<Vec<LargeCommunity>>,
     /// One of these ASNs is in the route's path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::values::asns_schema", length(min = 1, max = 1000))]
+    #[schemars(schema_with = "crate::schemas::asns")]
     pub as_path: Option<Vec<u32>>,
     /// Where the route comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<RouteSource>,
     /// The name of the BGPPeer that the route was learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
+    #[schemars(schema_with = "crate::schemas::object_name")]
     pub peer: Option<String>,
 }
 

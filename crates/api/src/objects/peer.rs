@@ -26,6 +26,7 @@ use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
 pub struct BGPPeerSpec {
     /// The nodes that have this neighbour. Default: every node. Several objects that select a node add up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schemas::node_selector")]
     pub node_selector: Option<LabelSelector>,
     /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. Exactly one of `peerAddress`, `discover` and
     /// `peerSelector` is set. A change resets the session.
@@ -40,10 +41,11 @@ pub struct BGPPeerSpec {
     /// InternalIPs of IPv4 (of IPv6 where one has none of IPv4), the ASNs those of their Nodes. Excludes `peerASN`, `localASN`
     /// and `sourceAddress`. A change resets the sessions of pairs that come or go, and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schemas::node_selector")]
     pub peer_selector: Option<LabelSelector>,
     /// The interface of a link-local `peerAddress`. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 15))]
+    #[schemars(schema_with = "crate::schemas::interface")]
     pub interface: Option<String>,
     /// The neighbour's TCP port. Default: 179. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +57,7 @@ pub struct BGPPeerSpec {
     pub peer_asn: Option<PeerAsn>,
     /// Our ASN towards this neighbour. Default: the node's. A change resets the session.
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::values::asn_schema")]
+    #[schemars(schema_with = "crate::schemas::asn")]
     pub local_asn: Option<u32>,
     /// Our address towards this neighbour. Needs `peerAddress`. Default: the kernel's choice. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,9 +72,6 @@ pub struct BGPPeerSpec {
     /// Timers of the session. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timers: Option<Timers>,
-    /// BFD. Default: `Disabled`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bfd: Option<Bfd>,
     /// The neighbour is at most this many hops away, checked by the TTL of what it sends (RFC 5082). Excludes
     /// `multihop`. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,9 +82,6 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 254))]
     pub multihop: Option<u8>,
-    /// Graceful restart (RFC 4724).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub graceful_restart: Option<GracefulRestart>,
     /// The address families to offer. Default: those of the node's addresses. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -98,20 +94,16 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "allowOwnASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub allow_own_asn: Option<u8>,
-    /// Whether the neighbour is a client of this route reflector. Default: `Disabled`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route_reflector_client: Option<Disabled>,
-    /// Several paths a prefix (RFC 7911). Default: `Disabled`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub add_path: Option<Disabled>,
     /// How many prefixes a family the neighbour may send. Default: 10000, `Drop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
     /// Names of BGPFilters for what the neighbour sends, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schemas::filter_names")]
     pub import_filters: Vec<String>,
     /// Names of BGPFilters for what the neighbour is told, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schemas::filter_names")]
     pub export_filters: Vec<String>,
     /// Whether a route that no filter ends is judged by the built-in filters, or else refused. Default:
     /// `Enabled`.
@@ -152,15 +144,11 @@ impl BGPPeerSpec {
             connect_mode: None,
             auth: None,
             timers: None,
-            bfd: None,
             ttl_security: None,
             multihop: None,
-            graceful_restart: None,
             families: None,
             next_hop: None,
             allow_own_asn: None,
-            route_reflector_client: None,
-            add_path: None,
             max_prefixes: None,
             import_filters: Vec::new(),
             export_filters: Vec::new(),
@@ -214,11 +202,11 @@ pub struct Md5Auth {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// The name of the Secret. Its namespace is the agent's; among manifests in a directory any, and the name is there once.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "crate::schemas::object_name")]
     pub name: String,
     /// The key in the Secret; its value has from 1 to 80 octets, which are used as they are. Default: `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "crate::schemas::secret_key")]
     pub key: Option<String>,
 }
 
@@ -239,29 +227,6 @@ pub struct Timers {
     /// ever without one. Zero (for ever), or from holdTime (at least 3s) to 65535s. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_hold_time: Option<Duration>,
-}
-
-/// BFD of a neighbour.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Bfd {
-    /// Whether BFD watches the neighbour.
-    pub mode: Disabled,
-}
-
-/// Graceful restart of a neighbour.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GracefulRestart {
-    /// What is offered.
-    pub mode: Disabled,
-}
-
-/// A switch of which this version has only one position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Disabled {
-    /// Not done.
-    Disabled,
 }
 
 /// A switch.
@@ -359,11 +324,11 @@ pub enum State {
 pub struct SetAttributes {
     /// Communities to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = 32))]
     pub communities: Vec<Community>,
     /// Large communities (RFC 8092) to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = 32))]
     pub large_communities: Vec<LargeCommunity>,
     /// The multi-exit discriminator.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -46,7 +46,7 @@ pub struct BGPPeerStatus {
     pub installed_prefixes: u64,
     /// `Accepted`, `ResolvedRefs`, `Established`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "crate::values::conditions_schema")]
+    #[schemars(schema_with = "crate::schemas::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -154,7 +154,7 @@ pub struct BGPNodeStatusStatus {
     pub router_id: Option<Ipv4Addr>,
     /// The node's ASN.
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::values::asn_schema")]
+    #[schemars(schema_with = "crate::schemas::asn")]
     pub local_asn: Option<u32>,
     /// What the agent is doing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ pub struct BGPNodeStatusStatus {
     pub fib: Option<NodeFib>,
     /// `NetworkReady`, `FIBSynced`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "crate::values::conditions_schema")]
+    #[schemars(schema_with = "crate::schemas::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -222,7 +222,7 @@ pub struct NodePeer {
     pub interface: Option<String>,
     /// The neighbour's ASN: as configured, or as it said when any is allowed and the session is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::values::asn_schema")]
+    #[schemars(schema_with = "crate::schemas::asn")]
     pub asn: Option<u32>,
     /// The state of the session (RFC 4271 §8.2.2).
     pub state: SessionState,

@@ -98,6 +98,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
         auth: Auth::None,
         next_hop: NextHopMode::Auto,
         allow_own_asn: 0,
+        next_hops: None,
         max_prefixes: PrefixLimit {
             limit: 1_000_000,
             action: PrefixLimitAction::Drop,

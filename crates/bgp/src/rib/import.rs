@@ -2,8 +2,8 @@
 //!
 //! The checks: AS 0 in the path (RFC 7607), the leftmost AS of an external path is not the peer's (RFC 4271
 //! §6.3), our own AS more often than allowed (§9.1.2; nodes that share an AS allow it once), an ORIGINATOR_ID that is
-//! ours (RFC 4456 §8), a next hop that is ourselves (§6.3), that cannot be one, or that is of the wrong family, a
-//! multicast prefix (§6.3). All but the last two look only at attributes and so are done once for all prefixes of an
+//! ours (RFC 4456 §8), a next hop that is ourselves (§6.3), that cannot be one, that is not on a link where only such are
+//! taken, or that is of the wrong family, a multicast prefix (§6.3). All but the last two look only at attributes and so are done once for all prefixes of an
 //! UPDATE.
 
 use std::fmt;
@@ -24,6 +24,7 @@ pub(super) enum Refusal {
     OwnOriginator(RouterId),
     OwnNextHop(IpAddr),
     UnusableNextHop(IpAddr),
+    NextHopNotOnLink(IpAddr),
     NextHopFamily,
     Multicast,
     Filter(RuleName),
@@ -54,6 +55,12 @@ impl fmt::Display for Refusal {
             Self::OwnOriginator(id) => write!(f, "ORIGINATOR_ID {id} is this speaker"),
             Self::OwnNextHop(addr) => write!(f, "next hop {addr} is this speaker"),
             Self::UnusableNextHop(addr) => write!(f, "{addr} cannot be a next hop"),
+            Self::NextHopNotOnLink(addr) => {
+                write!(
+                    f,
+                    "NextHopNotOnLink: next hop {addr} is not on a link of this node"
+                )
+            }
             Self::NextHopFamily => f.write_str("IPv4 next hop for an IPv6 prefix"),
             Self::Multicast => f.write_str("a multicast prefix in a unicast family"),
             Self::Filter(rule) => write!(f, "filter: {rule}"),
@@ -96,7 +103,13 @@ pub(super) fn check(peer: &PeerSettings, attributes: &PathAttributes, next_hop: 
             a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.to_ipv4_mapped().is_some()
         }
     };
-    unusable.then_some(Refusal::UnusableNextHop(addr))
+    if unusable {
+        return Some(Refusal::UnusableNextHop(addr));
+    }
+    let is_link_local = matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local());
+    let lies_elsewhere = |within: &Vec<Prefix>| !within.iter().any(|prefix| prefix.contains(addr));
+    let is_off_link = !is_link_local && peer.next_hops.as_ref().is_some_and(lies_elsewhere);
+    is_off_link.then_some(Refusal::NextHopNotOnLink(addr))
 }
 
 /// The checks that do.

@@ -206,6 +206,7 @@ impl Rib {
         let import = identity
             || old.import != new.import
             || old.allow_own_asn != new.allow_own_asn
+            || old.next_hops != new.next_hops
             || old.local != new.local;
         let export = old.export != new.export
             || old.local != new.local

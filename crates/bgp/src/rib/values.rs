@@ -59,6 +59,8 @@ pub struct PeerSettings {
     pub next_hop: NextHopMode,
     /// How often our own AS may stand in a path that it sends.
     pub allow_own_asn: u8,
+    /// Where the next hops in what it sends may lie; `None`: anywhere. A link-local one lies on its link.
+    pub next_hops: Option<Vec<Prefix>>,
     /// How many prefixes a family it may send.
     pub limit: PrefixLimit,
     /// What is taken from it.

@@ -68,6 +68,8 @@ pub struct PeerConfig {
     pub next_hop: NextHopMode,
     /// How often our own AS may stand in a path that it sends.
     pub allow_own_asn: u8,
+    /// Where the next hops in what it sends may lie; `None`: anywhere.
+    pub next_hops: Option<Vec<Prefix>>,
     /// How many prefixes a family it may send.
     pub max_prefixes: PrefixLimit,
     /// What is taken from it.

@@ -462,6 +462,7 @@ fn rib_settings(
         local,
         next_hop: config.next_hop,
         allow_own_asn: config.allow_own_asn,
+        next_hops: config.next_hops.clone(),
         limit: config.max_prefixes,
         import: Arc::new(config.import.clone()),
         export: Arc::new(config.export.clone()),

@@ -97,6 +97,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,
         allow_own_asn: 0,
+        next_hops: None,
         max_prefixes: PrefixLimit {
             limit: 10_000,
             action: PrefixLimitAction::Drop,

@@ -63,6 +63,35 @@ fn loop_checks_refuse_with_a_reason() {
 }
 
 #[test]
+fn a_next_hop_off_the_links_is_refused_where_only_such_on_them_are_taken() {
+    let mut rib = rib();
+    let mut settings = peer(1, 65001);
+    settings.next_hops = Some(vec![prefix("10.0.1.0/24"), prefix("fd00:1::/64")]);
+    let p = rib.peer_up(settings.clone());
+    let v6 = |global: &str| NextHop::V6 {
+        global: global.parse().unwrap(),
+        link_local: None,
+    };
+    let off = |addr: &str| format!("NextHopNotOnLink: next hop {addr} is not on a link of this node");
+    for (next_hop, reason) in [
+        (hop(1), "best".to_owned()),
+        (hop(2), off("10.0.2.1")),
+        (v6("fd00:1::9"), "best".to_owned()),
+        (v6("fd00:2::9"), off("fd00:2::9")),
+        (v6("fe80::9"), "best".to_owned()),
+    ] {
+        rib.announce(p, next_hop, &path(&[65001]), &[prefix(NET)]);
+        assert_eq!(reasons(&rib, NET), [("peer1".to_owned(), reason)], "{next_hop:?}");
+    }
+    // A link more: what was refused is looked at again.
+    rib.announce(p, hop(2), &path(&[65001]), &[prefix(NET)]);
+    assert_eq!(fib(&mut rib), []);
+    settings.next_hops = Some(vec![prefix("10.0.0.0/16")]);
+    rib.set_peer(p, settings);
+    assert_eq!(reasons(&rib, NET)[0].1, "best");
+}
+
+#[test]
 fn an_ipv4_next_hop_cannot_carry_an_ipv6_prefix() {
     let mut rib = rib();
     let p = rib.peer_up(peer(1, 65001));

@@ -41,6 +41,7 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
         },
         next_hop: NextHopMode::Auto,
         allow_own_asn: 1,
+        next_hops: None,
         limit: PrefixLimit {
             limit: 1_000_000,
             action: PrefixLimitAction::Drop,

@@ -26,6 +26,8 @@ pub(crate) enum Ask {
     Nexthops,
     /// Routes of this address family (`AF_INET`, `AF_INET6`) with our table and protocol.
     Routes(u8),
+    /// All routes of this address family in this table.
+    Table(u8, u32),
 }
 
 /// Appends one write to `buf`.
@@ -77,6 +79,12 @@ pub(crate) fn ask(buf: &mut Vec<u8>, what: Ask, settings: &Settings, sequence: u
             let start = begin(buf, RTM_GETROUTE, flags, sequence);
             buf.extend_from_slice(&[family, 0, 0, 0, 0, settings.protocol, 0, 0, 0, 0, 0, 0]);
             attribute(buf, RTA_TABLE, &settings.table.to_ne_bytes());
+            start
+        }
+        Ask::Table(family, table) => {
+            let start = begin(buf, RTM_GETROUTE, flags, sequence);
+            buf.extend_from_slice(&[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            attribute(buf, RTA_TABLE, &table.to_ne_bytes());
             start
         }
     };

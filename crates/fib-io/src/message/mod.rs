@@ -6,9 +6,11 @@
 //! trusted: each access is checked, and a message that does not parse is skipped.
 
 mod decode;
+mod default_route;
 mod encode;
 
 pub(crate) use decode::{Context, Found, decode};
+pub(crate) use default_route::{Object, default_route, object};
 pub(crate) use encode::{Ask, ask, write};
 
 pub(crate) const NLMSG_NOOP: u16 = 1;
