@@ -224,6 +224,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 }
                 Act::Down => println!("{}", cluster::down(&wishes.state)?),
             }
+        }
         Command::Manifests => {
             let deploy = manifests::deploy_dir();
             std::fs::write(deploy.join("install.yaml"), manifests::install_yaml(&deploy)?)?;

@@ -51,17 +51,19 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 18] = [
+        const TROUBLE: [&str; 20] = [
             "APIServerUnreachable",
             "CNITrouble",
             "ConfigurationInvalid",
             "ConnectionRefused",
+            "CopyRefused",
             "FIBDrift",
             "Forbidden",
             "ForeignRoute",
             "HostPortUnavailable",
             "MalformedUpdate",
             "NotInstalled",
+            "NotKept",
             "PeerDown",
             "PrefixLimit",
             "Refused",

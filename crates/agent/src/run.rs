@@ -58,7 +58,10 @@ pub(crate) fn main(options: &RunOptions) -> ExitCode {
 }
 
 fn log(options: &RunOptions) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log).context("--log")?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
+        .context("--log")?
+        // It logs every failed connection, which the observer tells once and with its causes.
+        .add_directive("kube_client::client::builder=off".parse()?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

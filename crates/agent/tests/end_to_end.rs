@@ -3,6 +3,7 @@
 
 mod end_to_end {
     mod agent;
+    mod api_server;
     mod check;
     mod discovery;
     mod keys;

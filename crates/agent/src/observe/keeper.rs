@@ -35,62 +35,115 @@ pub(crate) async fn run(
     mut wanted: watch::Receiver<Option<ToKeep>>,
     tell: mpsc::Sender<Vec<Problem>>,
 ) {
-    let mut written: Option<Arc<Observed>> = None;
+    let mut done = Done::default();
     let mut troubles = Vec::new();
     loop {
-        let touch = Instant::now() + TOUCH_EVERY;
+        let due = match &done.objects {
+            Some((_, at)) if done.is_behind => *at + WRITE_EVERY,
+            _ => Instant::now() + TOUCH_EVERY,
+        };
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { return },
-            () = sleep_until(touch) => {}
+            () = sleep_until(due) => {}
         }
         let Some(new) = wanted.borrow_and_update().clone() else {
             continue;
         };
-        let is_new = written
-            .as_ref()
-            .is_none_or(|old| !Arc::ptr_eq(old, &new.observed));
-        if !is_new && !new.confirmed {
-            continue;
-        }
-        let (places, observed) = (places.clone(), Arc::clone(&new.observed));
-        let keeping = tokio::task::spawn_blocking(move || keep(&places, &new, is_new));
-        let Ok(found) = keeping.await else { return };
-        // What could not be written is written anew at the next occasion.
-        written = found.is_empty().then_some(observed);
+        let places = places.clone();
+        let keeping = tokio::task::spawn_blocking(move || {
+            let found = done.keep(&places, &new);
+            (done, found)
+        });
+        let Ok((then, found)) = keeping.await else { return };
+        done = then;
         if found != troubles {
             troubles.clone_from(&found);
             if tell.send(found).await.is_err() {
                 return;
             }
         }
-        sleep_until(Instant::now() + WRITE_EVERY).await;
     }
 }
 
-fn keep(places: &Places, new: &ToKeep, is_new: bool) -> Vec<Problem> {
-    let mut troubles = Vec::new();
-    if let Some(kept) = &places.kept {
-        let outcome = if is_new {
+/// What was done last.
+#[derive(Debug, Default)]
+struct Done {
+    /// The objects that were written, and when.
+    objects: Option<(Arc<Observed>, Instant)>,
+    /// There are newer ones, to be written in their time.
+    is_behind: bool,
+    touched: Option<Instant>,
+    secrets: Option<(Arc<Observed>, InUse)>,
+    /// What is wrong with the one and with the other.
+    troubles: [Option<Problem>; 2],
+}
+
+impl Done {
+    /// Keeps what is new. Objects wait for their time, keys do not: they are few, and in memory.
+    fn keep(&mut self, places: &Places, new: &ToKeep) -> Vec<Problem> {
+        if let Some(kept) = &places.kept {
+            self.keep_objects(kept, new);
+        }
+        if let Some(secrets) = &places.secrets {
+            self.keep_secrets(secrets, new);
+        }
+        self.troubles.iter().flatten().cloned().collect()
+    }
+
+    fn keep_objects(&mut self, kept: &Kept, new: &ToKeep) {
+        let now = Instant::now();
+        let same = |(old, _): &(Arc<Observed>, Instant)| Arc::ptr_eq(old, &new.observed);
+        let outcome = if !self.objects.as_ref().is_some_and(same) {
+            self.is_behind = self
+                .objects
+                .as_ref()
+                .is_some_and(|(_, at)| now < *at + WRITE_EVERY);
+            if self.is_behind {
+                return;
+            }
+            self.objects = Some((Arc::clone(&new.observed), now));
             kept.write(&new.observed)
-        } else {
+        } else if new.confirmed && self.touched.is_none_or(|at| now >= at + WRITE_EVERY) {
             kept.touch()
+        } else {
+            return;
         };
-        if let Err(error) = outcome {
+        self.touched = Some(now);
+        if outcome.is_err() {
+            // Written anew when there is an occasion.
+            self.objects = None;
+        }
+        self.troubles[0] = outcome.err().map(|error| {
             let path = kept.path().display();
             let message =
                 format!("the objects are not kept for a start without the API server: {path}: {error}");
             let remedy = "make --state-dir a directory that the agent may write, on a disk with room";
-            troubles.push(Problem::new(API_SERVER, "", "", message, remedy).because("NotKept"));
-        }
+            Problem::new(API_SERVER, "", "", message, remedy).because("NotKept")
+        });
     }
-    if let (Some(secrets), Some(state), true) = (&places.secrets, &new.observed.state, is_new)
-        && let Err(error) = secrets.write(&state.secrets, &new.in_use)
-    {
-        let dir = secrets.dir().display();
-        let message =
-            format!("the keys of sessions are not kept for a start without the API server: {dir}: {error}");
-        let remedy = "mount a tmpfs there, such as the host's /run, that the agent may write";
-        troubles.push(Problem::new(API_SERVER, "", "", message, remedy).because("NotKept"));
+
+    fn keep_secrets(&mut self, secrets: &SessionSecrets, new: &ToKeep) {
+        let same =
+            |(old, in_use): &(Arc<Observed>, InUse)| Arc::ptr_eq(old, &new.observed) && *in_use == new.in_use;
+        let Some(state) = new
+            .observed
+            .state
+            .as_ref()
+            .filter(|_| !self.secrets.as_ref().is_some_and(same))
+        else {
+            return;
+        };
+        let outcome = secrets.write(&state.secrets, &new.in_use);
+        self.secrets = outcome
+            .is_ok()
+            .then(|| (Arc::clone(&new.observed), new.in_use.clone()));
+        self.troubles[1] = outcome.err().map(|error| {
+            let dir = secrets.dir().display();
+            let message = format!(
+                "the keys of sessions are not kept for a start without the API server: {dir}: {error}"
+            );
+            let remedy = "mount a tmpfs there, such as the host's /run, that the agent may write";
+            Problem::new(API_SERVER, "", "", message, remedy).because("NotKept")
+        });
     }
-    troubles
 }

@@ -77,11 +77,23 @@ impl Agent {
 
     /// The same, with more options.
     pub(crate) fn start_with(&mut self, more: &[&str]) {
+        let manifests = self.manifest("");
+        self.start_on("--standalone", &manifests, more);
+    }
+
+    /// The same with the objects of an API server.
+    #[allow(dead_code, reason = "the program `hostile` needs none")]
+    pub(crate) fn start_in_cluster(&mut self, kubeconfig: &Path) {
+        self.start_on("--kubeconfig", kubeconfig, &["--http-listen", "off"]);
+    }
+
+    fn start_on(&mut self, source: &str, objects: &Path, more: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flatroute-agent"));
         command
             .args(["run", "--node-name", &format!("n{}", self.number)])
-            .arg("--standalone")
-            .arg(self.manifest(""))
+            .arg(source)
+            .arg(objects)
+            .env_remove("POD_NAMESPACE")
             .arg("--control-socket")
             .arg(self.socket())
             .arg("--state-dir")

@@ -333,6 +333,24 @@ fn a_node_waits_for_its_pod_cidrs_and_may_get_others() {
 }
 
 #[test]
+fn a_heartbeat_of_a_node_changes_nothing() {
+    run(async {
+        let mut story = Story::begin(PACE, |server| server.put(NODES, node("n2", "10.244.2.0/24"))).await;
+        story.until("all listed", |o| o.state.is_some()).await;
+        for beat in 0..20 {
+            let mut heard = node("n2", "10.244.2.0/24");
+            heard["status"]["conditions"] = json!([{"type": "Ready", "lastHeartbeatTime": beat}]);
+            story.server.put(NODES, heard);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        story.server.put(PEERS, tor("a", 65001));
+        // The very next thing that is told is the neighbour.
+        let next = timeout(Duration::from_secs(20), story.observed.recv()).await;
+        assert_eq!(names(&next.unwrap().unwrap().unwrap()), ["a"]);
+    });
+}
+
+#[test]
 fn the_other_nodes_are_listed_in_pages_and_only_while_they_are_needed() {
     run(async {
         let mut story = Story::begin(PACE, |server| {

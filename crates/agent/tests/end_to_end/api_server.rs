@@ -1,0 +1,285 @@
+//! An agent and a real API server, in one network namespace.
+//!
+//! The CustomResourceDefinitions here check nothing, as those of another version might: what the agent refuses, it refuses
+//! itself.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use flatroute_api::Problem;
+use flatroute_api::control::{Config, Status};
+use flatroute_lab::apiserver::{AGENT, ApiServer, Parts};
+
+use super::agent::Agent;
+use super::lab::until;
+
+/// What an agent may, as docs/api-server.md has it.
+const RBAC: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: flatroute-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: flatroute-agent}
+rules:
+- {apiGroups: [flatroute.io], resources: [bgppeers, bgpfilters, bgpconfigurations], verbs: [list, watch]}
+- {apiGroups: [''], resources: [nodes], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: flatroute-agent}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: flatroute-agent}
+subjects: [{kind: ServiceAccount, name: flatroute-agent, namespace: flatroute-system}]
+";
+
+/// The same for Secrets of the own namespace.
+const SECRETS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: flatroute-agent, namespace: flatroute-system}
+rules:
+- {apiGroups: [''], resources: [secrets], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: flatroute-agent, namespace: flatroute-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: flatroute-agent}
+subjects: [{kind: ServiceAccount, name: flatroute-agent, namespace: flatroute-system}]
+";
+
+const NODE: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {rack: r1}}
+spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24]}
+";
+
+const SECRET: &str = "
+apiVersion: v1
+kind: Secret
+metadata: {name: tor, namespace: flatroute-system}
+stringData: {password: hunter2}
+";
+
+fn definitions() -> String {
+    let mut all = String::new();
+    for (kind, plural) in [
+        ("BGPPeer", "bgppeers"),
+        ("BGPFilter", "bgpfilters"),
+        ("BGPConfiguration", "bgpconfigurations"),
+    ] {
+        write!(
+            all,
+            "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: {plural}.flatroute.io}}\nspec:\n  \
+             group: flatroute.io\n  scope: Cluster\n  names: {{kind: {kind}, plural: {plural}, singular: {singular}}}\n  versions:\n  - name: v1alpha1\n    \
+             served: true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}\n",
+            singular = kind.to_lowercase()
+        )
+        .expect("written");
+    }
+    all
+}
+
+fn peer(spec: &str) -> String {
+    format!(
+        "apiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: tor}}\nspec: {{peerAddress: 192.0.2.1, {spec}}}\n"
+    )
+}
+
+/// An API server in the namespace of an agent.
+struct World {
+    agent: Agent,
+    server: Arc<Mutex<ApiServer>>,
+}
+
+impl World {
+    fn new(test: &str) -> Option<Self> {
+        let parts = Parts::find_or_skip(test)?;
+        let agent = Agent::new(1, None)?;
+        // The API server wants a default route, to have an address that it could tell of.
+        for link in [
+            "link add uplink type veth peer name other",
+            "addr add 192.0.2.2/24 dev uplink",
+            "link set uplink up",
+            "link set other up",
+            "route add default via 192.0.2.1",
+        ] {
+            agent.namespace.ip(link);
+        }
+        let server = agent
+            .namespace
+            .inside(move || ApiServer::start(&parts))
+            .expect("an API server");
+        Some(Self {
+            agent,
+            server: Arc::new(Mutex::new(server)),
+        })
+    }
+
+    /// Does something with the server, in its namespace.
+    fn server<T: Send + 'static>(&self, what: impl FnOnce(&mut ApiServer) -> T + Send + 'static) -> T {
+        let server = Arc::clone(&self.server);
+        self.agent
+            .namespace
+            .inside(move || what(&mut server.lock().expect("no other use")))
+    }
+
+    fn apply(&self, objects: &str) {
+        let objects = objects.to_owned();
+        // A definition is served a moment after it is taken.
+        until("applied", || {
+            let objects = objects.clone();
+            self.server(move |server| server.apply(&objects).map_err(|error| error.to_string()))
+        });
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.server.lock().expect("no other use").kubeconfig(AGENT)
+    }
+
+    fn status(&self) -> Result<Status, String> {
+        self.agent.ask("GET /v1/status")
+    }
+
+    /// Waits for objects from there, and a configuration as wanted.
+    fn config(&self, from: &str, wanted: impl Fn(&Config) -> bool) -> Config {
+        until(&format!("objects from {from}"), || {
+            let status = self.status()?;
+            let config: Config = self.agent.ask("GET /v1/config")?;
+            if status.objects.from == from && wanted(&config) {
+                return Ok(config);
+            }
+            Err(format!("{:?} {config:?}", status.objects))
+        })
+    }
+
+    fn is_well(&self) {
+        until("all is well", || {
+            let problems = self.status()?.problems;
+            if problems.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{problems:?}"))
+            }
+        });
+    }
+
+    fn problem(&self, reason: &str) -> Problem {
+        until(reason, || {
+            let status = self.status()?;
+            let found = status.problems.iter().find(|p| p.reason == reason);
+            found.cloned().ok_or_else(|| format!("{:?}", status.problems))
+        })
+    }
+}
+
+fn asns(config: &Config) -> Vec<&str> {
+    config.peers.values().map(|peer| peer.asns.as_str()).collect()
+}
+
+#[test]
+fn an_agent_lives_with_a_real_api_server_and_without() {
+    let Some(mut world) = World::new("an_agent_lives_with_a_real_api_server_and_without") else {
+        return;
+    };
+    // Keys are kept in memory only.
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    std::os::unix::fs::symlink(memory.path(), world.agent.dir_file("run")).expect("a link");
+    let kubeconfig = world.kubeconfig();
+    world.agent.start_in_cluster(&kubeconfig);
+    it_waits_for_what_is_missing(&world);
+    it_follows_edits(&world);
+    it_starts_without_the_server(&mut world);
+    it_follows_its_node(&world);
+    assert!(world.agent.terminate().success());
+}
+
+/// Nothing is there, and nothing is granted: it waits, and says for what.
+fn it_waits_for_what_is_missing(world: &World) {
+    let refused = world.problem("Forbidden");
+    assert!(
+        refused.remedy.contains("the ClusterRole flatroute-agent"),
+        "{refused}"
+    );
+    assert_eq!(world.status().expect("a status").objects.from, "Nowhere");
+    world.apply(RBAC);
+    let missing = world.problem("NotInstalled");
+    assert!(missing.remedy.contains("deploy/crds"), "{missing}");
+    world.apply(&definitions());
+    world.apply(NODE);
+    world.apply(&peer("peerASN: 65001"));
+    let config = world.config("APIServer", |config| asns(config) == ["64512 -> 65001"]);
+    assert_eq!(config.originate, ["10.244.1.0/24 (PodCIDRs)"]);
+    world.is_well();
+}
+
+/// An edit, one with a fault, and a key that may not be read at first.
+fn it_follows_edits(world: &World) {
+    world.apply(&peer("peerASN: 65002"));
+    world.config("APIServer", |config| asns(config) == ["64512 -> 65002"]);
+    world.apply(&peer("peerASN: 65003, peerPrt: 1"));
+    let fault = world.problem("UnknownField");
+    assert!(
+        fault.message.ends_with("(what was in force before stays)"),
+        "{fault}"
+    );
+    world.apply(SECRET);
+    world.apply(&peer("peerASN: 65004, auth: {md5: {secretRef: {name: tor}}}"));
+    let refused = world.problem("Forbidden");
+    assert!(refused.remedy.contains("the Role flatroute-agent"), "{refused}");
+    let held = || world.agent.peer("tor").map(|peer| peer.reason);
+    until("held down", || match held()? {
+        Some(reason) if reason.starts_with("SecretNotFound") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    world.apply(SECRETS);
+    until("the key", || match held()? {
+        None => Ok(()),
+        Some(other) => Err(other),
+    });
+}
+
+/// A restart without the server has the same plan with its key, until the server is back.
+fn it_starts_without_the_server(world: &mut World) {
+    until("kept", || {
+        let kept = std::fs::read_to_string(world.agent.dir_file("state/last-known-good.json"));
+        match kept {
+            Ok(text) if text.contains("65004") => Ok(()),
+            Ok(text) => Err(text),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    let before: Config = world.agent.ask("GET /v1/config").expect("a configuration");
+    world.server(ApiServer::stop_server);
+    assert!(world.agent.terminate().success());
+    let kubeconfig = world.kubeconfig();
+    world.agent.start_in_cluster(&kubeconfig);
+    world.problem("APIServerUnreachable");
+    let stale = world.config("LastKnownGood", |_| true);
+    assert!(
+        stale
+            .objects
+            .is_some_and(|o| o.stale_seconds.is_some_and(|age| age < 120))
+    );
+    assert_eq!((stale.peers, stale.originate), (before.peers, before.originate));
+    world.problem("Stale");
+    let events: Vec<String> = world.agent.events().into_iter().map(|e| e.kind).collect();
+    assert!(events.contains(&"Stale".to_owned()), "{events:?}");
+
+    world.server(|server| server.start_server().expect("it starts again"));
+    world.apply(&peer("peerASN: 65005, auth: {md5: {secretRef: {name: tor}}}"));
+    world.config("APIServer", |config| asns(config) == ["64512 -> 65005"]);
+    world.is_well();
+}
+
+/// A Node that is deleted announces nothing; one that is made again under its name does.
+fn it_follows_its_node(world: &World) {
+    world.server(|server| server.kubectl(&["delete", "node", "n1"]).expect("deleted"));
+    world.config("APIServer", |config| config.originate.is_empty());
+    world.apply(&NODE.replace("10.244.1.", "10.244.9."));
+    world.config("APIServer", |config| {
+        config.originate == ["10.244.9.0/24 (PodCIDRs)"]
+    });
+}
