@@ -10,7 +10,7 @@
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
-#   make crds             deploy/crds, from the types of crates/api
+#   make crds             deploy/crds and docs/reference.md, from the types of crates/api
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
