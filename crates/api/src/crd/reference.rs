@@ -16,7 +16,8 @@ const HEAD: &str = "\
 API group `flatroute.io`, version `v1alpha1`. All kinds are cluster-scoped and in the category `flatroute`: `kubectl get
 flatroute` lists them all. Defaults are applied by the agent and not written into objects. Bounds are in characters,
 elements or, of numbers, from and to. The column *Resets* says what a change of the field costs. The API server refuses
-what breaks a bound or one of the rules below each kind, and so does `flatroute-agent check`, which needs no cluster.
+what breaks a bound or one of the rules below each kind, and so does `flatroute-agent check`, which needs no cluster. The
+rules need Kubernetes 1.31 or newer, whose CEL knows addresses and prefixes.
 ";
 
 /// What is in a field, a row of a table.
