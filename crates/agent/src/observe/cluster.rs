@@ -287,9 +287,9 @@ impl Cluster {
         };
         let changed = match what {
             What::Listed(all) => {
+                // What failed may be the watch: it is over when that begins.
                 let first = !std::mem::replace(&mut followed.listed, true);
-                let recovered = followed.failure.take().is_some();
-                followed.store.replace(all) | first | recovered
+                followed.store.replace(all) | first
             }
             What::Changed(seen) => followed.store.change(seen),
             What::Deleted(name) => followed.store.remove(&name),
