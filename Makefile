@@ -6,11 +6,17 @@
 #   make test             every test that this machine can run; says what it skipped and why
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
 #   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
+#   make cluster          a real Kubernetes of two racks on this machine (root, Go 1.24 or newer, and what test-deps installs)
+#   make cluster FAMILIES=v4|v6|dual|dual64 NODES=4 PROXY=iptables|nftables CARRIER=flatroute|bird
+#   make cluster-down     removes it without a trace
+#   make cluster-test     a cluster of its own, put to the test: upstream's e2e tests, operations under traffic; a table at the end
+#   make cluster-test CHECKS=upstream,operations         only these
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
+#   make manifests        deploy/install.yaml, from deploy/base and deploy/crds
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
-#   make crds             deploy/crds, from the types of crates/api
+#   make crds             deploy/crds and docs/reference.md, from the types of crates/api
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo
@@ -21,8 +27,15 @@ KEEP ?=
 WRITE ?=
 TABLE ?=
 BENCH ?=
+FAMILIES ?= dual
+NODES ?= 4
+PROXY ?= iptables
+CARRIER ?= flatroute
+CHECKS ?= upstream,operations
+CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' \
+	--carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
-.PHONY: help demo demo-clean test test-deps interop bench image fuzz crds lint
+.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test bench image manifests fuzz crds lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,6 +58,18 @@ interop: test-deps
 	@$(CARGO) build --workspace --locked
 	@$(CARGO) test --locked -p flatroute-testbed --test matrix -- $(if $(filter-out 0,$(WRITE)),--write)
 
+cluster: image
+	@testbed/scripts/kubernetes build cluster
+	@$(CLUSTER) up
+
+cluster-test: image
+	@testbed/scripts/kubernetes build cluster e2e
+	@$(CLUSTER) test --checks '$(CHECKS)'
+
+cluster-down:
+	@if [ -x $(TARGET_DIR)/release/flatroute-testbed ]; then $(CLUSTER) down; \
+	else echo "no cluster is up: none was ever built here"; fi
+
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
 	@$(TARGET_DIR)/release/flatroute-testbed bench $(if $(TABLE),--table '$(TABLE)') $(BENCH)
@@ -55,6 +80,9 @@ image:
 		$(CARGO) build --release --locked --target $(HOST) -p flatroute-agent -p flatroute-cni
 	@$(CARGO) build --release --locked -p flatroute-testbed
 	@$(TARGET_DIR)/release/flatroute-testbed image $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/image/flatroute.tar
+
+manifests:
+	@$(CARGO) run -q --locked -p flatroute-testbed -- manifests
 
 fuzz:
 	@CARGO='$(CARGO)' fuzz/run

@@ -9,9 +9,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use flatroute_testbed::bench;
+use flatroute_testbed::cluster::{self, standing::State};
 use flatroute_testbed::demo::{self, Wishes, keep};
 use flatroute_testbed::image::Image;
 use flatroute_testbed::lab::{Cast, Wiring};
+use flatroute_testbed::manifests;
 use flatroute_testbed::sandbox;
 use flatroute_testbed::speaker::Software;
 use flatroute_testbed::topology::Topology;
@@ -52,10 +54,50 @@ enum Command {
         /// The archive to write
         archive: PathBuf,
     },
+    /// Bring a real Kubernetes cluster up (`make cluster`), or remove it
+    Cluster {
+        #[command(subcommand)]
+        act: Act,
+        /// v4, v6, dual or dual64 (IPv6 first)
+        #[arg(long, default_value = "dual", global = true)]
+        families: String,
+        /// How many nodes
+        #[arg(long, default_value_t = 4, global = true)]
+        nodes: u16,
+        /// iptables or nftables
+        #[arg(long, default_value = "iptables", global = true)]
+        proxy: String,
+        /// flatroute, or bird: ptp, host-local and BIRD in its place, for comparison
+        #[arg(long, default_value = "flatroute", global = true)]
+        carrier: String,
+        /// What `test` asks
+        #[arg(
+            long,
+            value_delimiter = ',',
+            default_value = "upstream,operations",
+            global = true
+        )]
+        checks: Vec<String>,
+        /// The archive with our own image
+        #[arg(long, default_value = "target/image/flatroute.tar", global = true)]
+        image: PathBuf,
+    },
+    /// Write deploy/install.yaml (`make manifests`)
+    Manifests,
     /// Remove a lab that was left up
     Clean,
     /// Draw the fabric
     Draw,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Act {
+    /// Bring it up and leave it
+    Up,
+    /// Bring it up, put it to the test, and take it down (`make cluster-test`)
+    Test,
+    /// Remove it
+    Down,
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +198,37 @@ fn run(command: Command) -> Result<ExitCode> {
             let image = Image::flatroute(&programs)?;
             let id = image.write(&archive)?;
             println!("{}: {} ({id})", archive.display(), image.tags().join(", "));
+        }
+        Command::Cluster {
+            act,
+            families,
+            nodes,
+            proxy,
+            carrier,
+            checks,
+            image,
+        } => {
+            let wishes = cluster::Wishes {
+                families: families.parse()?,
+                nodes,
+                proxy: proxy.parse()?,
+                carrier: carrier.parse()?,
+                image: std::path::absolute(image)?,
+                state: State::ordinary()?,
+            };
+            match act {
+                Act::Up => return cluster::up(&wishes),
+                Act::Test => {
+                    let parts = checks.iter().map(|part| part.parse()).collect::<Result<_>>()?;
+                    return cluster::exam::run(&wishes, &parts);
+                }
+                Act::Down => println!("{}", cluster::down(&wishes.state)?),
+            }
+        }
+        Command::Manifests => {
+            let deploy = manifests::deploy_dir();
+            std::fs::write(deploy.join("install.yaml"), manifests::install_yaml(&deploy)?)?;
+            println!("deploy/install.yaml");
         }
         Command::Clean => println!("{}", keep::clean()?),
         Command::Draw => print!("{}", Topology::two_racks().drawing()),

@@ -53,6 +53,15 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// One that somebody else made: a file that stands for it, under a name of ours.
+    #[must_use]
+    pub fn found(name: &str, path: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            path,
+        }
+    }
+
     /// Its name: the file's name under `netns/`.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -47,6 +47,19 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// One that somebody else made. An address of a family that it lacks is the unspecified one.
+    #[must_use]
+    pub fn found(name: &str, node: &str, namespace: Namespace, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Self {
+        Self {
+            name: name.to_owned(),
+            node: node.to_owned(),
+            namespace,
+            ipv4,
+            ipv6,
+            result: None,
+        }
+    }
+
     /// Its address of a family.
     #[must_use]
     pub fn address(&self, ipv6: bool) -> IpAddr {

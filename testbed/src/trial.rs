@@ -27,6 +27,8 @@ const PROBE: &str = "--try-sandbox";
 pub enum Need {
     /// BIRD 2 and birdc.
     Bird,
+    /// FRR: zebra, bgpd and vtysh.
+    Frr,
     /// Our agent.
     Agent,
     /// Our CNI plugin.
@@ -37,6 +39,7 @@ impl Need {
     fn missing(self) -> Option<String> {
         let found = match self {
             Self::Bird => Software::Bird.find(),
+            Self::Frr => Software::Frr.find(),
             Self::Agent => Software::Agent.find(),
             Self::Plugin => own_program("flatroute-cni"),
         };
@@ -48,7 +51,7 @@ impl Need {
     /// Whether it comes out of this source tree.
     fn is_ours(self) -> bool {
         match self {
-            Self::Bird => false,
+            Self::Bird | Self::Frr => false,
             Self::Agent | Self::Plugin => true,
         }
     }

@@ -83,7 +83,7 @@ pub(crate) async fn keep(
     mut wanted: watch::Receiver<Vec<IpNetwork>>,
     teller: mpsc::Sender<Happening>,
 ) {
-    let mut told = String::new();
+    let mut told = None;
     loop {
         let cidrs = wanted.borrow_and_update().clone();
         if !cidrs.is_empty() {
@@ -92,7 +92,7 @@ pub(crate) async fn keep(
             let done = tokio::task::spawn_blocking(move || write(&places, &cidrs)).await;
             let text = match done {
                 Ok(outcome) => outcome,
-                Err(error) => Outcome::trouble(format!("the CNI configuration was not written: {error}")),
+                Err(error) => Outcome::failed(format!("the CNI configuration was not written: {error}")),
             };
             tell(text, &mut told, &teller);
         }
@@ -107,33 +107,40 @@ pub(crate) async fn keep(
 struct Outcome {
     /// Whether it was written anew.
     written: Option<String>,
-    /// What is wrong; told when it is another trouble than before.
-    trouble: String,
+    /// What is wrong, with a word for it; told when it is another trouble than before.
+    trouble: Option<(&'static str, String)>,
 }
 
 impl Outcome {
-    fn trouble(trouble: String) -> Self {
+    /// Nothing was written, for this reason.
+    fn failed(why: String) -> Self {
         Self {
             written: None,
-            trouble,
+            trouble: Some(("CNITrouble", why)),
         }
     }
 }
 
 fn write(places: &Places, cidrs: &[IpNetwork]) -> Outcome {
     let portmap = portmap::ask(&places.bin_dir);
+    let trouble = portmap
+        .trouble(&places.bin_dir)
+        .map(|text| ("HostPortUnavailable", text));
     let path = places.conf_dir.join(NAME);
     let text = render(cidrs, &portmap);
     let current = std::fs::read_to_string(&path);
     if current.is_ok_and(|current| current == text) {
-        return Outcome::trouble(portmap.trouble(&places.bin_dir).unwrap_or_default());
+        return Outcome {
+            written: None,
+            trouble,
+        };
     }
     match place::replace(&path, &text) {
         Ok(()) => Outcome {
             written: Some(describe(&path, cidrs, &portmap)),
-            trouble: portmap.trouble(&places.bin_dir).unwrap_or_default(),
+            trouble,
         },
-        Err(error) => Outcome::trouble(format!(
+        Err(error) => Outcome::failed(format!(
             "{}: {error}; pods cannot be started until it can be written: see that the directory is there and writable",
             path.display()
         )),
@@ -153,7 +160,7 @@ fn describe(path: &Path, cidrs: &[IpNetwork], portmap: &Portmap) -> String {
     )
 }
 
-fn tell(outcome: Outcome, told: &mut String, teller: &mpsc::Sender<Happening>) {
+fn tell(outcome: Outcome, told: &mut Option<(&'static str, String)>, teller: &mpsc::Sender<Happening>) {
     let say = |kind: &str, text: &str| {
         let happening = Happening {
             kind: kind.to_owned(),
@@ -167,8 +174,10 @@ fn tell(outcome: Outcome, told: &mut String, teller: &mpsc::Sender<Happening>) {
     if let Some(text) = &outcome.written {
         say("CNIConfigured", text);
     }
-    if *told != outcome.trouble && !outcome.trouble.is_empty() {
-        say("CNITrouble", &outcome.trouble);
+    if let Some((kind, text)) = &outcome.trouble
+        && *told != outcome.trouble
+    {
+        say(kind, text);
     }
     *told = outcome.trouble;
 }

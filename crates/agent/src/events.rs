@@ -51,7 +51,7 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 19] = [
+        const TROUBLE: [&str; 20] = [
             "APIServerUnreachable",
             "CNITrouble",
             "ConfigurationInvalid",
@@ -60,6 +60,7 @@ impl Happening {
             "FIBDrift",
             "Forbidden",
             "ForeignRoute",
+            "HostPortUnavailable",
             "MalformedUpdate",
             "NotInstalled",
             "NotKept",

@@ -20,6 +20,7 @@ mod http;
 mod observe;
 mod prepare;
 mod ready;
+mod report;
 mod run;
 
 use std::process::ExitCode;

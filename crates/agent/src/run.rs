@@ -32,6 +32,7 @@ use crate::ready::Ready;
 mod look;
 mod mesh;
 mod outlets;
+mod tell;
 
 use outlets::Outlets;
 
@@ -75,6 +76,7 @@ fn log(options: &RunOptions) -> anyhow::Result<()> {
 async fn start(options: &RunOptions) -> anyhow::Result<()> {
     // The channel holds one: what changes meanwhile adds up where it is observed.
     let (observed, changes) = mpsc::channel(1);
+    let mut connection = None;
     let source = match &options.standalone {
         Some(directory) => {
             let (standalone, merged) = Standalone::open(directory).await?;
@@ -83,8 +85,10 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
             ObjectSource::Standalone
         }
         None => {
+            let way = Connection::open(options.kubeconfig.as_deref()).await?;
+            connection = Some(way.clone());
             let cluster = cluster::Options {
-                connection: Connection::open(options.kubeconfig.as_deref()).await?,
+                connection: way,
                 node: options.node_name.clone(),
                 namespace: own_namespace(),
                 pace: Default::default(),
@@ -95,7 +99,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
             ObjectSource::ApiServer
         }
     };
-    let outlets = Outlets::open(options).await?;
+    let outlets = Outlets::open(options, connection).await?;
     let act = Live::open().await?;
     let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
@@ -255,6 +259,7 @@ impl<A: Act> Owner<A> {
         } else {
             tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
         }
+        self.report_happening(&happening);
         self.events.add(Instant::now(), happening);
     }
 
@@ -280,6 +285,7 @@ impl<A: Act> Owner<A> {
         }
         self.in_force = Some(new);
         self.tell_pod_cidrs();
+        self.gather_objects();
         Ok(())
     }
 
@@ -301,6 +307,7 @@ impl<A: Act> Owner<A> {
                 text: problem.to_string(),
                 ..Happening::default()
             };
+            self.report_problem(problem);
             self.events.add(Instant::now(), happening);
         }
         self.tell_what_is_over(&all);

@@ -4,6 +4,7 @@
 //! path has. Both run under a small shell that ends them when this process ends, however it ends: nothing needs to be
 //! taken down. The users are in a token file; what each may do is for RBAC to say, as in any cluster.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -236,6 +237,7 @@ impl ApiServer {
             "kube-apiserver",
             &self.parts.apiserver,
             &arguments,
+            AtTheEnd::LeaveAll,
         )?;
         server.until(|| self.kubectl(&["get", "--raw", "/readyz"]).is_ok())?;
         self.server = Some(server);
@@ -347,9 +349,10 @@ struct Guarded {
     pid_file: PathBuf,
 }
 
-/// Runs the program; ends it when standard input ends, which this process holds; ends with it when it ends by itself.
+/// Runs the program; ends it when standard input ends, which this process holds; ends with it when it ends by itself. When
+/// it has ended the program it removes the folder that it was given, if any: a server that all tests share is never dropped.
 const GUARD: &str = r#"
-pid_file=$1; shift
+pid_file=$1; folder=$2; shift 2
 exec 3<&0
 "$@" </dev/null 3<&- &
 pid=$!
@@ -358,12 +361,39 @@ echo $pid >"$pid_file.new" && mv "$pid_file.new" "$pid_file"
 guard=$!
 exec 3<&-
 wait $pid
+ended=$?
 kill -9 $guard 2>/dev/null
+# 137: killed. One that ends by itself leaves a log that somebody reads.
+[ -n "$folder" ] && [ $ended -eq 137 ] || exit 1
+cd /
+for attempt in 1 2 3 4 5 6 7 8 9; do
+    rm -rf "$folder" 2>/dev/null && break
+    sleep 0.2
+done
 exit 1
 "#;
 
+/// What becomes of a program's folder when it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtTheEnd {
+    /// It is removed, with all that is in it.
+    RemoveAll,
+    /// It stays.
+    LeaveAll,
+}
+
 impl Guarded {
-    fn spawn(dir: &Path, name: &str, program: &Path, arguments: &[String]) -> io::Result<Self> {
+    fn spawn(
+        dir: &Path,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        at_the_end: AtTheEnd,
+    ) -> io::Result<Self> {
+        let folder = match at_the_end {
+            AtTheEnd::RemoveAll => dir.as_os_str(),
+            AtTheEnd::LeaveAll => OsStr::new(""),
+        };
         let log = dir.join(format!("{name}.log"));
         let pid_file = dir.join(format!("{name}.pid"));
         _ = fs::remove_file(&pid_file);
@@ -371,6 +401,7 @@ impl Guarded {
         let shell = Command::new("sh")
             .args(["-c", GUARD, "guard"])
             .arg(&pid_file)
+            .arg(folder)
             .arg(program)
             .args(arguments)
             .current_dir(dir)
@@ -422,7 +453,7 @@ fn start_etcd(parts: &Parts, dir: &Path, port: u16, peer_port: u16) -> io::Resul
         format!("--initial-cluster=default={peer}"),
         "--unsafe-no-fsync".to_owned(),
     ];
-    let mut etcd = Guarded::spawn(dir, "etcd", &parts.etcd, &arguments)?;
+    let mut etcd = Guarded::spawn(dir, "etcd", &parts.etcd, &arguments, AtTheEnd::RemoveAll)?;
     etcd.until(|| std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())?;
     Ok(etcd)
 }

@@ -27,7 +27,7 @@ fn note() -> Result<PathBuf> {
 }
 
 /// When a process started, in clock ticks since boot; `None` when there is none.
-fn started(pid: u32) -> Option<String> {
+pub(crate) fn started(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses and may hold anything; count from behind it.
     let (_, rest) = stat.rsplit_once(')')?;

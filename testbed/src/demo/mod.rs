@@ -78,9 +78,7 @@ fn check(wishes: &Wishes) -> Result<()> {
 }
 
 fn inside(wishes: &Wishes) -> Result<u8> {
-    let teller = Teller {
-        start: Instant::now(),
-    };
+    let teller = Teller::new();
     let mut lab = story::rise(&teller, Topology::two_racks(), wishes)?;
     story::routes(&teller, &mut lab, wishes)?;
     story::matrix(&teller, &lab)?;
@@ -97,19 +95,31 @@ fn inside(wishes: &Wishes) -> Result<u8> {
     println!(
         "\n{} in {:.0} s.",
         paint::good("Everything worked"),
-        teller.start.elapsed().as_secs_f64()
+        teller.elapsed().as_secs_f64()
     );
     Ok(0)
 }
 
 /// Prints with the time since the start, so that a reader sees progress and cost.
 #[derive(Debug)]
-struct Teller {
+pub(crate) struct Teller {
     start: Instant,
 }
 
 impl Teller {
-    fn chapter(&self, title: &str) {
+    /// The clock starts now.
+    pub(crate) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// Since when.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub(crate) fn chapter(&self, title: &str) {
         println!(
             "\n{}",
             paint::bold(&format!(
@@ -120,7 +130,7 @@ impl Teller {
         drop(std::io::stdout().flush());
     }
 
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         println!(
             "{} {text}",
             paint::dim(&format!("[{:5.1} s]", self.start.elapsed().as_secs_f64()))

@@ -22,11 +22,12 @@ use crate::topology::{Router, Tier, Topology};
 use crate::wait;
 
 pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
+    launch(speaker, fabric, router, bgpd(fabric.topology(), router))
+}
+
+pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, router: &Router, bgpd: String) -> Result<()> {
     let namespace = fabric.namespace(&router.name)?;
-    for (program, text) in [
-        ("zebra", zebra(router)),
-        ("bgpd", bgpd(fabric.topology(), router)),
-    ] {
+    for (program, text) in [("zebra", zebra(router)), ("bgpd", bgpd)] {
         let daemon = spawn(&speaker.dir, namespace, program, &text, &[])?;
         speaker.daemons.push(daemon);
     }

@@ -163,6 +163,17 @@ impl Speaker {
         Ok(speaker)
     }
 
+    /// Starts FRR with a configuration of the caller's for bgpd.
+    ///
+    /// # Errors
+    /// FRR is missing or does not start.
+    pub fn start_frr(fabric: &Fabric, router: &Router, bgpd: String) -> Result<Self> {
+        let mut speaker = Self::new(Software::Frr, router)?;
+        let start = frr::launch(&mut speaker, fabric, router, bgpd);
+        speaker.explained(start)?;
+        Ok(speaker)
+    }
+
     /// Starts our agent with manifests of the caller's (file names and contents).
     ///
     /// # Errors

@@ -15,25 +15,41 @@ use crate::ready::{self, Ready, judge, not_negotiated};
 /// How often it looks.
 pub(super) const PERIOD: Duration = Duration::from_millis(250);
 
+/// How often the report is told how things are.
+const REPORT: Duration = Duration::from_secs(2);
+
 impl<A: Act> Owner<A> {
     /// Whether there is anything to look for.
     pub(super) fn is_looking(&self) -> bool {
-        *self.outlets.ready.borrow() != Ready::Yes
+        let reports =
+            self.outlets.report.is_some() && self.outlets.reported.is_none_or(|at| at.elapsed() >= REPORT);
+        reports || *self.outlets.ready.borrow() != Ready::Yes
     }
 
     /// Looks. What cannot be seen now is seen the next time.
     pub(super) async fn look(&mut self) {
         if self.in_force.is_none() {
+            let awaited = self.awaited.join(", ");
+            if !awaited.is_empty() {
+                self.is_now(Ready::Waiting(format!("NotListed: waits for {awaited}")), &[]);
+            }
             return;
         }
         let Ok(Ok(seen)) = timeout(PATIENCE, self.act.seen()).await else {
             return;
         };
-        let facts = self.facts(&seen);
-        let now = match judge(&facts) {
-            Ok(()) => Ready::Yes,
-            Err(missing) => Ready::Waiting(missing.to_string()),
-        };
+        if *self.outlets.ready.borrow() != Ready::Yes {
+            let facts = self.facts(&seen);
+            let now = match judge(&facts) {
+                Ok(()) => Ready::Yes,
+                Err(missing) => Ready::Waiting(missing.to_string()),
+            };
+            self.is_now(now, &facts.peers);
+        }
+        self.report_state(&seen);
+    }
+
+    fn is_now(&mut self, now: Ready, peers: &[ready::Peer]) {
         if *self.outlets.ready.borrow() == now {
             return;
         }
@@ -41,7 +57,7 @@ impl<A: Act> Owner<A> {
             Some(why) => tracing::info!("not ready: {why}"),
             None => {
                 tracing::info!("ready: this node can serve pods");
-                for (peer, family) in not_negotiated(&facts.peers) {
+                for (peer, family) in not_negotiated(peers) {
                     tracing::warn!(
                         peer,
                         "FamilyNotNegotiated: its OPEN leaves out {family}; it is not waited for"

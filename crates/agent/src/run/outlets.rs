@@ -1,4 +1,8 @@
-//! What the owner tells beside the control socket, and who gives it a push: the HTTP port, the CNI configuration.
+//! What the owner tells beside the control socket, and who gives it a push: the HTTP port, the CNI configuration, the API
+//! server.
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, watch};
@@ -7,7 +11,9 @@ use crate::cli::RunOptions;
 use crate::conflist;
 use crate::events::Happening;
 use crate::http::{self, Pulse};
+use crate::observe::connection::{Connection, own_namespace};
 use crate::ready::Ready;
+use crate::report::{Objects, Report};
 
 /// How many may wait for a sign of life.
 const MAX_PULSES: usize = 16;
@@ -24,6 +30,14 @@ pub(super) struct Outlets {
     pub(super) pulses: mpsc::Receiver<Pulse>,
     /// What the tasks have to tell.
     pub(super) told: mpsc::Receiver<Happening>,
+    /// What is written to the API server; `None`: there is none.
+    pub(super) report: Option<Report>,
+    /// The objects, for the report.
+    pub(super) objects: Arc<Objects>,
+    /// When the report was told last.
+    pub(super) reported: Option<Instant>,
+    /// Since when the kernel has been behind what was chosen.
+    pub(super) behind: Option<Instant>,
 }
 
 impl Default for Outlets {
@@ -34,6 +48,10 @@ impl Default for Outlets {
             pod_cidrs: None,
             pulses: mpsc::channel(1).1,
             told: mpsc::channel(1).1,
+            report: None,
+            objects: Arc::default(),
+            reported: None,
+            behind: None,
         }
     }
 }
@@ -43,7 +61,7 @@ impl Outlets {
     ///
     /// # Errors
     /// When the port cannot be had.
-    pub(super) async fn open(options: &RunOptions) -> anyhow::Result<Self> {
+    pub(super) async fn open(options: &RunOptions, api: Option<Connection>) -> anyhow::Result<Self> {
         let listen = options.http_listen.unwrap_or(match options.standalone {
             Some(_) => http::Listen::Off,
             None => http::Listen::All(http::DEFAULT_PORT),
@@ -60,14 +78,17 @@ impl Outlets {
                 conf_dir: conf_dir.clone(),
                 bin_dir: options.cni_bin_dir.clone(),
             };
-            tokio::spawn(conflist::keep(places, wanted, teller));
+            tokio::spawn(conflist::keep(places, wanted, teller.clone()));
             sender
         });
+        let report = api.map(|api| Report::start(api.client, &options.node_name, &own_namespace(), teller));
         Ok(Self {
             ready,
             pod_cidrs,
             pulses,
             told,
+            report,
+            ..Self::default()
         })
     }
 }

@@ -230,7 +230,7 @@ pub struct NodePeer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// Since when it has been in this state.
+    /// Since when it has been Established, or has not been.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
     /// How often it left Established.
@@ -242,6 +242,10 @@ pub struct NodePeer {
     /// What was agreed; only while Established.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negotiated: Option<Negotiated>,
+    /// Families that were offered to it and that it left out of its OPEN: their routes are not exchanged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub not_negotiated: Vec<Family>,
     /// Prefixes, by family.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
@@ -293,7 +297,7 @@ pub struct SessionError {
     /// In words.
     #[schemars(length(max = 1024))]
     pub text: String,
-    /// When.
+    /// When; the same error again keeps its first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
 }

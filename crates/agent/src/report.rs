@@ -1,0 +1,88 @@
+//! Report: what the agent writes back into the API server, so that nobody needs a shell on a node to know how it is doing.
+//!
+//! ```text
+//!             watch: newest Snapshot      ┌── node ───► BGPNodeStatus, the Node's NetworkUnavailable
+//!  the loop ─────────────────────────────►├── leader ─► status of BGPPeers (one agent, by a Lease)
+//!   in run    bounded: what happened      └── scribe ─► Events
+//!            ─────────────────────────────►
+//! ```
+//!
+//! Three tasks, and none of them can hold up the loop: the snapshot is replaced, never queued, and an event that finds no
+//! room is dropped. While the API server is away each task keeps the newest state (the events a bounded book of them)
+//! and writes it when the server is back. What is decided is decided in pure functions with the time as an
+//! argument: [`node`] and [`peer`] what is written, [`pace`], [`book`] and [`lease`] when and by whom.
+//!
+//! At rest nothing is written but the Lease. The pages `docs/status.md` says what a reader sees, and which verbs it takes.
+
+mod book;
+mod condition;
+mod leader;
+mod lease;
+mod node;
+mod pace;
+mod peer;
+mod scribe;
+mod server;
+mod snapshot;
+mod writer;
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::events::Happening;
+
+pub(crate) use book::{About, Reason, Told};
+pub(crate) use snapshot::{Object, Objects, Peer, Snapshot};
+
+/// How many events may wait for the scribe.
+const MAX_WAITING: usize = 64;
+
+/// The newest state; none before the first.
+type Newest = watch::Receiver<Option<Arc<Snapshot>>>;
+
+/// The owner's ends of the channels.
+#[derive(Debug)]
+pub(crate) struct Report {
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    events: mpsc::Sender<Told>,
+}
+
+impl Report {
+    /// Starts the tasks; they end when this is dropped. `teller` hears what goes wrong with the writing itself.
+    pub(crate) fn start(
+        client: kube::Client,
+        node: &str,
+        namespace: &str,
+        teller: mpsc::Sender<Happening>,
+    ) -> Self {
+        let server = server::Server::new(client, node.to_owned(), namespace.to_owned(), teller);
+        let (snapshots, newest) = watch::channel(None);
+        let (events, told) = mpsc::channel(MAX_WAITING);
+        let (wrote, written) = watch::channel(false);
+        tokio::spawn(writer::run(server.clone(), newest.clone(), wrote));
+        tokio::spawn(leader::run(server.clone(), newest.clone(), written));
+        tokio::spawn(scribe::run(server, newest, told));
+        Self { snapshots, events }
+    }
+
+    /// Replaces the state.
+    pub(crate) fn is_now(&self, snapshot: Snapshot) {
+        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+    }
+
+    /// Tells of something; dropped when there is too much of it.
+    pub(crate) fn tell(&self, told: Told) {
+        if self.events.try_send(told).is_err() {
+            tracing::debug!("an event was dropped: the API server is slow");
+        }
+    }
+}
+
+/// Somewhere from 0 to 1.
+fn random() -> f64 {
+    let number = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or(0);
+    f64::from(number) / f64::from(u32::MAX)
+}

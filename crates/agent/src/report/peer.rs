@@ -1,0 +1,319 @@
+//! The status of a BGPPeer, as a pure function of what all nodes report of it. One agent writes it ([`super::leader`]).
+//!
+//! Each node reports what it has of each BGPPeer: sessions, or why there is none. So the nodes that shall have a
+//! neighbour are those that say so; nobody evaluates selectors for others. `Established` is the one condition to look at: it
+//! carries the reason of the others when they are the reason, and names the worst session.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flatroute_api::objects::{
+    BGPNodeStatusStatus, BGPPeerStatus, NodePeer, PeerCondition, PeerReason, SessionState, State,
+};
+use flatroute_api::{BGPPeerSpec, Problem};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+
+use super::condition::{bounded, condition, split};
+use super::pace::Weight;
+use super::snapshot::{Object, Objects};
+
+/// What the nodes report, by name of the Node.
+pub(super) type Nodes = BTreeMap<String, BGPNodeStatusStatus>;
+
+/// A condition before its time: whether it is true, why, and in a sentence.
+type Verdict = (bool, PeerReason, String);
+
+/// The status of a valid BGPPeer. `is_settled`: the nodes have had time to report of this generation. `before` is what was
+/// written last.
+pub(super) fn status(
+    name: &str,
+    object: &Object,
+    objects: &Objects,
+    nodes: &Nodes,
+    is_settled: bool,
+    before: &[Condition],
+    now: Timestamp,
+) -> BGPPeerStatus {
+    let reports = Reports::of(name, nodes);
+    let (received, installed) = reports.prefixes();
+    let accepted = accepted(&object.spec, &reports, is_settled);
+    let resolved = resolved(&object.spec, objects, &reports);
+    let established = established(&object.spec, &reports, &accepted, &resolved);
+    let conditions = [
+        (PeerCondition::Accepted, accepted),
+        (PeerCondition::ResolvedRefs, resolved),
+        (PeerCondition::Established, established),
+    ];
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    BGPPeerStatus {
+        observed_generation: object.generation,
+        desired_nodes: count(reports.0.len()),
+        established_nodes: count(reports.established()),
+        received_prefixes: received,
+        installed_prefixes: installed,
+        conditions: conditions
+            .into_iter()
+            .map(|(kind, verdict)| told(kind, &verdict, object.generation, before, now))
+            .collect(),
+    }
+}
+
+/// The status of a BGPPeer that cannot be used at all: nodes left it out, and all of them see the same in it.
+pub(super) fn invalid(problems: &[&Problem], before: &[Condition], now: Timestamp) -> BGPPeerStatus {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|p| format!("{}: {}; {}", p.field, p.message, p.remedy))
+        .collect();
+    let verdict = (false, PeerReason::Invalid, texts.join(". "));
+    BGPPeerStatus {
+        conditions: [PeerCondition::Accepted, PeerCondition::Established]
+            .map(|kind| told(kind, &verdict, None, before, now))
+            .to_vec(),
+        ..BGPPeerStatus::default()
+    }
+}
+
+/// How much two statuses differ.
+pub(super) fn weight(before: &BGPPeerStatus, now: &BGPPeerStatus) -> Option<Weight> {
+    if before == now {
+        return None;
+    }
+    let same = BGPPeerStatus {
+        received_prefixes: before.received_prefixes,
+        installed_prefixes: before.installed_prefixes,
+        ..now.clone()
+    } == *before;
+    Some(if same { Weight::Figures } else { Weight::State })
+}
+
+fn told(
+    kind: PeerCondition,
+    (is_true, reason, message): &Verdict,
+    generation: Option<i64>,
+    before: &[Condition],
+    now: Timestamp,
+) -> Condition {
+    Condition {
+        observed_generation: generation,
+        ..condition(kind.as_str(), *is_true, reason.as_str(), message, before, now)
+    }
+}
+
+/// What the nodes say of one BGPPeer, those that say anything.
+struct Reports<'a>(BTreeMap<&'a str, Vec<&'a NodePeer>>);
+
+impl<'a> Reports<'a> {
+    fn of(name: &str, nodes: &'a Nodes) -> Self {
+        let of_node = |(node, status): (&'a String, &'a BGPNodeStatusStatus)| {
+            let sessions: Vec<&NodePeer> = status.peers.iter().filter(|peer| peer.name == name).collect();
+            (!sessions.is_empty()).then_some((node.as_str(), sessions))
+        };
+        Self(nodes.iter().filter_map(of_node).collect())
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = (&'a str, &'a NodePeer)> {
+        self.0
+            .iter()
+            .flat_map(|(node, sessions)| sessions.iter().map(|peer| (*node, *peer)))
+    }
+
+    /// The nodes all of whose sessions are up.
+    fn established(&self) -> usize {
+        let is_up = |sessions: &&Vec<&NodePeer>| sessions.iter().all(|peer| is_up(peer));
+        self.0.values().filter(is_up).count()
+    }
+
+    fn prefixes(&self) -> (u64, u64) {
+        let all = self.sessions().flat_map(|(_, peer)| &peer.prefixes);
+        all.fold((0, 0), |(received, installed), family| {
+            (
+                received.saturating_add(family.received),
+                installed.saturating_add(family.installed),
+            )
+        })
+    }
+
+    /// The first session that has a reason of these, with the sentence.
+    fn reason(&self, is_one: impl Fn(&str) -> bool) -> Option<(&'a str, &'a str, &'a str)> {
+        self.sessions().find_map(|(node, peer)| {
+            let (word, sentence) = split(peer.reason.as_deref()?);
+            is_one(word).then_some((node, word, sentence))
+        })
+    }
+
+    /// The session that an operator should look at first: one that was refused or broke says more than one that is tried.
+    fn worst(&self) -> Option<(&'a str, &'a NodePeer)> {
+        let down = self.sessions().filter(|(_, peer)| !is_up(peer));
+        // The first of equals, so that the choice stays.
+        down.min_by_key(|(node, peer)| {
+            (
+                std::cmp::Reverse((peer.reason.is_some(), peer.last_error.is_some())),
+                *node,
+                peer.address,
+            )
+        })
+    }
+}
+
+fn is_up(peer: &NodePeer) -> bool {
+    peer.state == SessionState::Established
+}
+
+fn is_missing_secret(word: &str) -> bool {
+    matches!(word, "SecretNotFound" | "SecretKeyNotFound")
+}
+
+fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verdict {
+    let ours = |word: &str| !is_missing_secret(word) && !matches!(word, "FilterNotFound" | "KeyNotSet");
+    if let Some((node, word, sentence)) = reports.reason(ours) {
+        let reason = if word == "ConflictingPeer" {
+            PeerReason::ConflictingPeer
+        } else {
+            PeerReason::Invalid
+        };
+        let text = if reason == PeerReason::Invalid {
+            format!("node {node}: {word}: {sentence}")
+        } else {
+            format!("node {node}: {sentence}")
+        };
+        return (false, reason, text);
+    }
+    match reports.0.len() {
+        0 if !is_settled => (
+            true,
+            PeerReason::Accepted,
+            "the nodes have not reported yet".to_owned(),
+        ),
+        0 => {
+            let text = match (&spec.node_selector, spec.discover, &spec.peer_selector) {
+                (_, Some(_), _) => {
+                    "no node that spec.nodeSelector selects has a default route to discover a neighbour from, or runs \
+                     the agent; see kubectl get nodes --show-labels, and ip route show default on a node"
+                }
+                (_, _, Some(_)) => {
+                    "spec.nodeSelector and spec.peerSelector select no two nodes that run the agent; see kubectl get \
+                     nodes --show-labels"
+                }
+                (Some(_), None, None) => {
+                    "no node that runs the agent has the labels of spec.nodeSelector; see kubectl get nodes --show-labels"
+                }
+                (None, None, None) => {
+                    "no node runs the agent; see kubectl get pods -n flatroute-system -o wide"
+                }
+            };
+            (false, PeerReason::NoMatchingNodes, text.to_owned())
+        }
+        nodes => (
+            true,
+            PeerReason::Accepted,
+            format!("{} have it", in_words(nodes, "node")),
+        ),
+    }
+}
+
+fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Verdict {
+    let named: BTreeSet<&String> = spec.import_filters.iter().chain(&spec.export_filters).collect();
+    let missing: Vec<&str> = named
+        .into_iter()
+        .filter(|filter| !objects.filters.contains(*filter))
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
+        let text = format!(
+            "there is no usable BGPFilter {}; create it, or take its name out; without it the sessions stay down",
+            missing.join(", ")
+        );
+        return (false, PeerReason::FilterNotFound, text);
+    }
+    if let Some((node, _, sentence)) = reports.reason(is_missing_secret) {
+        return (
+            false,
+            PeerReason::SecretNotFound,
+            format!("node {node}: {sentence}"),
+        );
+    }
+    (
+        true,
+        PeerReason::ResolvedRefs,
+        "all that it names is there".to_owned(),
+    )
+}
+
+fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, resolved: &Verdict) -> Verdict {
+    if spec.state == Some(State::Down) {
+        let text = "spec.state is Down: no node tries to have the session";
+        return (false, PeerReason::AdministrativelyDown, text.to_owned());
+    }
+    let (up, all) = (reports.established(), reports.0.len());
+    if up < all || all == 0 {
+        for (is_true, reason, message) in [accepted, resolved] {
+            if !is_true {
+                return (false, *reason, message.clone());
+            }
+        }
+    }
+    if up < all || all == 0 {
+        let reason = if up == 0 {
+            PeerReason::NotEstablished
+        } else {
+            PeerReason::PartiallyEstablished
+        };
+        let start = format!("{up} of {} have it", in_words(all, "node"));
+        let text = reports.worst().map_or(start.clone(), |(node, peer)| {
+            format!("{start}; node {node}: {}", in_sentence(peer))
+        });
+        return (false, reason, text);
+    }
+    let (received, _) = reports.prefixes();
+    if received == 0 {
+        let text = "no node has received a route from it. If others should be there: a switch holds back routes that have its \
+                    neighbour's ASN in their path; on the switch, let it send them (as-override, or disable the check of \
+                    the AS path towards neighbours), or give the nodes an ASN each";
+        return (true, PeerReason::NoRoutesFromPeer, text.to_owned());
+    }
+    let without = reports
+        .sessions()
+        .find(|(_, peer)| !peer.not_negotiated.is_empty());
+    if let Some((node, peer)) = without {
+        let families: Vec<String> = peer.not_negotiated.iter().map(|f| format!("{f:?}")).collect();
+        let text = format!(
+            "node {node}: {} left {} out of its OPEN, so those routes are not exchanged; activate the family for this \
+             neighbour on the switch, or set spec.families",
+            peer.address,
+            families.join(" and ")
+        );
+        return (true, PeerReason::FamilyNotNegotiated, text);
+    }
+    (
+        true,
+        PeerReason::Established,
+        format!("{} have it", in_words(all, "node")),
+    )
+}
+
+/// A session that is down.
+fn in_sentence(peer: &NodePeer) -> String {
+    let mut text = format!("{} is not Established", peer.address);
+    if let Some(since) = &peer.since {
+        text = format!("{} is down since {}", peer.address, since.0);
+    }
+    if let Some(reason) = &peer.reason {
+        return bounded(&format!("{text}: {reason}"));
+    }
+    if let Some(error) = &peer.last_error {
+        return bounded(&format!("{text}; the last error: {}", error.text));
+    }
+    format!(
+        "{text}; it has not answered yet: see that it runs, has this node as a neighbour, and can be reached"
+    )
+}
+
+fn in_words(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The owner's words for the report: its state as a snapshot, and which of what happens becomes an Event.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flatroute_api::objects::Family;
+use flatroute_api::{ClusterState, Problem, control};
+use flatroute_bgp::types::{self, FamilySet, PeerName};
+use flatroute_plan::Plan;
+use k8s_openapi::jiff::Timestamp;
+
+use super::Owner;
+use crate::act::{Act, Seen};
+use crate::events::Happening;
+use crate::report::{About, Object, Objects, Peer, Reason, Snapshot, Told};
+
+impl<A: Act> Owner<A> {
+    /// Tells the report how things are.
+    pub(super) fn report_state(&mut self, seen: &Seen) {
+        let (Some(report), Some(plan)) = (&self.outlets.report, &self.in_force) else {
+            return;
+        };
+        let now = Instant::now();
+        let is_behind = seen.kernel.handing_over || seen.kernel.pending > 0 || seen.fib.waiting > 0;
+        self.outlets.behind = is_behind.then(|| self.outlets.behind.unwrap_or(now));
+        self.outlets.reported = Some(now);
+        let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
+        report.is_now(Snapshot {
+            taken: Timestamp::now(),
+            node_uid: node.and_then(|node| node.metadata.uid.clone()),
+            router_id: plan.router_id.to_string().parse().ok(),
+            local_asn: plan.local_asn.0,
+            ready: self.outlets.ready.borrow().clone(),
+            peers: seen.peers.iter().map(|peer| session(peer, plan, seen)).collect(),
+            fib: seen.fib.clone(),
+            behind: self.outlets.behind.map_or(Duration::ZERO, |since| now - since),
+            objects: Arc::clone(&self.outlets.objects),
+        });
+    }
+
+    /// The objects for the report, anew when they have changed.
+    pub(super) fn gather_objects(&mut self) {
+        let (Some(_), Some(state)) = (&self.outlets.report, &self.state) else {
+            return;
+        };
+        let new = objects(state, &self.problems);
+        if *self.outlets.objects != new {
+            self.outlets.objects = Arc::new(new);
+        }
+    }
+
+    pub(super) fn report_happening(&self, happening: &Happening) {
+        let Some(report) = &self.outlets.report else {
+            return;
+        };
+        if let Some(told) = told(happening, self.in_force.as_ref()) {
+            report.tell(told);
+        }
+    }
+
+    /// A problem that was not there before. What is wrong with an object itself every node sees.
+    pub(super) fn report_problem(&self, problem: &Problem) {
+        let Some(report) = &self.outlets.report else {
+            return;
+        };
+        let everywhere = self.object_problems.contains(problem);
+        if let Some(told) = of_problem(problem, everywhere) {
+            report.tell(told);
+        }
+    }
+}
+
+fn session(peer: &control::Peer, plan: &Plan, seen: &Seen) -> Peer {
+    let name = PeerName::from(peer.name.as_str());
+    let left_out = |session: &crate::ready::Session| {
+        let offered = plan
+            .speaker
+            .peers
+            .get(&name)
+            .map_or(FamilySet::NONE, |p| p.session.families);
+        let left_out = offered
+            .iter()
+            .filter(|family| !session.negotiated.contains(*family));
+        left_out.map(family).collect()
+    };
+    let object = plan.origins.get(&name).and_then(|origin| origin.object.clone());
+    Peer {
+        object: object.unwrap_or_else(|| peer.name.clone()),
+        session: peer.clone(),
+        not_negotiated: seen.sessions.get(&peer.name).map(left_out).unwrap_or_default(),
+    }
+}
+
+fn family(family: types::Family) -> Family {
+    match family {
+        types::Family::Ipv4 => Family::IPv4,
+        types::Family::Ipv6 => Family::IPv6,
+    }
+}
+
+fn objects(state: &ClusterState, problems: &[Problem]) -> Objects {
+    let peers = state.peers.iter().map(|(name, peer)| {
+        let object = Object {
+            uid: peer.metadata.uid.clone(),
+            generation: peer.metadata.generation,
+            spec: peer.spec.clone(),
+        };
+        (name.clone(), object)
+    });
+    Objects {
+        peers: peers.collect(),
+        filters: state.filters.keys().cloned().collect(),
+        problems: problems.iter().filter(|p| p.kind == "BGPPeer").cloned().collect(),
+    }
+}
+
+/// The Event that something becomes; most of what happens is for `/v1/events` only.
+fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
+    let reason = match happening.kind.as_str() {
+        "PeerEstablished" => Reason::PeerEstablished,
+        "PeerDown" => Reason::PeerDown,
+        "PrefixLimit" => Reason::PrefixLimit,
+        "MalformedUpdate" | "RouteFailed" | "ForeignRoute" => Reason::RouteRejected,
+        "FIBDrift" => Reason::FIBDrift,
+        "HostPortUnavailable" => Reason::HostPortUnavailable,
+        _ => return None,
+    };
+    let object = |peer: &str| {
+        let origin = plan?.origins.get(&PeerName::from(peer))?;
+        origin.object.clone()
+    };
+    let (about, note) = match &happening.peer {
+        None => (About::Node, happening.text.clone()),
+        Some(peer) => {
+            let about = object(peer).map_or(About::Node, About::Peer);
+            // Of a neighbour with a name of its own, the name tells which one it is.
+            let note = if about == About::Peer(peer.clone()) {
+                happening.text.clone()
+            } else {
+                format!("{peer}: {}", happening.text)
+            };
+            (about, note)
+        }
+    };
+    Some(Told {
+        reason,
+        about,
+        everywhere: false,
+        note,
+    })
+}
+
+fn of_problem(problem: &Problem, everywhere: bool) -> Option<Told> {
+    // The server that we would tell is the one that has the trouble.
+    if problem.kind == crate::observe::API_SERVER {
+        return None;
+    }
+    let reason = match problem.reason.as_str() {
+        "SecretNotFound" | "SecretKeyNotFound" => Reason::AuthFailed,
+        _ => Reason::ConfigurationInvalid,
+    };
+    let (about, note) = match problem.kind.as_str() {
+        "BGPPeer" => (About::Peer(problem.name.clone()), problem.to_string()),
+        _ => (About::Node, problem.to_string()),
+    };
+    Some(Told {
+        reason,
+        everywhere: everywhere && about != About::Node,
+        about,
+        note,
+    })
+}
+
+#[cfg(test)]
+mod tests;

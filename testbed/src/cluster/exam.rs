@@ -1,0 +1,197 @@
+//! `make cluster-test`: a cluster comes up, is put to the test, and goes; a table at the end says what held.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::{Cluster, Wishes, operations, upstream};
+use crate::paint;
+use crate::sandbox::{self, Ending};
+
+/// All of it, on two cores.
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
+/// The upstream specifications that every conforming network must pass.
+const CONFORMANCE: &str = r"\[sig-network\].*\[Conformance\]";
+/// What upstream tests of dual-stack clusters.
+const DUAL_STACK: &str = r"\[sig-network\].*\[Feature:IPv6DualStack\]";
+
+/// What became of something that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It held.
+    Ok,
+    /// It did not.
+    Failed,
+    /// It cannot hold yet: its issue is still to come.
+    NotYet,
+    /// It was not asked here; the detail says why.
+    NotAsked,
+}
+
+impl Verdict {
+    /// In a table.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "FAILED",
+            Self::NotYet => "not yet",
+            Self::NotAsked => "not asked",
+        }
+    }
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What was asked.
+    pub name: String,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// A part of the exam.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The upstream end-to-end tests.
+    Upstream,
+    /// What operators do, under traffic.
+    Operations,
+}
+
+impl std::str::FromStr for Part {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "upstream" => Ok(Self::Upstream),
+            "operations" => Ok(Self::Operations),
+            _ => bail!(
+                "CHECKS={text}: there is no such part; it may be upstream or operations, several with commas"
+            ),
+        }
+    }
+}
+
+/// Brings a cluster up, runs the parts, prints the table and takes the cluster down.
+///
+/// # Errors
+/// The cluster does not come up.
+pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
+    let body = || {
+        let cluster = Cluster::rise(wishes)?;
+        examine(cluster, parts, &results(wishes))
+    };
+    if sandbox::is_inside() {
+        return sandbox::run(LIMIT, body).map(sandbox::exit_code);
+    }
+    super::check(wishes)?;
+    let claim = wishes.state.claim()?;
+    wishes.state.remove()?;
+    let ending = sandbox::run(LIMIT, body)?;
+    let words = super::leave(wishes, ending)?;
+    if ending != Ending::Done(0) {
+        println!("{}", paint::bad(&words));
+    }
+    drop(claim);
+    Ok(sandbox::exit_code(ending))
+}
+
+/// Where reports stay: `target/cluster.results`.
+fn results(wishes: &Wishes) -> PathBuf {
+    wishes.state.dir().with_extension("results")
+}
+
+fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Result<u8> {
+    let mut table = Vec::new();
+    for part in parts {
+        match part {
+            Part::Upstream => {
+                cluster.teller.chapter("The upstream tests, unmodified");
+                let families = cluster.common.site.families.order().len();
+                table.push(upstream_row(
+                    &cluster,
+                    results,
+                    "conformance",
+                    CONFORMANCE,
+                    Some(upstream::CONFORMANCE),
+                ));
+                if families > 1 {
+                    table.push(upstream_row(&cluster, results, "dual-stack", DUAL_STACK, None));
+                }
+            }
+            Part::Operations => {
+                cluster
+                    .teller
+                    .chapter("Operations, under traffic between the racks");
+                table.extend(operations::run(&mut cluster)?);
+            }
+        }
+    }
+    cluster.teller.chapter("What held");
+    print!("{}", draw(&table));
+    let failed = table.iter().filter(|row| row.verdict == Verdict::Failed).count();
+    if failed > 0 {
+        println!(
+            "\n{}",
+            paint::bad(&format!("{failed} of {} did not hold.", table.len()))
+        );
+        return Ok(1);
+    }
+    println!(
+        "\n{} ({} rows)",
+        paint::good("Everything that was asked held"),
+        table.len()
+    );
+    Ok(0)
+}
+
+fn upstream_row(cluster: &Cluster, results: &Path, name: &str, focus: &str, count: Option<usize>) -> Row {
+    let title = format!("upstream [sig-network], {name}");
+    match upstream::run(cluster, results, name, focus) {
+        Ok(report) => {
+            for remark in report.remarks() {
+                cluster.teller.say(&remark);
+            }
+            let all = report.specifications.len();
+            let complete = count.is_none_or(|count| count == all && report.passed() == count);
+            Row {
+                name: title,
+                verdict: if report.is_good() && complete {
+                    Verdict::Ok
+                } else {
+                    Verdict::Failed
+                },
+                detail: format!(
+                    "{} of {} passed, in {:.0} s",
+                    report.passed(),
+                    count.unwrap_or(all),
+                    report.took.as_secs_f64()
+                ),
+            }
+        }
+        Err(error) => Row {
+            name: title,
+            verdict: Verdict::Failed,
+            detail: format!("{error:#}"),
+        },
+    }
+}
+
+/// The table, for a terminal.
+#[must_use]
+pub fn draw(rows: &[Row]) -> String {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let detail = row.detail.lines().next().unwrap_or_default();
+            vec![row.verdict.word().to_owned(), row.name.clone(), detail.to_owned()]
+        })
+        .collect();
+    paint::table(&cells)
+}
