@@ -190,8 +190,13 @@ impl Cluster {
                     self.not_kept = troubles;
                     self.has_changed();
                 }
-                // Watches that have ended; those that were ended by us among them.
-                Some(_) = self.watches.join_next() => {}
+                // Watches end when we end them; one that fails in itself must not look like one that has nothing to tell.
+                Some(ended) = self.watches.join_next() => if let Err(error) = ended && error.is_panic() {
+                    let error = anyhow::anyhow!("a watch of the API server has failed: {error}");
+                    // Whoever listened may have gone, and then nothing is to be said.
+                    let _ = observed.send(Err(error)).await;
+                    return;
+                },
                 permit = observed.reserve(), if due.is_some_and(|due| due <= now) => {
                     let Ok(permit) = permit else { return };
                     if let Some(new) = self.give(&keep) {
@@ -209,6 +214,7 @@ impl Cluster {
     /// What to give on, if it differs from what was; what is complete is kept for later agents.
     fn give(&mut self, keep: &watch::Sender<Option<ToKeep>>) -> Option<Observed> {
         self.changed = None;
+        self.want();
         let new = self.observed();
         let differs = self.last.as_deref() != Some(&new);
         if differs {
@@ -285,11 +291,11 @@ impl Cluster {
             // A watch that was ended.
             return false;
         };
-        let changed = match what {
+        match what {
             What::Listed(all) => {
+                // What failed may be the watch: it is over when that begins.
                 let first = !std::mem::replace(&mut followed.listed, true);
-                let recovered = followed.failure.take().is_some();
-                followed.store.replace(all) | first | recovered
+                followed.store.replace(all) | first
             }
             What::Changed(seen) => followed.store.change(seen),
             What::Deleted(name) => followed.store.remove(&name),
@@ -301,11 +307,7 @@ impl Cluster {
                 true
             }
             What::Works => followed.failure.take().is_some(),
-        };
-        if changed {
-            self.want();
         }
-        changed
     }
 
     /// Begins the watches that are needed now and ends those that are not.
@@ -343,8 +345,6 @@ impl Cluster {
         let now = Instant::now();
         let first = self.changed.map_or(now, |(first, _)| first);
         self.changed = Some((first, now));
-        // The readings decide too what is needed.
-        self.want();
     }
 
     /// When the next state may be given on.

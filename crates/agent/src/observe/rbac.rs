@@ -175,4 +175,45 @@ mod tests {
             assert!(page.contains(&row), "docs/api-server.md lacks this row:\n{row}");
         }
     }
+
+    /// All rules of a kind of role in `deploy/base`, as YAML values, with the namespace of the role.
+    fn granted() -> Vec<(Option<String>, serde_json::Value)> {
+        let text = include_str!("../../../../deploy/base/rbac.yaml");
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text).unwrap();
+        let roles = documents
+            .into_iter()
+            .filter(|d| d["kind"] == "ClusterRole" || d["kind"] == "Role");
+        let rules = roles.flat_map(|role| {
+            let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
+            let rules = role["rules"].as_array().cloned().unwrap_or_default();
+            rules.into_iter().map(move |rule| (namespace.clone(), rule))
+        });
+        rules.collect()
+    }
+
+    #[test]
+    fn what_is_asked_for_is_granted_by_deploy_base() {
+        let granted = granted();
+        let has = |list: &serde_json::Value, what: &str| {
+            list.as_array().into_iter().flatten().any(|item| item == what)
+        };
+        for rule in RULES {
+            let namespace = match rule.place {
+                Place::Cluster => None,
+                Place::OwnNamespace => Some("flatroute-system"),
+                Place::Namespace(namespace) => Some(namespace),
+            };
+            let is_it = |(place, granted): &&(Option<String>, serde_json::Value)| {
+                place.as_deref() == namespace
+                    && has(&granted["apiGroups"], rule.group)
+                    && has(&granted["resources"], rule.resource)
+                    && rule.name.is_none_or(|name| has(&granted["resourceNames"], name))
+                    && rule
+                        .verbs
+                        .iter()
+                        .all(|verb| has(&granted["verbs"], verb.as_str()))
+            };
+            assert!(granted.iter().any(|rule| is_it(&rule)), "{rule:?}");
+        }
+    }
 }

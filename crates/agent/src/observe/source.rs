@@ -53,6 +53,14 @@ impl Source {
         }
     }
 
+    /// Whether it is of our own kinds.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::Peers | Self::Filters | Self::Configuration => true,
+            Self::OwnNode | Self::Nodes | Self::Secret(_) => false,
+        }
+    }
+
     /// What lets us ask for it.
     pub(crate) fn rule(&self) -> &'static Rule {
         match self {

@@ -1,12 +1,17 @@
 //! One watch: list in pages, then follow the changes, for ever.
 //!
 //! ```text
-//!         ┌─────────────── 410 Gone ───────────────┐
+//!         ┌───────── 410 Gone, or our own kind ────┐
 //!         ▼                                        │
 //!   list, a page at a time ──── the whole list ──► watch from its version ──► one change after the other
 //!         │ ▲                                      │ ▲
 //!         └─┘ failed: back off, the first page     └─┘ ended, silent or failed: again from the newest version
 //! ```
+//!
+//! **Our own kinds are listed again whenever a watch ends**, because the end may be that of an older definition: when a
+//! CustomResourceDefinition changes, a watch from before goes on for a moment and drops the fields that are new, and the
+//! objects of that moment never come again. They are few; Nodes, which are many and whose definition does not change, are
+//! watched on from the newest version.
 //!
 //! A list is told as a whole when its last page is there, and replaces what was known in one step: listing again is
 //! never a moment of emptiness. A failure is told, and what was known stays.
@@ -187,7 +192,6 @@ impl<T: Trimmed> Running<T> {
         loop {
             match self.list().await {
                 Ok((objects, version)) => {
-                    self.failures = 0;
                     self.tell(What::Listed(objects)).await?;
                     self.follow(version).await?;
                 }
@@ -272,8 +276,11 @@ impl<T: Trimmed> Running<T> {
                     return Ok(());
                 }
                 Err(failure) => self.failed(failure).await?,
-                Ok(()) if lasted => {}
+                Ok(()) if lasted => sleep(part(self.watch.pace.first_pause)).await,
                 Ok(()) => sleep(self.backoff.pause()).await,
+            }
+            if self.watch.source.is_ours() {
+                return Ok(());
             }
         }
     }

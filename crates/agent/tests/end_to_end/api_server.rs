@@ -1,9 +1,5 @@
-//! An agent and a real API server, in one network namespace.
-//!
-//! The CustomResourceDefinitions here check nothing, as those of another version might: what the agent refuses, it refuses
-//! itself.
+//! An agent and a real API server, in one network namespace, with the definitions and the rights of `deploy/`.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -14,40 +10,21 @@ use flatroute_lab::apiserver::{AGENT, ApiServer, Parts};
 use super::agent::Agent;
 use super::lab::until;
 
-/// What an agent may, as docs/api-server.md has it.
-const RBAC: &str = "
-apiVersion: v1
-kind: Namespace
-metadata: {name: flatroute-system}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: flatroute-agent}
-rules:
-- {apiGroups: [flatroute.io], resources: [bgppeers, bgpfilters, bgpconfigurations], verbs: [list, watch]}
-- {apiGroups: [''], resources: [nodes], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: flatroute-agent}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: flatroute-agent}
-subjects: [{kind: ServiceAccount, name: flatroute-agent, namespace: flatroute-system}]
-";
+/// What `deploy/base` grants to the agent.
+const RBAC: [&str; 2] = [
+    include_str!("../../../../deploy/base/namespace.yaml"),
+    include_str!("../../../../deploy/base/rbac.yaml"),
+];
 
-/// The same for Secrets of the own namespace.
-const SECRETS: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: flatroute-agent, namespace: flatroute-system}
-rules:
-- {apiGroups: [''], resources: [secrets], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: flatroute-agent, namespace: flatroute-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: flatroute-agent}
-subjects: [{kind: ServiceAccount, name: flatroute-agent, namespace: flatroute-system}]
-";
+/// The CustomResourceDefinitions.
+const DEFINITIONS: [&str; 3] = [
+    include_str!("../../../../deploy/crds/flatroute.io_bgppeers.yaml"),
+    include_str!("../../../../deploy/crds/flatroute.io_bgpfilters.yaml"),
+    include_str!("../../../../deploy/crds/flatroute.io_bgpconfigurations.yaml"),
+];
+
+/// Makes of a definition one that lets fields pass that nobody knows, as one of another version does.
+const LAX: &str = r#"[{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-preserve-unknown-fields", "value": true}]"#;
 
 const NODE: &str = "
 apiVersion: v1
@@ -62,25 +39,6 @@ kind: Secret
 metadata: {name: tor, namespace: flatroute-system}
 stringData: {password: hunter2}
 ";
-
-fn definitions() -> String {
-    let mut all = String::new();
-    for (kind, plural) in [
-        ("BGPPeer", "bgppeers"),
-        ("BGPFilter", "bgpfilters"),
-        ("BGPConfiguration", "bgpconfigurations"),
-    ] {
-        write!(
-            all,
-            "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: {plural}.flatroute.io}}\nspec:\n  \
-             group: flatroute.io\n  scope: Cluster\n  names: {{kind: {kind}, plural: {plural}, singular: {singular}}}\n  versions:\n  - name: v1alpha1\n    \
-             served: true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}\n",
-            singular = kind.to_lowercase()
-        )
-        .expect("written");
-    }
-    all
-}
 
 fn peer(spec: &str) -> String {
     format!(
@@ -204,10 +162,14 @@ fn it_waits_for_what_is_missing(world: &World) {
         "{refused}"
     );
     assert_eq!(world.status().expect("a status").objects.from, "Nowhere");
-    world.apply(RBAC);
+    for objects in RBAC {
+        world.apply(objects);
+    }
     let missing = world.problem("NotInstalled");
     assert!(missing.remedy.contains("deploy/crds"), "{missing}");
-    world.apply(&definitions());
+    for objects in DEFINITIONS {
+        world.apply(objects);
+    }
     world.apply(NODE);
     world.apply(&peer("peerASN: 65001"));
     let config = world.config("APIServer", |config| asns(config) == ["64512 -> 65001"]);
@@ -219,12 +181,44 @@ fn it_waits_for_what_is_missing(world: &World) {
 fn it_follows_edits(world: &World) {
     world.apply(&peer("peerASN: 65002"));
     world.config("APIServer", |config| asns(config) == ["64512 -> 65002"]);
-    world.apply(&peer("peerASN: 65003, peerPrt: 1"));
+    world.server(|server| {
+        let lax = ["patch", "crd", "bgppeers.flatroute.io", "--type=json", "-p", LAX];
+        server.kubectl(&lax).expect("a lax definition")
+    });
+    // A definition takes effect a moment after it is taken.
+    until("a field that nobody knows", || {
+        world.apply(&peer("peerASN: 65003, peerPrt: 1"));
+        let kept = world.server(|server| {
+            let get = [
+                "get",
+                "bgppeers.flatroute.io",
+                "tor",
+                "-o",
+                "jsonpath={.spec.peerPrt}",
+            ];
+            server.kubectl(&get).map_err(|error| error.to_string())
+        });
+        if kept? == "1" {
+            Ok(())
+        } else {
+            Err("it was dropped".to_owned())
+        }
+    });
     let fault = world.problem("UnknownField");
     assert!(
         fault.message.ends_with("(what was in force before stays)"),
         "{fault}"
     );
+    world.server(|server| {
+        let take = [
+            "delete",
+            "rolebinding",
+            "flatroute-agent",
+            "-n",
+            "flatroute-system",
+        ];
+        server.kubectl(&take).expect("the right is taken back")
+    });
     world.apply(SECRET);
     world.apply(&peer("peerASN: 65004, auth: {md5: {secretRef: {name: tor}}}"));
     let refused = world.problem("Forbidden");
@@ -234,7 +228,7 @@ fn it_follows_edits(world: &World) {
         Some(reason) if reason.starts_with("SecretNotFound") => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    world.apply(SECRETS);
+    world.apply(RBAC[1]);
     until("the key", || match held()? {
         None => Ok(()),
         Some(other) => Err(other),
