@@ -203,11 +203,13 @@ impl Directory {
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> String {
     let path = path.display().to_string();
-    move |error| match error.kind() {
-        // A container's root writes only what is its own.
-        io::ErrorKind::PermissionDenied => {
-            format!("{path}: {error}; its directory has to belong to root (chown root:root)")
-        }
-        _ => format!("{path}: {error}"),
+    move |error| {
+        let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+            // A container's root writes only what is its own.
+            "; its directory has to belong to root (chown root:root)"
+        } else {
+            ""
+        };
+        format!("{path}: {error}{remedy}")
     }
 }
