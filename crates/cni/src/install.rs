@@ -204,11 +204,12 @@ impl Directory {
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> String {
     let path = path.display().to_string();
     move |error| {
-        // A container's root writes only what is its own.
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            format!("{path}: {error}; its directory has to belong to root (chown root:root)")
+        let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+            // A container's root writes only what is its own.
+            "; its directory has to belong to root (chown root:root)"
         } else {
-            format!("{path}: {error}")
-        }
+            ""
+        };
+        format!("{path}: {error}{remedy}")
     }
 }
