@@ -214,7 +214,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 proxy: proxy.parse()?,
                 carrier: carrier.parse()?,
                 image: std::path::absolute(image)?,
-                state: State::ordinary()?,
+                state: State::in_target("cluster")?,
             };
             match act {
                 Act::Up => return cluster::up(&wishes),

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use super::{Cluster, Wishes, operations, upstream};
 use crate::paint;
-use crate::sandbox::{self, Ending};
+use crate::sandbox;
 
 /// All of it, on two cores.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -83,23 +83,8 @@ impl std::str::FromStr for Part {
 /// # Errors
 /// The cluster does not come up.
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
-    let body = || {
-        let cluster = Cluster::rise(wishes)?;
-        examine(cluster, parts, &results(wishes))
-    };
-    if sandbox::is_inside() {
-        return sandbox::run(LIMIT, body).map(sandbox::exit_code);
-    }
-    super::check(wishes)?;
-    let claim = wishes.state.claim()?;
-    wishes.state.remove()?;
-    let ending = sandbox::run(LIMIT, body)?;
-    let words = super::leave(wishes, ending)?;
-    if ending != Ending::Done(0) {
-        println!("{}", paint::bad(&words));
-    }
-    drop(claim);
-    Ok(sandbox::exit_code(ending))
+    let results = results(wishes);
+    super::with(wishes, LIMIT, |cluster| examine(cluster, parts, &results)).map(sandbox::exit_code)
 }
 
 /// Where reports stay: `target/cluster.results`.
@@ -168,10 +153,14 @@ fn upstream_row(cluster: &Cluster, results: &Path, name: &str, focus: &str, coun
                     Verdict::Failed
                 },
                 detail: format!(
-                    "{} of {} passed, in {:.0} s",
+                    "{} of {} passed, in {:.0} s{}",
                     report.passed(),
                     count.unwrap_or(all),
-                    report.took.as_secs_f64()
+                    report.took.as_secs_f64(),
+                    match (count, upstream::left_out()) {
+                        (None, Some((why, _))) => format!("; {why}"),
+                        _ => String::new(),
+                    }
                 ),
             }
         }

@@ -16,14 +16,19 @@ use crate::namespace::Namespace;
 use crate::pod::Pod;
 
 impl Cluster {
-    /// The running pods with a label, in order of their nodes.
+    /// The pods with a label, in order of their nodes: those that shall run, on nodes that are there.
     ///
     /// # Errors
     /// One has no namespace with its addresses.
     pub fn pods(&self, namespace: &str, label: &str) -> Result<Vec<Pod>> {
         let objects = self.kubectl.list(&["pods", "-n", namespace, "-l", label])?;
+        let is_there = |object: &&Value| {
+            let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
+            object["metadata"]["deletionTimestamp"].is_null() && self.node(node).is_ok()
+        };
         let mut pods = objects
             .iter()
+            .filter(is_there)
             .map(|object| self.pod(object))
             .collect::<Result<Vec<_>>>()?;
         pods.sort_by(|a, b| (&a.node, &a.name).cmp(&(&b.node, &b.name)));

@@ -100,17 +100,16 @@ pub struct Wishes {
     pub state: State,
 }
 
-/// Everything that can be known to fail before anything is built: programs, rights, another cluster.
+/// Whether this machine can carry a cluster: rights, programs of others, parts of Kubernetes.
 ///
 /// # Errors
 /// What is missing, and the remedy.
-pub fn check(wishes: &Wishes) -> Result<()> {
+pub fn check_machine() -> Result<Parts> {
     if !geteuid().is_root() {
         bail!(
-            "a cluster needs root: mounts, control groups and containers are made for real. To run it:  sudo make cluster"
+            "a cluster needs root: mounts, control groups and containers are made for real (sudo make cluster)"
         );
     }
-    Site::new(wishes.families, wishes.nodes)?;
     for (program, package) in [
         ("etcd", "etcd-server"),
         ("containerd", "containerd"),
@@ -125,7 +124,7 @@ pub fn check(wishes: &Wishes) -> Result<()> {
         ("nsenter", "util-linux"),
     ] {
         locate(program).with_context(|| {
-            format!("{program} is not installed. To install all that a cluster needs, services masked:  sudo make test-deps\n(this one is in the package {package})")
+            format!("{program} is not installed (package {package}); all that a cluster needs, services masked: sudo make test-deps")
         })?;
     }
     let parts = Parts::locate()?;
@@ -142,6 +141,16 @@ pub fn check(wishes: &Wishes) -> Result<()> {
     ] {
         parts.find(part)?;
     }
+    Ok(parts)
+}
+
+/// Everything that can be known to fail before anything is built: the machine, the wishes, another cluster.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn check(wishes: &Wishes) -> Result<()> {
+    check_machine()?;
+    Site::new(wishes.families, wishes.nodes)?;
     if !wishes.image.is_file() {
         bail!(
             "our own image is not built: {} is not there. To build it:  make image",
@@ -184,13 +193,35 @@ pub fn up(wishes: &Wishes) -> Result<ExitCode> {
     Ok(sandbox::exit_code(ending))
 }
 
+/// Brings a cluster up, does `body` with it and takes it down, all within `limit`. By this same call the program comes to
+/// the inside of the sandbox, where it does not return.
+///
+/// # Errors
+/// Something is missing, or the system forbids namespaces.
+pub fn with(wishes: &Wishes, limit: Duration, body: impl FnOnce(Cluster) -> Result<u8>) -> Result<Ending> {
+    let inside = || body(Cluster::rise(wishes)?);
+    if sandbox::is_inside() {
+        return sandbox::run(limit, inside);
+    }
+    check(wishes)?;
+    let claim = wishes.state.claim()?;
+    wishes.state.remove()?;
+    let ending = sandbox::run(limit, inside)?;
+    let words = leave(wishes, ending)?;
+    if ending != Ending::Done(0) {
+        println!("{}", paint::bad(&words));
+    }
+    drop(claim);
+    Ok(ending)
+}
+
 /// Removes what a cluster that did not stay has left, but its logs; says where they are.
 fn leave(wishes: &Wishes, ending: Ending) -> Result<String> {
     let logs = wishes.state.keep_logs()?;
     wishes.state.remove()?;
     let why = match ending {
         Ending::Done(0) | Ending::Kept(_) => "The cluster is down.",
-        Ending::Done(_) => "The cluster did not come up; the reason stands above.",
+        Ending::Done(_) => "Not all went well; the reason stands above.",
         Ending::Refused => "This system gives us no namespaces.",
         Ending::Interrupted => "Interrupted.",
         Ending::TimedOut => "It took too long and was ended.",

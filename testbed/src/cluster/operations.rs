@@ -8,9 +8,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
 
 use super::exam::{Row, Verdict};
-use super::rise::start_node;
+use super::node::Node;
+use super::rise::{start_node, unready};
 use super::{Carrier, Cluster};
 use crate::pod::Pod;
 use crate::topology::Tier;
@@ -196,33 +198,45 @@ fn rolling_update(cluster: &mut Cluster) -> Result<String> {
 }
 
 fn kill_agent(cluster: &mut Cluster) -> Result<String> {
-    let node = cluster.nodes.first().context("a node")?;
-    signal_agent(node)?;
-    let name = node.name.clone();
-    await_agents(cluster)?;
+    let name = cluster.nodes.first().context("a node")?.name.clone();
+    let before = restarts(cluster, &name)?;
+    signal_agent(cluster.node(&name)?)?;
+    await_restart(cluster, &name, before)?;
     Ok(format!("on {name}"))
 }
 
 /// Sends SIGKILL to the agent of a node.
-fn signal_agent(node: &super::node::Node) -> Result<()> {
+fn signal_agent(node: &Node) -> Result<()> {
     let pids = node.run("pgrep", &["-f", "^/flatroute-agent run"])?;
     let pid = pids.split_whitespace().next().context("no agent runs")?;
     node.run("kill", &["-KILL", pid]).map(drop)
 }
 
-/// Waits until the DaemonSet counts all of its pods as ready.
-fn await_agents(cluster: &Cluster) -> Result<()> {
-    let all = cluster.nodes.len() as u64;
-    cluster.await_("all agents to be ready again", REPAIRED, |cluster| {
-        let set = cluster
-            .kubectl
-            .get(&["daemonset", "-n", "flatroute-system", "flatroute"])?;
-        let ready = set["status"]["numberReady"].as_u64().unwrap_or(0);
-        Ok(if ready == all {
-            Ok(())
-        } else {
-            Err(format!("{ready} of {all} are"))
-        })
+/// The agent's pod on a node.
+fn agent_of(cluster: &Cluster, node: &str) -> Result<Value> {
+    let field = format!("--field-selector=spec.nodeName={node}");
+    let label = "app.kubernetes.io/name=flatroute";
+    let pods = cluster
+        .kubectl
+        .list(&["pods", "-n", "flatroute-system", "-l", label, &field])?;
+    pods.into_iter()
+        .next()
+        .with_context(|| format!("no agent on {node}"))
+}
+
+/// How often the agent of a node was started again.
+fn restarts(cluster: &Cluster, node: &str) -> Result<u64> {
+    let count = &agent_of(cluster, node)?["status"]["containerStatuses"][0]["restartCount"];
+    count.as_u64().context("a count of restarts")
+}
+
+/// Waits until the kubelet has started the agent of a node once more, and it is ready.
+fn await_restart(cluster: &Cluster, node: &str, before: u64) -> Result<()> {
+    cluster.await_(&format!("the agent of {node} to be back"), REPAIRED, |cluster| {
+        if restarts(cluster, node)? <= before {
+            return Ok(Err("it was not started again yet".to_owned()));
+        }
+        Ok(unready(&agent_of(cluster, node)?).map_or(Ok(()), Err))
     })
 }
 
@@ -301,16 +315,16 @@ fn api_server_away(cluster: &mut Cluster) -> Result<String> {
 }
 
 fn api_server_away_agent_killed(cluster: &mut Cluster) -> Result<String> {
+    let victim = cluster.nodes.first().context("a node")?.name.clone();
+    let before = restarts(cluster, &victim)?;
     cluster.control.stop_api_server()?;
     std::thread::sleep(Duration::from_secs(20));
-    let node = cluster.nodes.first().context("a node")?;
-    let name = node.name.clone();
-    signal_agent(node)?;
+    signal_agent(cluster.node(&victim)?)?;
     std::thread::sleep(AWAY.saturating_sub(Duration::from_secs(20)));
     cluster.control.start_api_server()?;
     cluster.await_ready()?;
-    await_agents(cluster)?;
-    Ok(format!("the agent of {name}, 20 s after the API server went"))
+    await_restart(cluster, &victim, before)?;
+    Ok(format!("the agent of {victim}, 20 s after the API server went"))
 }
 
 fn edit_peer_softly(cluster: &mut Cluster) -> Result<String> {

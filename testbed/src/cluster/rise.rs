@@ -76,7 +76,7 @@ impl Cluster {
         let parts = Parts::locate()?;
         let secrets = Secrets::make(&state.join("secrets"), &site)?;
         let archives = [
-            images::write(&state.with_extension("images"), &parts)?,
+            images::write(&wishes.state.images(), &parts)?,
             vec![wishes.image.clone()],
         ]
         .concat();

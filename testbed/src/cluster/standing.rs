@@ -44,17 +44,18 @@ impl State {
         Ok(Self { dir })
     }
 
-    /// `cluster` beside the folder that this program was built into: `target/cluster`.
+    /// The directory of that name in the target directory that this program was built into: `target/cluster`.
     ///
     /// # Errors
     /// The path of this program is unknown.
-    pub fn ordinary() -> Result<Self> {
+    pub fn in_target(name: &str) -> Result<Self> {
         let exe = std::env::current_exe().context("path of this program")?;
-        let target = exe
-            .parent()
+        let deps = |dir: &&Path| !dir.ends_with("deps");
+        let profile = exe.ancestors().skip(1).find(deps);
+        let target = profile
             .and_then(Path::parent)
             .context("a program without a folder")?;
-        Self::at(&target.join("cluster"))
+        Self::at(&target.join(name))
     }
 
     /// The directory.
@@ -69,6 +70,12 @@ impl State {
         let mut hasher = DefaultHasher::new();
         self.dir.hash(&mut hasher);
         PathBuf::from(format!("flatroute-cluster-{:08x}", hasher.finish() & 0xffff_ffff))
+    }
+
+    /// Where image archives are kept from one cluster to the next.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.dir.with_extension("images")
     }
 
     fn logs(&self) -> PathBuf {
