@@ -16,7 +16,7 @@
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
 #   make manifests        deploy/install.yaml, from deploy/base and deploy/crds
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
-#   make crds             deploy/crds, from the types of crates/api
+#   make crds             deploy/crds and docs/reference.md, from the types of crates/api
 #   make lint             formatting and clippy, warnings are errors
 
 CARGO ?= cargo

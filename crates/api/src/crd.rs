@@ -7,10 +7,11 @@
 //!
 //! The steps: names and scope are those that stand beside the types; [`mod@schema`] turns the JSON schema of a type into
 //! a structural one; [`mod@formats`] gives each text its bound and its rule; [`mod@rules`] adds what holds between fields,
-//! [`mod@columns`] what `kubectl get` shows. Defaults stand in the descriptions and are not written into objects.
+//! [`mod@columns`] what `kubectl get` shows. [`mod@reference`] is the same for people. Defaults stand in the descriptions and are not written into objects.
 
 mod columns;
 mod formats;
+mod reference;
 mod rules;
 mod schema;
 
@@ -52,7 +53,23 @@ pub fn files() -> Vec<(String, String)> {
         .collect()
 }
 
+/// The text of `docs/reference.md`.
+///
+/// # Panics
+/// As [`all`].
+#[must_use]
+pub fn reference() -> String {
+    reference::page(&with_formats())
+}
+
 fn values() -> Vec<Value> {
+    let mut all = with_formats();
+    all.iter_mut().for_each(schema::forget_formats);
+    all
+}
+
+/// The definitions with the names of the formats, which no API server knows.
+fn with_formats() -> Vec<Value> {
     vec![
         definition::<BGPPeer>(
             Some(schema_of::<BGPPeerSpec>()),

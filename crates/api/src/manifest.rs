@@ -239,6 +239,11 @@ fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Vec<Problem>
     }
     let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == given) else {
         let ours = api_version == API_VERSION;
+        if ours && given == "BGPNodeStatus" {
+            let message = "kind BGPNodeStatus is written by agents and not read";
+            let problem = Problem::new(given, name, "kind", message, "remove the object");
+            return Err(vec![problem.because("UnknownKind")]);
+        }
         if unsupported::KINDS.contains(&given) {
             let message = format!("not supported yet in this version: kind {given}");
             let problem = Problem::new(given, name, "kind", message, "remove the object");

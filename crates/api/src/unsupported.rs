@@ -38,7 +38,7 @@ pub const VALUES: &[(Kind, &str, &[&str])] = &[
 ];
 
 /// Kinds of manifests that belong to the API but are not read yet.
-pub const KINDS: &[&str] = &["Service", "EndpointSlice", "BGPNodeStatus"];
+pub const KINDS: &[&str] = &["Service", "EndpointSlice"];
 
 /// Whether a field is one of [`FIELDS`]. `path` may have indices in its brackets.
 #[must_use]

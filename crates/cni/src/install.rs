@@ -203,11 +203,12 @@ impl Directory {
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> String {
     let path = path.display().to_string();
-    move |error| match error.kind() {
+    move |error| {
         // A container's root writes only what is its own.
-        io::ErrorKind::PermissionDenied => {
+        if error.kind() == io::ErrorKind::PermissionDenied {
             format!("{path}: {error}; its directory has to belong to root (chown root:root)")
+        } else {
+            format!("{path}: {error}")
         }
-        _ => format!("{path}: {error}"),
     }
 }

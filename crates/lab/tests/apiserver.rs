@@ -28,6 +28,15 @@ fn an_api_server_comes_up_goes_away_and_comes_back() {
     let is_there = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
     let port = server.port();
     assert!(is_there(port));
+    let is_ready = || {
+        server
+            .kubectl(&["get", "--raw", "/readyz", "--request-timeout=2s"])
+            .is_ok()
+    };
+    server.pause();
+    assert!(!is_ready(), "it answers although it is paused");
+    server.resume();
+    assert!(is_ready());
     server.stop_server();
     assert!(!is_there(port));
     server.start_server().expect("ready again");

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::schema::FORMAT;
+
 /// A format: its name, the most characters that a text of it has, and the rule with what to tell who breaks it.
 struct Format {
     name: &'static str,
@@ -124,8 +126,12 @@ pub(super) fn apply(name: &str, schema: &mut Map<String, Value>) {
         "date-time" => {
             schema.insert("format".to_owned(), name.into());
         }
-        "peer-asn" => peer_asn(schema),
+        "peer-asn" => {
+            schema.insert(FORMAT.to_owned(), name.into());
+            peer_asn(schema);
+        }
         _ => {
+            schema.insert(FORMAT.to_owned(), name.into());
             let found = FORMATS.iter().find(|format| format.name == name);
             let format = found.unwrap_or_else(|| panic!("no rule for the format {name}"));
             schema.insert("maxLength".to_owned(), format.longest.into());

@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::formats;
 
+/// Where the name of a text's format is kept until [`forget_formats`].
+pub(super) const FORMAT: &str = "x-flatroute-format";
+
 /// What goes over as it is.
-const KEPT: [&str; 14] = [
-    "description",
+const KEPT: [&str; 13] = [
     "minimum",
     "maximum",
     "minLength",
@@ -30,6 +32,12 @@ pub(super) fn structural(schema: &Value) -> Value {
         .iter()
         .filter_map(|key| Some(((*key).to_owned(), schema.get(*key)?.clone())))
         .collect();
+    if schema.contains_key("description") {
+        out.insert(
+            "description".to_owned(),
+            one_line(schema.get("description")).into(),
+        );
+    }
     if let Some(values) = enumeration(&schema) {
         out.insert("type".to_owned(), "string".into());
         out.insert("description".to_owned(), described(&schema, &values).into());
@@ -52,6 +60,18 @@ pub(super) fn structural(schema: &Value) -> Value {
         formats::apply(format, &mut out);
     }
     out.into()
+}
+
+/// Takes out the names of formats that only the documentation needs.
+pub(super) fn forget_formats(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove(FORMAT);
+            fields.values_mut().for_each(forget_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_formats),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The schema of an optional field is that of the field: what is null is not there.
@@ -99,18 +119,24 @@ fn enumeration(schema: &Map<String, Value>) -> Option<Vec<(&str, &str)>> {
     Some(all)
 }
 
-/// The description of an enum, with what its values mean.
+/// The description of an enum, with what its values mean, each on a line of its own.
 fn described(schema: &Map<String, Value>, values: &[(&str, &str)]) -> String {
-    let mut text = schema
-        .get("description")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        .to_owned();
-    for (value, meaning) in values.iter().filter(|(_, meaning)| !meaning.is_empty()) {
-        let meaning = meaning.replace('\n', " ");
-        text.push_str(&format!("\n`{value}`: {meaning}"));
+    let mut text = one_line(schema.get("description"));
+    for (value, meaning) in values {
+        let meaning = one_line(Some(&(*meaning).into()));
+        if !meaning.is_empty() && meaning.trim_end_matches('.') != *value {
+            text.push_str(&format!("\n`{value}`: {meaning}"));
+        }
     }
     text
+}
+
+/// A comment's lines end where the editor's do.
+fn one_line(description: Option<&Value>) -> String {
+    description
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .replace('\n', " ")
 }
 
 fn object(schema: &Map<String, Value>, out: &mut Map<String, Value>) {

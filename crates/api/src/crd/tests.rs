@@ -50,6 +50,15 @@ fn the_files_in_deploy_are_those_of_the_types() {
 }
 
 #[test]
+fn the_reference_is_that_of_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference.md");
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == reference(),
+        "docs/reference.md is not what the types say: run `make crds` and commit it"
+    );
+}
+
+#[test]
 fn all_definitions_are_those_of_our_kinds() {
     let said: Vec<String> = all()
         .iter()

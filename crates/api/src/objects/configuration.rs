@@ -25,7 +25,8 @@ pub struct BGPConfigurationSpec {
     #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::asn")]
     pub local_asn: Option<u32>,
-    /// Where a Node says its ASN. The annotation `flatroute.io/asn` comes first, `localASN` last.
+    /// Where a Node says its ASN. The annotation `flatroute.io/asn` comes first, `localASN` last. A change resets the sessions
+    /// of nodes that get another ASN by it.
     #[serde(default, rename = "localASNFrom", skip_serializing_if = "Option::is_none")]
     pub local_asn_from: Option<LocalAsnFrom>,
     /// The address to listen on. Default: all.

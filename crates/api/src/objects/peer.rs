@@ -24,7 +24,8 @@ use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BGPPeerSpec {
-    /// The nodes that have this neighbour. Default: every node. Several objects that select a node add up.
+    /// The nodes that have this neighbour. Default: every node. Several objects that select a node add up. A change resets only
+    /// the sessions of nodes that come or go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::node_selector")]
     pub node_selector: Option<LabelSelector>,
@@ -118,7 +119,7 @@ pub struct BGPPeerSpec {
     /// Which routes of this neighbour go into the kernel. Default: `[PodCIDRs]`; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install_routes: Option<BTreeSet<InstallRoutes>>,
-    /// Whether the session shall be up. Default: `Up`.
+    /// Whether the session shall be up. Default: `Up`. A change ends or starts the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// A text for the neighbour when `state` is `Down` (RFC 9003), in UTF-8 of at most 255 bytes.
