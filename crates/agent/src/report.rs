@@ -12,7 +12,7 @@
 //! and writes it when the server is back. What is decided is decided in pure functions with the time as an
 //! argument: [`node`] and [`peer`] what is written, [`pace`], [`book`] and [`lease`] when and by whom.
 //!
-//! At rest nothing is written but the Lease. The pages `docs/status.md` says what a reader sees, and which verbs it takes.
+//! At rest nothing is written but the Lease. The page `docs/status.md` says what a reader sees, and which verbs it takes.
 
 mod book;
 mod condition;
@@ -86,3 +86,6 @@ fn random() -> f64 {
     let number = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or(0);
     f64::from(number) / f64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

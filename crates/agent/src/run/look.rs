@@ -1,6 +1,6 @@
 //! The owner looks around: whether the node can serve pods, until it can.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flatroute_bgp::speaker::AdminState;
 use flatroute_plan::{Origin, Plan};
@@ -35,6 +35,8 @@ impl<A: Act> Owner<A> {
             }
             return;
         }
+        // Also when nothing is seen: who does not answer is not asked all the time.
+        self.outlets.reported = Some(Instant::now());
         let Ok(Ok(seen)) = timeout(PATIENCE, self.act.seen()).await else {
             return;
         };

@@ -23,7 +23,6 @@ impl<A: Act> Owner<A> {
         let now = Instant::now();
         let is_behind = seen.kernel.handing_over || seen.kernel.pending > 0 || seen.fib.waiting > 0;
         self.outlets.behind = is_behind.then(|| self.outlets.behind.unwrap_or(now));
-        self.outlets.reported = Some(now);
         let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
         report.is_now(Snapshot {
             taken: Timestamp::now(),
