@@ -74,7 +74,7 @@ enum Command {
         #[arg(
             long,
             value_delimiter = ',',
-            default_value = "upstream,operations",
+            default_value = "upstream,operations,model",
             global = true
         )]
         checks: Vec<String>,

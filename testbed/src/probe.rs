@@ -23,8 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// An address cannot be bound: it is not there or not usable yet.
 pub fn serve(pod: &Pod) -> Result<()> {
-    for ipv6 in [false, true] {
-        let address = SocketAddr::new(pod.address(ipv6), PORT);
+    serve_families(pod, &[false, true])
+}
+
+/// As [`serve`], for some families (whether each is IPv6).
+///
+/// # Errors
+/// An address cannot be bound: it is not there or not usable yet.
+pub fn serve_families(pod: &Pod, families: &[bool]) -> Result<()> {
+    for ipv6 in families {
+        let address = SocketAddr::new(pod.address(*ipv6), PORT);
         let open = || Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?));
         let (datagrams, connections) = pod
             .namespace
@@ -149,6 +157,17 @@ fn probe_row(from: &Pod, pods: &[Pod]) -> Result<Vec<Option<[Reach; 2]>>> {
         .iter()
         .map(|to| (from.name != to.name).then(|| [false, true].map(|v6| probe_pair(from, to, v6))))
         .collect())
+}
+
+/// Whether a pod reaches another, by UDP and TCP, and is seen as itself.
+///
+/// # Errors
+/// Why not.
+pub fn pair(from: &Pod, to: &Pod, ipv6: bool) -> Reach {
+    let entered = from.namespace.run(|| Ok(probe_pair(from, to, ipv6)));
+    entered
+        .unwrap_or_else(|error| Err(format!("{error:#}")))
+        .map_err(|reason| format!("{} to {}: {reason}", from.name, to.name))
 }
 
 fn probe_pair(from: &Pod, to: &Pod, ipv6: bool) -> Reach {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, Wishes, operations, upstream};
+use super::{Cluster, Wishes, model, operations, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -62,6 +62,8 @@ pub enum Part {
     Upstream,
     /// What operators do, under traffic.
     Operations,
+    /// The sentences of the network model.
+    Model,
 }
 
 impl std::str::FromStr for Part {
@@ -71,8 +73,9 @@ impl std::str::FromStr for Part {
         match text {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
+            "model" => Ok(Self::Model),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream or operations, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations or model, several with commas"
             ),
         }
     }
@@ -115,6 +118,10 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
                     .teller
                     .chapter("Operations, under traffic between the racks");
                 table.extend(operations::run(&mut cluster)?);
+            }
+            Part::Model => {
+                cluster.teller.chapter("The network model, sentence by sentence");
+                table.extend(model::run(&cluster)?);
             }
         }
     }

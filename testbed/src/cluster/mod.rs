@@ -17,6 +17,7 @@ mod found;
 pub mod ground;
 pub mod images;
 pub mod kubectl;
+pub mod model;
 pub mod node;
 pub mod operations;
 pub mod parts;

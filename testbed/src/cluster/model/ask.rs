@@ -1,0 +1,80 @@
+//! Questions by sockets in a namespace.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::namespace::Namespace;
+
+/// How long a connection and each answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a silence must last.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// The body of the answer to a GET.
+pub(super) fn http(from: &Namespace, target: SocketAddr, path: &str) -> Result<String> {
+    let asked = from.run(|| {
+        let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {target}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let text = asked.with_context(|| format!("{} asks {target}", from.name()))?;
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .with_context(|| format!("{target} answered {text:?}"))?;
+    ensure!(head.contains(" 200 "), "{target} answered {head:?}");
+    Ok(body.to_owned())
+}
+
+/// The address that the server saw a client of `from` come from.
+pub(super) fn client_of(from: &Namespace, target: SocketAddr) -> Result<IpAddr> {
+    let body = http(from, target, "/clientip")?;
+    let client: SocketAddr = body
+        .trim()
+        .parse()
+        .with_context(|| format!("{target} saw {body:?}"))?;
+    Ok(canonical(client.ip()))
+}
+
+/// Whether nobody answers there.
+pub(super) fn is_silent(from: &Namespace, target: SocketAddr) -> Result<bool> {
+    from.run(|| Ok(TcpStream::connect_timeout(&target, SILENCE).is_err()))
+}
+
+/// The address that a server in `at`, on `address`, sees a client of `from` come from.
+pub(super) fn seen_by(at: &Namespace, address: IpAddr, from: &Namespace) -> Result<IpAddr> {
+    let listener = at.run(|| Ok(TcpListener::bind((address, 0))?))?;
+    let target = listener.local_addr().context("a listener's address")?;
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| from.run(|| Ok(TcpStream::connect_timeout(&target, PATIENCE)?)));
+        let stream = client.join().map_err(|_| anyhow!("the asking thread panicked"))?;
+        let _stream = stream.with_context(|| format!("{} connects to {target}", from.name()))?;
+        let (_, peer) = listener.accept().context("accept")?;
+        Ok(canonical(peer.ip()))
+    })
+}
+
+/// All addresses of a namespace.
+pub(super) fn addresses_of(namespace: &Namespace) -> Result<Vec<IpAddr>> {
+    let mut netlink = namespace.netlink()?;
+    let mut found = Vec::new();
+    for link in netlink.links()? {
+        found.extend(
+            netlink
+                .addresses(link.index)?
+                .into_iter()
+                .map(|held| held.address),
+        );
+    }
+    Ok(found)
+}
+
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
