@@ -280,9 +280,15 @@ fn m3(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     for (from, to) in [(near, &scene.pair), (&scene.pair, near)] {
         for ipv6 in scene.families() {
             probe::pair(from, to, *ipv6).map_err(anyhow::Error::msg)?;
+            ensure!(
+                path::ping(from, to, *ipv6, 56)?.0,
+                "{} does not answer an echo of {}",
+                to.name,
+                from.name
+            );
         }
     }
-    ok("TCP and UDP, both ways; SCTP where the kernel has it")
+    ok(format!("TCP, UDP and ICMP echo, both ways{}", path::about_sctp()))
 }
 
 fn m5(scene: &Scene<'_>) -> Result<(Verdict, String)> {
@@ -297,7 +303,7 @@ fn m5(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     scene
         .cluster
         .kubectl
-        .run(&["exec", "pair", "-c", "server", "--", "true"])?;
+        .run(&["exec", "pair", "-c", "server", "--", "hostname"])?;
     ok("HTTP from the node, logs, exec")
 }
 

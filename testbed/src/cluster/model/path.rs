@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Scene, ok};
 use crate::capture::Capture;
 use crate::cluster::exam::Verdict;
+use crate::cluster::upstream;
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::probe;
@@ -34,6 +35,12 @@ pub(super) fn m4(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         for to in scene.hello.iter().filter(|to| to.name != from.name) {
             for ipv6 in scene.families() {
                 probe::pair(from, to, *ipv6).map_err(anyhow::Error::msg)?;
+                ensure!(
+                    ping(from, to, *ipv6, 56)?.0,
+                    "{} does not answer an echo of {}",
+                    to.name,
+                    from.name
+                );
                 pairs += 1;
             }
         }
@@ -66,8 +73,17 @@ pub(super) fn m4(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         );
     }
     ok(format!(
-        "{pairs} pairs by TCP and UDP, own addresses seen; no envelope among {frames} frames; TTL fell by {hops} between racks"
+        "{pairs} pairs by TCP, UDP and ICMP echo{}, own addresses seen; no envelope among {frames} frames; TTL fell by {hops} between racks",
+        about_sctp()
     ))
+}
+
+/// What was not asked of SCTP, and why.
+pub(super) fn about_sctp() -> &'static str {
+    match upstream::left_out() {
+        Some(_) => " (not SCTP: this kernel has none)",
+        None => " (SCTP: by upstream's specifications)",
+    }
 }
 
 pub(super) fn m16(scene: &Scene<'_>) -> Result<(Verdict, String)> {
@@ -140,7 +156,7 @@ fn set_mtu(scene: &Scene<'_>, spine: &Namespace, pod: &Pod, mtu: u32) -> Result<
 }
 
 /// One echo request that may not be fragmented, with `size` octets of payload: whether it was answered, and what ping said.
-fn ping(from: &Pod, to: &Pod, ipv6: bool, size: u32) -> Result<(bool, String)> {
+pub(super) fn ping(from: &Pod, to: &Pod, ipv6: bool, size: u32) -> Result<(bool, String)> {
     let program = locate("ping").context("ping is not installed: sudo make test-deps")?;
     let output = from
         .namespace
