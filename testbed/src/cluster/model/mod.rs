@@ -7,6 +7,7 @@
 
 mod ask;
 mod path;
+mod service;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -18,21 +19,16 @@ use serde_json::Value;
 use super::Cluster;
 use super::exam::{Row, Verdict};
 use super::rise::addresses;
-use super::site::CONTROL;
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::probe;
 
-use self::ask::{client_of, http, is_silent};
+use self::ask::client_of;
 
 /// Pods and Services that the sentences are asked of.
 const MANIFEST: &str = include_str!("../manifests/model.yaml");
 /// The port of `hello` and `pair`.
 const HTTP: u16 = 8080;
-/// Of the Service with `externalTrafficPolicy: Cluster`, and of the one with `Local`.
-const NODE_PORTS: [u16; 2] = [30080, 30081];
-/// The hostPort of `pair`.
-const HOST_PORT: u16 = 9090;
 
 /// Everything that a sentence may ask.
 pub(super) struct Scene<'a> {
@@ -80,23 +76,23 @@ const SENTENCES: [Sentence; 28] = [
     },
     Sentence {
         name: "M8 pod to ClusterIP: the backend sees the pod",
-        ask: m8,
+        ask: service::m8,
     },
     Sentence {
         name: "M9 pod to itself through a Service",
-        ask: m9,
+        ask: service::m9,
     },
     Sentence {
         name: "M10 node to ClusterIP",
-        ask: m10,
+        ask: service::m10,
     },
     Sentence {
         name: "M11 outside to NodePort, Cluster and Local",
-        ask: m11,
+        ask: service::m11,
     },
     Sentence {
         name: "M12 outside to a pod's address",
-        ask: m12,
+        ask: service::m12,
     },
     Sentence {
         name: "M13 UDP Service whose backend restarts",
@@ -128,7 +124,7 @@ const SENTENCES: [Sentence; 28] = [
     },
     Sentence {
         name: "M20 hostPort",
-        ask: m20,
+        ask: service::m20,
     },
     Sentence {
         name: "M21 host-network pods are left alone",
@@ -346,86 +342,6 @@ fn m7(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ok("every pod")
 }
 
-fn m8(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let mut asked = 0;
-    for pod in &scene.hello {
-        for target in scene.cluster_ips("pair")? {
-            let seen = client_of(&pod.namespace, SocketAddr::new(target, 80))?;
-            ensure!(
-                seen == pod.address(target.is_ipv6()),
-                "{} through {target}: the backend saw {seen}",
-                pod.name
-            );
-            asked += 1;
-        }
-    }
-    ok(format!("{asked} times, from every node"))
-}
-
-fn m9(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    for target in scene.cluster_ips("pair")? {
-        client_of(&scene.pair.namespace, SocketAddr::new(target, 80))?;
-    }
-    ok("the only backend asks its own Service")
-}
-
-fn m10(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let mut asked = 0;
-    for node in &scene.cluster.nodes {
-        for target in scene.cluster_ips("hello")? {
-            for _ in 0..8 {
-                client_of(scene.node(&node.name)?, SocketAddr::new(target, 80))?;
-                asked += 1;
-            }
-        }
-    }
-    ok(format!(
-        "{asked} times, from every node, to backends here and there"
-    ))
-}
-
-fn m11(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let [cluster, local] = NODE_PORTS;
-    for node in &scene.cluster.nodes {
-        for address in scene
-            .cluster
-            .common
-            .site
-            .addresses(scene.cluster.router(&node.name)?)
-        {
-            client_of(scene.outside(), SocketAddr::new(address, cluster))?;
-            let target = SocketAddr::new(address, local);
-            if node.name == scene.pair.node {
-                let seen = client_of(scene.outside(), target)?;
-                ensure!(
-                    is_outside(seen),
-                    "externalTrafficPolicy Local: the pod saw {seen}"
-                );
-            } else {
-                ensure!(
-                    is_silent(scene.outside(), target)?,
-                    "{target} answered without a backend on its node"
-                );
-            }
-        }
-    }
-    ok("Cluster: by every node; Local: the client's own address seen, and no answer by nodes without the pod")
-}
-
-fn m12(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    for pod in &scene.hello {
-        for ipv6 in scene.families() {
-            let seen = client_of(scene.outside(), SocketAddr::new(pod.address(*ipv6), HTTP))?;
-            ensure!(is_outside(seen), "{}: saw {seen}", pod.name);
-        }
-    }
-    ok("every pod, from the machine behind the spine, its own address seen")
-}
-
-fn is_outside(address: IpAddr) -> bool {
-    address == IpAddr::from(CONTROL.0) || address == IpAddr::from(CONTROL.1)
-}
-
 fn m14(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     match scene.families() {
         [_] => ok("this cluster has one family; all other rows are asked in it"),
@@ -496,14 +412,6 @@ fn m18(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         begun.elapsed()
     );
     ok("UDP and TCP; 20 look-ups of A and AAAA at once within 5 s")
-}
-
-fn m20(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let router = scene.cluster.router(&scene.pair.node)?;
-    for address in scene.cluster.common.site.addresses(router) {
-        http(scene.outside(), SocketAddr::new(address, HOST_PORT), "/hostname")?;
-    }
-    ok("TCP, from outside, by the standard portmap plugin in our conflist")
 }
 
 fn m21(scene: &Scene<'_>) -> Result<(Verdict, String)> {
