@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::parts::Parts;
 use super::secrets::Secrets;
@@ -28,9 +28,9 @@ pub struct ControlPlane {
     parts: Parts,
     secrets: Secrets,
     site: Site,
-    _etcd: Daemon,
+    etcd: Daemon,
     api_server: Option<Daemon>,
-    _others: Vec<Daemon>,
+    others: Vec<Daemon>,
 }
 
 impl ControlPlane {
@@ -53,12 +53,12 @@ impl ControlPlane {
             parts: parts.clone(),
             secrets: secrets.clone(),
             site: site.clone(),
-            _etcd: etcd,
+            etcd,
             api_server: None,
-            _others: Vec::new(),
+            others: Vec::new(),
         };
         plane.start_api_server()?;
-        plane._others = vec![plane.start_controllers()?, plane.start_scheduler()?];
+        plane.others = vec![plane.start_controllers()?, plane.start_scheduler()?];
         Ok(plane)
     }
 
@@ -114,6 +114,24 @@ impl ControlPlane {
     /// those who watch.
     pub fn kill_api_server(&mut self) {
         drop(self.api_server.take());
+    }
+
+    /// Fails when one of its programs has ended without our doing.
+    ///
+    /// # Errors
+    /// Which one, with the end of its log.
+    pub fn expect_running(&mut self) -> Result<()> {
+        let daemons = self
+            .others
+            .iter_mut()
+            .chain(&mut self.api_server)
+            .chain([&mut self.etcd]);
+        for daemon in daemons {
+            if let Err(error) = daemon.expect_running() {
+                bail!("{error:#}\n{}", daemon.last_words());
+            }
+        }
+        Ok(())
     }
 
     fn ask_ready(&self) -> Result<()> {

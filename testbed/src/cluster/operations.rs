@@ -121,6 +121,7 @@ pub fn run(cluster: &mut Cluster) -> Result<Vec<Row>> {
 }
 
 fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
+    cluster.control.expect_running()?;
     let (near, far) = ends(cluster)?;
     let mut streams = Vec::new();
     for (from, to) in [(&near, &far), (&far, &near)] {
