@@ -129,8 +129,8 @@ const FILTER: &str = "burden";
 const COMMUNITIES: u16 = 1000;
 /// Large communities, 12 octets each.
 const LARGE: u16 = 100;
-/// Rules that share the work: at most 100 communities each.
-const RULES: u16 = 10;
+/// Rules that share the work: a rule sets at most 32 communities.
+const RULES: u16 = 50;
 
 impl Burden {
     /// Its communities.
