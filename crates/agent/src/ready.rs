@@ -184,11 +184,11 @@ fn waits_for(peers: &[Peer], family: Family) -> Option<String> {
         others => format!(" (and {others} more)"),
     };
     Some(match (&best.session, &best.held) {
-        (Some(session), _) => format!(
-            "{}{rest} is Established, but has neither sent End-of-RIB nor been silent for {} s; its last UPDATE came {} s ago",
+        // No word of how long already: each new text of a reason is logged.
+        (Some(_), _) => format!(
+            "{}{rest} is Established, but has neither sent End-of-RIB nor been silent for {} s",
             best.name,
             SILENCE.as_secs(),
-            session.silent.as_secs()
         ),
         (None, Some(why)) => format!("{}{rest} is held down: {why}", best.name),
         (None, None) => format!("{}{rest} is not Established", best.name),
