@@ -117,6 +117,7 @@ pub fn run(cluster: &Cluster, dir: &Path, name: &str, focus: &str) -> Result<Rep
             cluster.common.secrets.kubeconfig_of("admin").display()
         ))
         .arg(format!("-kubectl-path={}", parts.find("kubectl")?.display()))
+        .arg(format!("-num-nodes={}", cluster.nodes.len()))
         .args(["-provider=skeleton", "-dns-domain=cluster.local"]);
     let begun = Instant::now();
     let log = dir.join(format!("{name}.log"));

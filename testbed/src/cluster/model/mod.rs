@@ -176,6 +176,7 @@ pub fn run(cluster: &Cluster) -> Result<Vec<Row>> {
         probe::serve_families(pod, cluster.common.site.families.order())?;
     }
     let scene = Scene { cluster, hello, pair };
+    service::await_proxies(&scene)?;
     let mut rows = Vec::new();
     for sentence in &SENTENCES {
         let (verdict, detail) =

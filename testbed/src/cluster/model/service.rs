@@ -1,6 +1,7 @@
 //! Sentences about Services, and about clients outside of the cluster.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -13,6 +14,34 @@ use crate::cluster::site::CONTROL;
 const NODE_PORTS: [u16; 2] = [30080, 30081];
 /// The hostPort of `pair`.
 const HOST_PORT: u16 = 9090;
+
+/// A kube-proxy that has lost the API server looks for it again after up to half a minute.
+const PROXIES_BOUND: Duration = Duration::from_secs(120);
+
+/// Waits until every node's kube-proxy knows the Services that are asked: how soon it does is not our subject.
+pub(super) fn await_proxies(scene: &Scene<'_>) -> Result<()> {
+    let ports = NODE_PORTS.map(|port| (port, &scene.pair.node));
+    scene.cluster.await_(
+        "every kube-proxy to know the Services",
+        PROXIES_BOUND,
+        |cluster| {
+            for node in &cluster.nodes {
+                for address in cluster.common.site.addresses(cluster.router(&node.name)?) {
+                    for (port, home) in ports {
+                        let target = SocketAddr::new(address, port);
+                        // The one with the policy Local answers on its pod's node alone.
+                        if (port == NODE_PORTS[0] || node.name == *home)
+                            && is_silent(scene.outside(), target)?
+                        {
+                            return Ok(Err(format!("{target} of {} does not answer", node.name)));
+                        }
+                    }
+                }
+            }
+            Ok(Ok(()))
+        },
+    )
+}
 
 pub(super) fn m8(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     let mut asked = 0;
