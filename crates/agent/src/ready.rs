@@ -150,14 +150,20 @@ pub(crate) fn judge(facts: &Facts) -> Result<(), Missing> {
     kernel(facts.kernel).map_err(Missing::Kernel)
 }
 
-/// The neighbours that left a family out of their OPEN that was offered to them.
+/// The neighbours that left a family out of their OPEN that was offered to them and that no other neighbour carries. Two
+/// sessions to one ToR, one a family, leave nothing out.
 pub(crate) fn not_negotiated(peers: &[Peer]) -> impl Iterator<Item = (&str, Family)> {
     let left_out = |peer: &Peer, family: Family| {
         let session = peer.session.as_ref();
         peer.offered.contains(family) && session.is_some_and(|s| !s.negotiated.contains(family))
     };
+    let is_carried = |family: &Family| {
+        let mut sessions = peers.iter().filter_map(|peer| peer.session);
+        sessions.any(|session| session.negotiated.contains(*family))
+    };
+    let missing: Vec<Family> = Family::ALL.into_iter().filter(|f| !is_carried(f)).collect();
     peers.iter().flat_map(move |peer| {
-        let families = Family::ALL.into_iter();
+        let families = missing.clone().into_iter();
         families
             .filter(move |family| left_out(peer, *family))
             .map(|family| (peer.name.as_str(), family))

@@ -210,4 +210,10 @@ fn what_a_neighbour_left_out_of_its_open_is_said() {
     ];
     let found: Vec<_> = not_negotiated(&peers).collect();
     assert_eq!(found, [("a", Family::Ipv6)]);
+    // Another session carries what this one leaves out.
+    let both = [
+        peer("a", BOTH, session(v4(), NONE, 0)),
+        peer("b", BOTH, session(BOTH, NONE, 0)),
+    ];
+    assert_eq!(not_negotiated(&both).next(), None);
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flatroute_api::objects::{
-    BGPNodeStatusStatus, BGPPeerStatus, NodePeer, PeerCondition, PeerReason, SessionState, State,
+    BGPNodeStatusStatus, BGPPeerStatus, Family, NodePeer, PeerCondition, PeerReason, SessionState, State,
 };
 use flatroute_api::{BGPPeerSpec, Problem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -141,6 +141,22 @@ impl<'a> Reports<'a> {
         })
     }
 
+    /// The first session that leaves a family out which no other session of the object on that node carries. Two sessions to
+    /// one ToR, one a family, leave nothing out.
+    fn left_out(&self) -> Option<(&'a str, &'a NodePeer, Vec<Family>)> {
+        self.0.iter().find_map(|(node, sessions)| {
+            let is_carried = |family: &Family| {
+                let mut negotiated = sessions.iter().filter_map(|peer| peer.negotiated.as_ref());
+                negotiated.any(|n| n.families.contains(family))
+            };
+            sessions.iter().find_map(|peer| {
+                let missing = peer.not_negotiated.iter().filter(|f| !is_carried(f));
+                let missing: Vec<Family> = missing.copied().collect();
+                (!missing.is_empty()).then_some((*node, *peer, missing))
+            })
+        })
+    }
+
     /// The session that an operator should look at first: one that was refused or broke says more than one that is tried.
     fn worst(&self) -> Option<(&'a str, &'a NodePeer)> {
         let down = self.sessions().filter(|(_, peer)| !is_up(peer));
@@ -271,11 +287,8 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
                     the AS path towards neighbours), or give the nodes an ASN each";
         return (true, PeerReason::NoRoutesFromPeer, text.to_owned());
     }
-    let without = reports
-        .sessions()
-        .find(|(_, peer)| !peer.not_negotiated.is_empty());
-    if let Some((node, peer)) = without {
-        let families: Vec<String> = peer.not_negotiated.iter().map(|f| format!("{f:?}")).collect();
+    if let Some((node, peer, families)) = reports.left_out() {
+        let families: Vec<String> = families.iter().map(|f| format!("{f:?}")).collect();
         let text = format!(
             "node {node}: {} left {} out of its OPEN, so those routes are not exchanged; activate the family for this \
              neighbour on the switch, or set spec.families",
@@ -287,7 +300,11 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
     (
         true,
         PeerReason::Established,
-        format!("{} have it", in_words(all, "node")),
+        format!(
+            "{} {} it",
+            in_words(all, "node"),
+            if all == 1 { "has" } else { "have" }
+        ),
     )
 }
 

@@ -1,4 +1,4 @@
-use flatroute_api::objects::{Family, FamilyPrefixes};
+use flatroute_api::objects::{FamilyPrefixes, Negotiated};
 use flatroute_api::values::PeerAsn;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -94,6 +94,17 @@ fn sessions_make_the_condition_established() {
         not_negotiated: vec![Family::IPv6],
         ..up()
     };
+    let only = |family| NodePeer {
+        negotiated: Some(Negotiated {
+            families: vec![family],
+            ..Negotiated::default()
+        }),
+        not_negotiated: [Family::IPv4, Family::IPv6]
+            .into_iter()
+            .filter(|f| *f != family)
+            .collect(),
+        ..up()
+    };
     let other = || NodePeer {
         name: "other".to_owned(),
         ..down()
@@ -135,6 +146,12 @@ fn sessions_make_the_condition_established() {
             nodes(&[&[up()], &[no_v6]]),
             with("True FamilyNotNegotiated"),
             "node n1: 10.0.1.1 left IPv6 out of its OPEN",
+        ),
+        (
+            "one session carries what the other leaves out",
+            nodes(&[&[only(Family::IPv4), only(Family::IPv6)]]),
+            with("True Established"),
+            "1 node has it",
         ),
     ]);
 }
