@@ -99,18 +99,7 @@ impl Lab {
     /// # Errors
     /// The kernel has no such setting.
     pub fn prepare(&self, router: &Router) -> Result<()> {
-        let namespace = self.fabric.namespace(&router.name)?;
-        for (name, value) in [
-            ("net/ipv4/ip_forward", "1"),
-            ("net/ipv6/conf/all/forwarding", "1"),
-            ("net/ipv4/fib_multipath_hash_policy", "1"),
-            ("net/ipv6/fib_multipath_hash_policy", "1"),
-            ("net/ipv4/conf/all/ignore_routes_with_linkdown", "1"),
-            ("net/ipv6/conf/all/ignore_routes_with_linkdown", "1"),
-        ] {
-            namespace.set(name, value)?;
-        }
-        Ok(())
+        self.fabric.namespace(&router.name)?.forward()
     }
 
     /// The speaker of a router.

@@ -6,6 +6,7 @@
 //! namespace in which they were opened, so they may be handed out and used anywhere.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,12 +118,44 @@ impl Namespace {
             .with_context(|| format!("netlink socket in network namespace {}", self.name))
     }
 
+    /// All addresses inside.
+    ///
+    /// # Errors
+    /// The namespace is gone.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>> {
+        let mut netlink = self.netlink()?;
+        let mut found = Vec::new();
+        for link in netlink.links()? {
+            let held = netlink.addresses(link.index)?;
+            found.extend(held.into_iter().map(|held| held.address));
+        }
+        Ok(found)
+    }
+
     /// The namespace as an open file.
     ///
     /// # Errors
     /// The namespace is gone.
     pub fn file(&self) -> Result<fs::File> {
         fs::File::open(&self.path).with_context(|| format!("open network namespace {}", self.name))
+    }
+
+    /// Sets what a kernel needs to forward as a router does, over all of its paths.
+    ///
+    /// # Errors
+    /// The kernel has no such setting.
+    pub fn forward(&self) -> Result<()> {
+        for (name, value) in [
+            ("net/ipv4/ip_forward", "1"),
+            ("net/ipv6/conf/all/forwarding", "1"),
+            ("net/ipv4/fib_multipath_hash_policy", "1"),
+            ("net/ipv6/fib_multipath_hash_policy", "1"),
+            ("net/ipv4/conf/all/ignore_routes_with_linkdown", "1"),
+            ("net/ipv6/conf/all/ignore_routes_with_linkdown", "1"),
+        ] {
+            self.set(name, value)?;
+        }
+        Ok(())
     }
 
     /// Writes a setting below `/proc/sys/`, in this namespace.

@@ -70,7 +70,7 @@ fn namespace_of(node: &Node, pod: &str, own: &[IpAddr]) -> Result<Namespace> {
     for entry in entries.flatten() {
         let namespace = Namespace::found(pod, entry.path());
         // One that is just going away cannot be read any more, and is not the one.
-        let held = all_addresses(&namespace).unwrap_or_default();
+        let held = namespace.addresses().unwrap_or_default();
         if !own.is_empty() && own.iter().all(|address| held.contains(address)) {
             return Ok(namespace);
         }
@@ -79,18 +79,4 @@ fn namespace_of(node: &Node, pod: &str, own: &[IpAddr]) -> Result<Namespace> {
         "{pod}: no network namespace on {} holds its addresses {own:?}",
         node.name
     )
-}
-
-fn all_addresses(namespace: &Namespace) -> Result<Vec<IpAddr>> {
-    let mut netlink = namespace.netlink()?;
-    let mut found = Vec::new();
-    for link in netlink.links()? {
-        found.extend(
-            netlink
-                .addresses(link.index)?
-                .into_iter()
-                .map(|held| held.address),
-        );
-    }
-    Ok(found)
 }

@@ -54,7 +54,7 @@ impl Ground {
             if router.tier == Tier::Node {
                 ground.limit_families(namespace, &router)?;
             } else {
-                forward(namespace)?;
+                namespace.forward()?;
             }
             ground.set_routes(&router)?;
         }
@@ -178,21 +178,6 @@ fn join_control(fabric: &Fabric) -> Result<Namespace> {
         batch(&control, ipv6, &[line])?;
     }
     Ok(control)
-}
-
-/// What a switch's kernel needs to forward as one.
-fn forward(namespace: &Namespace) -> Result<()> {
-    for (name, value) in [
-        ("net/ipv4/ip_forward", "1"),
-        ("net/ipv6/conf/all/forwarding", "1"),
-        ("net/ipv4/fib_multipath_hash_policy", "1"),
-        ("net/ipv6/fib_multipath_hash_policy", "1"),
-        ("net/ipv4/conf/all/ignore_routes_with_linkdown", "1"),
-        ("net/ipv6/conf/all/ignore_routes_with_linkdown", "1"),
-    ] {
-        namespace.set(name, value)?;
-    }
-    Ok(())
 }
 
 /// Gives lines to `ip -batch` in a namespace.

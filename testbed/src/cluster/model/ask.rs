@@ -60,21 +60,6 @@ pub(super) fn seen_by(at: &Namespace, address: IpAddr, from: &Namespace) -> Resu
     })
 }
 
-/// All addresses of a namespace.
-pub(super) fn addresses_of(namespace: &Namespace) -> Result<Vec<IpAddr>> {
-    let mut netlink = namespace.netlink()?;
-    let mut found = Vec::new();
-    for link in netlink.links()? {
-        found.extend(
-            netlink
-                .addresses(link.index)?
-                .into_iter()
-                .map(|held| held.address),
-        );
-    }
-    Ok(found)
-}
-
 fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

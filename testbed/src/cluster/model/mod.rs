@@ -144,7 +144,7 @@ const SENTENCES: [Sentence; 28] = [
     },
     Sentence {
         name: "M25 drain, crash, partition",
-        ask: |_| not_asked("it is among the operations, under traffic"),
+        ask: |_| not_asked("a drain is among the operations; a node's crash and a partition are not"),
     },
     Sentence {
         name: "M26 ranges that overlap are refused",
@@ -307,7 +307,7 @@ fn m5(scene: &Scene<'_>) -> Result<(Verdict, String)> {
 fn m6(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     let (near, far) = scene.far_apart()?;
     let node = scene.node(&near.node)?;
-    let own = ask::addresses_of(node)?;
+    let own = node.addresses()?;
     let router = scene.cluster.router(&near.node)?;
     for ipv6 in scene.families() {
         let seen = client_of(node, SocketAddr::new(far.address(*ipv6), HTTP))?;

@@ -212,7 +212,7 @@ pub(super) fn m17(scene: &Scene<'_>) -> Result<(Verdict, String)> {
             .collect();
         sources.sort();
         sources.dedup();
-        let node = super::ask::addresses_of(scene.node(&near.node)?)?;
+        let node = scene.node(&near.node)?.addresses()?;
         let of_node = sources
             .iter()
             .any(|source| node.contains(source) && !source.is_unspecified());
