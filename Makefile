@@ -9,8 +9,8 @@
 #   make cluster          a real Kubernetes of two racks on this machine (root, Go 1.24 or newer, and what test-deps installs)
 #   make cluster FAMILIES=v4|v6|dual|dual64 NODES=4 PROXY=iptables|nftables CARRIER=flatroute|bird
 #   make cluster-down     removes it without a trace
-#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model; a table at the end
-#   make cluster-test CHECKS=upstream,operations,model    only these
+#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges; a table at the end
+#   make cluster-test CHECKS=upstream,operations,model,privileges    only these
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
@@ -31,7 +31,7 @@ FAMILIES ?= dual
 NODES ?= 4
 PROXY ?= iptables
 CARRIER ?= flatroute
-CHECKS ?= upstream,operations,model
+CHECKS ?= upstream,operations,model,privileges
 CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' \
 	--carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 

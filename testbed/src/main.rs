@@ -74,7 +74,7 @@ enum Command {
         #[arg(
             long,
             value_delimiter = ',',
-            default_value = "upstream,operations,model",
+            default_value = "upstream,operations,model,privileges",
             global = true
         )]
         checks: Vec<String>,

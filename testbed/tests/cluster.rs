@@ -2,6 +2,7 @@
 //!
 //! What is asserted is in `Cluster::rise`: nodes become ready through our DaemonSet, every kernel holds the other's pods over
 //! both ToRs and by no other route, and pods of different racks talk in both families, with the sender's own address seen.
+//! Then the API server's audit log is asked whether the agents kept to what they are granted.
 //! Afterwards nothing is left. The image holds the programs of this build with their libraries, instead of static ones, so
 //! that nothing has to be compiled twice; `make cluster` uses the image that is shipped.
 
@@ -13,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use flatroute_testbed::cluster::node::Proxy;
 use flatroute_testbed::cluster::site::Families;
 use flatroute_testbed::cluster::standing::State;
-use flatroute_testbed::cluster::{self, Carrier, Wishes};
+use flatroute_testbed::cluster::{self, Carrier, Wishes, privileges};
 use flatroute_testbed::image::{FLATROUTE, Image};
 use flatroute_testbed::sandbox::{self, Ending};
 use flatroute_testbed::speaker::own_program;
@@ -87,7 +88,9 @@ fn run() -> Result<()> {
         image: image.clone(),
         state: state.clone(),
     };
-    match cluster::with(&wishes, LIMIT, |_| Ok(0))? {
+    match cluster::with(&wishes, LIMIT, |cluster| {
+        privileges::nothing_amiss(&cluster).map(|()| 0)
+    })? {
         Ending::Done(0) => {}
         Ending::TimedOut => bail!("it took longer than {} s", LIMIT.as_secs()),
         Ending::Done(_) | Ending::Refused | Ending::Kept(_) | Ending::Interrupted => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, Wishes, model, operations, upstream};
+use super::{Cluster, Wishes, model, operations, privileges, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -64,6 +64,8 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
+    /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
+    Privileges,
 }
 
 impl std::str::FromStr for Part {
@@ -74,20 +76,25 @@ impl std::str::FromStr for Part {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
+            "privileges" => Ok(Self::Privileges),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations or model, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model or privileges, several with commas"
             ),
         }
     }
 }
 
-/// Brings a cluster up, runs the parts, prints the table and takes the cluster down.
+/// Brings a cluster up, runs the parts (after operations always what the agents may), prints the table and takes the cluster down.
 ///
 /// # Errors
 /// The cluster does not come up.
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
     let results = results(wishes);
-    super::with(wishes, LIMIT, |cluster| examine(cluster, parts, &results)).map(sandbox::exit_code)
+    let mut parts = parts.clone();
+    if parts.contains(&Part::Operations) {
+        parts.insert(Part::Privileges);
+    }
+    super::with(wishes, LIMIT, |cluster| examine(cluster, &parts, &results)).map(sandbox::exit_code)
 }
 
 /// Where reports stay: `target/cluster.results`.
@@ -122,6 +129,10 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Model => {
                 cluster.teller.chapter("The network model, sentence by sentence");
                 table.extend(model::run(&cluster)?);
+            }
+            Part::Privileges => {
+                cluster.teller.chapter("What the agents may do, and did");
+                table.extend(privileges::run(&cluster)?);
             }
         }
     }

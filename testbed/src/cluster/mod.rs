@@ -10,6 +10,7 @@
 //! packets to pods even when every learned route is lost, so under them lies an `unreachable` route for all pods, and
 //! before anything is measured every node is shown to hold a route to every other node's pods, over both its ToRs.
 
+pub mod audit;
 pub mod cgroup;
 pub mod control;
 pub mod exam;
@@ -21,6 +22,7 @@ pub mod model;
 pub mod node;
 pub mod operations;
 pub mod parts;
+pub mod privileges;
 pub mod reference;
 mod rise;
 pub mod routes;
