@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, Wishes, model, operations, upstream};
+use super::{Cluster, Wishes, model, operations, pace, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -64,6 +64,8 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
+    /// How quick it is.
+    Pace,
 }
 
 impl std::str::FromStr for Part {
@@ -74,8 +76,9 @@ impl std::str::FromStr for Part {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
+            "pace" => Ok(Self::Pace),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations or model, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model or pace, several with commas"
             ),
         }
     }
@@ -91,7 +94,7 @@ pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
 }
 
 /// Where reports stay: `target/cluster.results`.
-fn results(wishes: &Wishes) -> PathBuf {
+pub(super) fn results(wishes: &Wishes) -> PathBuf {
     wishes.state.dir().with_extension("results")
 }
 
@@ -122,6 +125,12 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Model => {
                 cluster.teller.chapter("The network model, sentence by sentence");
                 table.extend(model::run(&cluster)?);
+            }
+            Part::Pace => {
+                cluster
+                    .teller
+                    .chapter("How quick it is: a hundred pods on a node, and a node that joins");
+                table.extend(pace::run(&mut cluster, results)?);
             }
         }
     }

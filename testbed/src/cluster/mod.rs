@@ -20,6 +20,7 @@ pub mod kubectl;
 pub mod model;
 pub mod node;
 pub mod operations;
+pub mod pace;
 pub mod parts;
 pub mod reference;
 mod rise;
