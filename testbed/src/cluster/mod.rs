@@ -10,6 +10,7 @@
 //! packets to pods even when every learned route is lost, so under them lies an `unreachable` route for all pods, and
 //! before anything is measured every node is shown to hold a route to every other node's pods, over both its ToRs.
 
+pub mod bench;
 pub mod cgroup;
 pub mod control;
 pub mod exam;
@@ -75,6 +76,24 @@ impl std::str::FromStr for Carrier {
 }
 
 impl Carrier {
+    /// As the user says it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Flatroute => "flatroute",
+            Self::Bird => "bird",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Flatroute => "flatroute",
+            Self::Bird => "ptp, host-local, BIRD",
+        }
+    }
+
     /// The protocol number of its routes (RTPROT_*).
     #[must_use]
     pub fn route_protocol(self) -> u8 {
@@ -205,10 +224,15 @@ pub fn with(wishes: &Wishes, limit: Duration, body: impl FnOnce(Cluster) -> Resu
     if sandbox::is_inside() {
         return sandbox::run(limit, inside);
     }
+    under_claim(wishes, || sandbox::run(limit, inside))
+}
+
+/// Does `act`, in which a cluster comes and goes, while nobody else may build one in this place; removes what it left.
+fn under_claim(wishes: &Wishes, act: impl FnOnce() -> Result<Ending>) -> Result<Ending> {
     check(wishes)?;
     let claim = wishes.state.claim()?;
     wishes.state.remove()?;
-    let ending = sandbox::run(limit, inside)?;
+    let ending = act()?;
     let words = leave(wishes, ending)?;
     if ending != Ending::Done(0) {
         println!("{}", paint::bad(&words));
