@@ -78,6 +78,9 @@ enum Command {
             global = true
         )]
         checks: Vec<String>,
+        /// How often `bench` brings each kind of cluster up
+        #[arg(long, default_value_t = 2, global = true)]
+        rounds: u16,
         /// The archive with our own image
         #[arg(long, default_value = "target/image/flatroute.tar", global = true)]
         image: PathBuf,
@@ -96,6 +99,8 @@ enum Act {
     Up,
     /// Bring it up, put it to the test, and take it down (`make cluster-test`)
     Test,
+    /// Measure one with flatroute and one with ptp, host-local and BIRD, in turns (`make cluster-bench`)
+    Bench,
     /// Remove it
     Down,
 }
@@ -206,6 +211,7 @@ fn run(command: Command) -> Result<ExitCode> {
             proxy,
             carrier,
             checks,
+            rounds,
             image,
         } => {
             let wishes = cluster::Wishes {
@@ -222,6 +228,7 @@ fn run(command: Command) -> Result<ExitCode> {
                     let parts = checks.iter().map(|part| part.parse()).collect::<Result<_>>()?;
                     return cluster::exam::run(&wishes, &parts);
                 }
+                Act::Bench => return cluster::bench::run(&wishes, rounds),
                 Act::Down => println!("{}", cluster::down(&wishes.state)?),
             }
         }

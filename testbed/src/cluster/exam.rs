@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, Wishes, model, operations, privileges, upstream};
+use super::{Cluster, Wishes, model, operations, pace, privileges, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -66,6 +66,8 @@ pub enum Part {
     Model,
     /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
     Privileges,
+    /// How quick it is.
+    Pace,
 }
 
 impl std::str::FromStr for Part {
@@ -77,8 +79,9 @@ impl std::str::FromStr for Part {
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
             "privileges" => Ok(Self::Privileges),
+            "pace" => Ok(Self::Pace),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model or privileges, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges or pace, several with commas"
             ),
         }
     }
@@ -98,7 +101,7 @@ pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
 }
 
 /// Where reports stay: `target/cluster.results`.
-fn results(wishes: &Wishes) -> PathBuf {
+pub(super) fn results(wishes: &Wishes) -> PathBuf {
     wishes.state.dir().with_extension("results")
 }
 
@@ -133,6 +136,12 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Privileges => {
                 cluster.teller.chapter("What the agents may do, and did");
                 table.extend(privileges::run(&cluster)?);
+            }
+            Part::Pace => {
+                cluster
+                    .teller
+                    .chapter("How quick it is: a hundred pods on a node, and a node that joins");
+                table.extend(pace::run(&mut cluster, results)?);
             }
         }
     }

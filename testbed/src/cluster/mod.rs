@@ -11,6 +11,7 @@
 //! before anything is measured every node is shown to hold a route to every other node's pods, over both its ToRs.
 
 pub mod audit;
+pub mod bench;
 pub mod cgroup;
 pub mod control;
 pub mod exam;
@@ -21,6 +22,7 @@ pub mod kubectl;
 pub mod model;
 pub mod node;
 pub mod operations;
+pub mod pace;
 pub mod parts;
 pub mod privileges;
 pub mod reference;
@@ -76,6 +78,24 @@ impl std::str::FromStr for Carrier {
 }
 
 impl Carrier {
+    /// As the user says it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Flatroute => "flatroute",
+            Self::Bird => "bird",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Flatroute => "flatroute",
+            Self::Bird => "ptp, host-local, BIRD",
+        }
+    }
+
     /// The protocol number of its routes (RTPROT_*).
     #[must_use]
     pub fn route_protocol(self) -> u8 {
@@ -206,10 +226,15 @@ pub fn with(wishes: &Wishes, limit: Duration, body: impl FnOnce(Cluster) -> Resu
     if sandbox::is_inside() {
         return sandbox::run(limit, inside);
     }
+    under_claim(wishes, || sandbox::run(limit, inside))
+}
+
+/// Does `act`, in which a cluster comes and goes, while nobody else may build one in this place; removes what it left.
+fn under_claim(wishes: &Wishes, act: impl FnOnce() -> Result<Ending>) -> Result<Ending> {
     check(wishes)?;
     let claim = wishes.state.claim()?;
     wishes.state.remove()?;
-    let ending = sandbox::run(limit, inside)?;
+    let ending = act()?;
     let words = leave(wishes, ending)?;
     if ending != Ending::Done(0) {
         println!("{}", paint::bad(&words));

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use flatroute_api::objects::{
     BGPNodeStatusStatus, BGPPeerStatus, Family, NodePeer, PeerCondition, PeerReason, SessionState, State,
 };
-use flatroute_api::{BGPPeerSpec, Problem};
+use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
+use flatroute_bgp_io::KEY_NOT_SET;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
@@ -177,11 +178,11 @@ impl<'a> Reports<'a> {
         })
     }
 
-    /// The first session that has a reason of these, with the sentence.
-    fn reason(&self, is_one: impl Fn(&str) -> bool) -> Option<(&'a str, &'a str, &'a str)> {
+    /// The first session on a ground for `asked`, with the word and the sentence for it: the node first.
+    fn reason<R>(&self, asked: impl Fn(Ground) -> Option<R>) -> Option<(&'a str, &'a str, &'a str, R)> {
         self.sessions().find_map(|(node, peer)| {
             let (word, sentence) = split(peer.reason.as_deref()?);
-            is_one(word).then_some((node, word, sentence))
+            Some((node, word, sentence, asked(ground(word))?))
         })
     }
 
@@ -219,18 +220,74 @@ fn is_up(peer: &NodePeer) -> bool {
     peer.state == SessionState::Established
 }
 
-fn is_missing_secret(word: &str) -> bool {
-    matches!(word, "SecretNotFound" | "SecretKeyNotFound")
+/// Which condition has to say why a session is not tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ground {
+    /// `Accepted`: another BGPPeer has the neighbour.
+    Conflict,
+    /// `Accepted`: something in the object, or it does not fit the node.
+    Object,
+    /// `ResolvedRefs`: the Secret or its key.
+    Secret,
+    /// `ResolvedRefs`, which sees it in the objects.
+    Filter,
+    /// `Established`: the object is good, and the node cannot.
+    Node,
+}
+
+/// The ground of a reason, as nodes report it: that of a problem, or of the driver. A word of another version is taken for
+/// something in the object.
+fn ground(word: &str) -> Ground {
+    use ProblemReason as P;
+    let Some(reason) = P::of_word(word) else {
+        return if word == KEY_NOT_SET {
+            Ground::Node
+        } else {
+            Ground::Object
+        };
+    };
+    match reason {
+        P::ConflictingPeer => Ground::Conflict,
+        P::FilterNotFound => Ground::Filter,
+        P::SecretKeyNotFound | P::SecretNotFound => Ground::Secret,
+        P::APIServerUnreachable
+        | P::CopyRefused
+        | P::Duplicate
+        | P::Forbidden
+        | P::Gone
+        | P::InterfaceNotFound
+        | P::Invalid
+        | P::MeshTooLarge
+        | P::NoDefaultGateway
+        | P::NoPodCIDRs
+        | P::NodeNotFound
+        | P::NotInstalled
+        | P::NotKept
+        | P::NotSupported
+        | P::NotYAML
+        | P::OwnAddress
+        | P::Refused
+        | P::Required
+        | P::SecretAmbiguous
+        | P::SecretEndsWithLineBreak
+        | P::SecretInvalid
+        | P::SecretReadableByOthers
+        | P::Stale
+        | P::TooManyGateways
+        | P::Unauthorized
+        | P::UnknownField
+        | P::UnknownKind => Ground::Object,
+    }
 }
 
 fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verdict {
-    let ours = |word: &str| !is_missing_secret(word) && !matches!(word, "FilterNotFound" | "KeyNotSet");
-    if let Some((node, word, sentence)) = reports.reason(ours) {
-        let reason = if word == "ConflictingPeer" {
-            PeerReason::ConflictingPeer
-        } else {
-            PeerReason::Invalid
-        };
+    let refused = |ground| match ground {
+        Ground::Conflict => Some(PeerReason::ConflictingPeer),
+        Ground::Object => Some(PeerReason::Invalid),
+        Ground::Secret | Ground::Filter | Ground::Node => None,
+    };
+    if let Some((node, word, sentence, reason)) = reports.reason(refused) {
+        // The reason of a conflict says it already.
         let text = if reason == PeerReason::Invalid {
             format!("node {node}: {word}: {sentence}")
         } else {
@@ -305,12 +362,12 @@ fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Ver
     if let Some(missing) = missing_filters(spec, objects) {
         return missing;
     }
-    if let Some((node, _, sentence)) = reports.reason(is_missing_secret) {
-        return (
-            false,
-            PeerReason::SecretNotFound,
-            format!("node {node}: {sentence}"),
-        );
+    let missing = |ground| match ground {
+        Ground::Secret => Some(PeerReason::SecretNotFound),
+        Ground::Conflict | Ground::Object | Ground::Filter | Ground::Node => None,
+    };
+    if let Some((node, _, sentence, reason)) = reports.reason(missing) {
+        return (false, reason, format!("node {node}: {sentence}"));
     }
     all_resolved()
 }

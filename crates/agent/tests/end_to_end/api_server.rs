@@ -127,7 +127,7 @@ impl World {
     fn problem(&self, reason: &str) -> Problem {
         until(reason, || {
             let status = self.status()?;
-            let found = status.problems.iter().find(|p| p.reason == reason);
+            let found = status.problems.iter().find(|p| p.reason.as_str() == reason);
             found.cloned().ok_or_else(|| format!("{:?}", status.problems))
         })
     }

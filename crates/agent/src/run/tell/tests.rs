@@ -85,28 +85,33 @@ fn what_happens_becomes_events_by_the_names_of_the_api() {
 
 #[test]
 fn problems_are_told_of_their_object() {
-    let problem =
-        |kind: &str, reason: &str| Problem::new(kind, "x", "spec.a", "is wrong", "mend it").because(reason);
+    let problem = |kind: &str, reason: ProblemReason| {
+        Problem::new(kind, "x", "spec.a", "is wrong", "mend it").because(reason)
+    };
     let rows = [
         (
-            problem("BGPPeer", "Invalid"),
+            problem("BGPPeer", ProblemReason::Invalid),
             Some((Reason::ConfigurationInvalid, true)),
         ),
         (
-            problem("BGPPeer", "SecretNotFound"),
+            problem("BGPPeer", ProblemReason::SecretNotFound),
             Some((Reason::AuthFailed, true)),
         ),
         (
-            problem("BGPFilter", "Invalid"),
+            problem("BGPPeer", ProblemReason::SecretInvalid),
+            Some((Reason::AuthFailed, true)),
+        ),
+        (
+            problem("BGPFilter", ProblemReason::Invalid),
             Some((Reason::ConfigurationInvalid, false)),
         ),
-        (problem("APIServer", "Forbidden"), None),
+        (problem("APIServer", ProblemReason::Forbidden), None),
     ];
     for (problem, want) in rows {
         let got = of_problem(&problem, true).map(|t| (t.reason, matches!(t.about, About::Peer(_))));
         assert_eq!(got, want, "{problem}");
     }
-    let told = of_problem(&problem("BGPPeer", "Invalid"), true).unwrap();
+    let told = of_problem(&problem("BGPPeer", ProblemReason::Invalid), true).unwrap();
     assert!(told.everywhere && told.note.contains("spec.a: is wrong; mend it"));
 }
 
