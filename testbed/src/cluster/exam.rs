@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, Wishes, model, operations, upstream};
+use super::site::Shape;
+use super::{Cluster, Wishes, mesh, model, operations, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -64,6 +65,28 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
+    /// Nodes that are neighbours of each other, on a segment.
+    Mesh,
+}
+
+impl Part {
+    /// Those that a cluster of a shape is asked when nobody chooses.
+    #[must_use]
+    pub fn usual(shape: Shape) -> BTreeSet<Self> {
+        match shape {
+            Shape::Racks => [Self::Upstream, Self::Operations, Self::Model].into(),
+            Shape::Segment => [Self::Mesh].into(),
+        }
+    }
+
+    /// Whether it can be asked of a cluster of a shape.
+    fn fits(self, shape: Shape) -> bool {
+        match self {
+            Self::Upstream => true,
+            Self::Operations | Self::Model => shape == Shape::Racks,
+            Self::Mesh => shape == Shape::Segment,
+        }
+    }
 }
 
 impl std::str::FromStr for Part {
@@ -74,8 +97,9 @@ impl std::str::FromStr for Part {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
+            "mesh" => Ok(Self::Mesh),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations or model, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model or mesh, several with commas"
             ),
         }
     }
@@ -84,8 +108,14 @@ impl std::str::FromStr for Part {
 /// Brings a cluster up, runs the parts, prints the table and takes the cluster down.
 ///
 /// # Errors
-/// The cluster does not come up.
+/// A part is not for this shape, or the cluster does not come up.
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
+    if let Some(part) = parts.iter().find(|part| !part.fits(wishes.shape)) {
+        bail!(
+            "CHECKS: {part:?} is not for SHAPE={:?}: operations and model need racks, mesh needs a segment",
+            wishes.shape
+        );
+    }
     let results = results(wishes);
     super::with(wishes, LIMIT, |cluster| examine(cluster, parts, &results)).map(sandbox::exit_code)
 }
@@ -122,6 +152,12 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Model => {
                 cluster.teller.chapter("The network model, sentence by sentence");
                 table.extend(model::run(&cluster)?);
+            }
+            Part::Mesh => {
+                cluster
+                    .teller
+                    .chapter("Nodes on one segment, without an object and with one");
+                table.extend(mesh::run(&cluster)?);
             }
         }
     }
