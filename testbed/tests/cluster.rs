@@ -3,9 +3,10 @@
 //!
 //! What is asserted is in `Cluster::rise`: nodes become ready through our DaemonSet, every kernel holds the other's pods over
 //! both ToRs (straight to the other node on a segment) and by no other route, and pods of different nodes talk in both
-//! families, with the sender's own address seen. On the segment `cluster::mesh` is asked as well. Afterwards nothing is left.
-//! The image holds the programs of this build with their libraries, instead of static ones, so that nothing has to be compiled
-//! twice; `make cluster` uses the image that is shipped.
+//! families, with the sender's own address seen. On the segment `cluster::mesh` is asked as well. Then the API server's audit log
+//! is asked whether the agents kept to what they are granted. Afterwards nothing is left. The image holds the programs of this
+//! build with their libraries, instead of static ones, so that nothing has to be compiled twice; `make cluster` uses the image
+//! that is shipped.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use flatroute_testbed::cluster::exam::Verdict;
 use flatroute_testbed::cluster::node::Proxy;
 use flatroute_testbed::cluster::site::{Families, Shape};
 use flatroute_testbed::cluster::standing::State;
-use flatroute_testbed::cluster::{self, Carrier, Cluster, Switches, Wishes, mesh};
+use flatroute_testbed::cluster::{self, Carrier, Cluster, Switches, Wishes, mesh, privileges};
 use flatroute_testbed::image::{FLATROUTE, Image};
 use flatroute_testbed::sandbox::{self, Ending};
 use flatroute_testbed::speaker::own_program;
@@ -102,9 +103,10 @@ fn run(name: &str, shape: Shape) -> Result<()> {
         state: state.clone(),
     };
     let body = match shape {
-        Shape::Racks => |_: Cluster| Ok(0),
+        Shape::Racks => |cluster: Cluster| privileges::nothing_amiss(&cluster).map(|()| 0),
         Shape::Segment => |cluster: Cluster| {
             let rows = mesh::run(&cluster)?;
+            privileges::nothing_amiss(&cluster)?;
             Ok(u8::from(rows.iter().any(|row| row.verdict != Verdict::Ok)))
         },
     };

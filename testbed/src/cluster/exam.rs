@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::site::Shape;
-use super::{Cluster, Wishes, mesh, model, operations, upstream};
+use super::{Cluster, Wishes, mesh, model, operations, privileges, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -65,6 +65,8 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
+    /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
+    Privileges,
     /// Nodes that are neighbours of each other, on a segment.
     Mesh,
 }
@@ -74,7 +76,7 @@ impl Part {
     #[must_use]
     pub fn usual(shape: Shape) -> BTreeSet<Self> {
         match shape {
-            Shape::Racks => [Self::Upstream, Self::Operations, Self::Model].into(),
+            Shape::Racks => [Self::Upstream, Self::Operations, Self::Model, Self::Privileges].into(),
             Shape::Segment => [Self::Mesh].into(),
         }
     }
@@ -83,7 +85,7 @@ impl Part {
     fn fits(self, shape: Shape) -> bool {
         match self {
             Self::Upstream => true,
-            Self::Operations | Self::Model => shape == Shape::Racks,
+            Self::Operations | Self::Model | Self::Privileges => shape == Shape::Racks,
             Self::Mesh => shape == Shape::Segment,
         }
     }
@@ -97,27 +99,32 @@ impl std::str::FromStr for Part {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
+            "privileges" => Ok(Self::Privileges),
             "mesh" => Ok(Self::Mesh),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model or mesh, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges or mesh, several with commas"
             ),
         }
     }
 }
 
-/// Brings a cluster up, runs the parts, prints the table and takes the cluster down.
+/// Brings a cluster up, runs the parts (after operations always what the agents may), prints the table and takes the cluster down.
 ///
 /// # Errors
 /// A part is not for this shape, or the cluster does not come up.
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
     if let Some(part) = parts.iter().find(|part| !part.fits(wishes.shape)) {
         bail!(
-            "CHECKS: {part:?} is not for SHAPE={:?}: operations and model need racks, mesh needs a segment",
+            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model and privileges need racks, mesh needs a segment",
             wishes.shape
         );
     }
     let results = results(wishes);
-    super::with(wishes, LIMIT, |cluster| examine(cluster, parts, &results)).map(sandbox::exit_code)
+    let mut parts = parts.clone();
+    if parts.contains(&Part::Operations) {
+        parts.insert(Part::Privileges);
+    }
+    super::with(wishes, LIMIT, |cluster| examine(cluster, &parts, &results)).map(sandbox::exit_code)
 }
 
 /// Where reports stay: `target/cluster.results`.
@@ -152,6 +159,10 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Model => {
                 cluster.teller.chapter("The network model, sentence by sentence");
                 table.extend(model::run(&cluster)?);
+            }
+            Part::Privileges => {
+                cluster.teller.chapter("What the agents may do, and did");
+                table.extend(privileges::run(&cluster)?);
             }
             Part::Mesh => {
                 cluster

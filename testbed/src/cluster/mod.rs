@@ -11,6 +11,7 @@
 //! before anything is measured every node is shown to hold a route to every other node's pods, over both its ToRs or straight
 //! to that node.
 
+pub mod audit;
 pub mod cgroup;
 pub mod control;
 pub mod exam;
@@ -23,6 +24,7 @@ pub mod model;
 pub mod node;
 pub mod operations;
 pub mod parts;
+pub mod privileges;
 pub mod reference;
 mod rise;
 pub mod routes;
