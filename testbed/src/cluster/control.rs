@@ -70,10 +70,11 @@ impl ControlPlane {
     /// It ends, or is not ready in time.
     pub fn start_api_server(&mut self) -> Result<()> {
         let families = self.site.families;
+        let (_, ipv4, ipv6) = self.site.control();
         let advertise = if families.order().first() == Some(&true) {
-            site::CONTROL.1.to_string()
+            ipv6.to_string()
         } else {
-            site::CONTROL.0.to_string()
+            ipv4.to_string()
         };
         let file = |name: &str| self.secrets.file(name).display().to_string();
         let mut command = self.command("kube-apiserver")?;
