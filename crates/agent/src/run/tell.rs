@@ -184,7 +184,9 @@ fn reason(of: ProblemReason) -> Reason {
         | P::InterfaceNotFound
         | P::Invalid
         | P::MeshTooLarge
+        | P::NoCommonFamily
         | P::NoDefaultGateway
+        | P::NoMatchingNodes
         | P::NoPodCIDRs
         | P::NodeNotFound
         | P::NotInstalled
