@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
 use flatroute_bgp::session::Offence;
-use flatroute_bgp::speaker::{Event, EventKind, PeerSummary, RouteEntry};
+use flatroute_bgp::speaker::{Event, EventKind, PeerSummary, RouteEntry, Sweep};
 use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
 
@@ -195,6 +195,40 @@ fn happening(peer: Option<String>, kind: EventKind) -> Happening {
             };
             format!("all {family} routes {end}; {removed} that did not come are removed")
         }),
+        EventKind::Retained { routes, time } => plain(
+            "RoutesRetained",
+            format!(
+                "{routes} routes are kept as stale ones for {} s at most, until the session is back",
+                time.as_secs()
+            ),
+        ),
+        EventKind::LongLived { family, routes, time } => plain(
+            "RoutesRetained",
+            format!(
+                "the session is not back: {routes} {family} routes are kept as a last resort for {} s at most",
+                time.as_secs()
+            ),
+        ),
+        EventKind::Swept {
+            family,
+            removed,
+            cause,
+        } => plain(
+            "RoutesSwept",
+            format!("{removed} stale {family} routes are removed: {}", swept(cause)),
+        ),
+        EventKind::DeferralEnded { after, missing } => plain("RoutesSelected", {
+            let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let heard = if missing.is_empty() {
+                "all neighbours have said what they have".to_owned()
+            } else {
+                format!("not heard by then: {}", missing.join(", "))
+            };
+            format!(
+                "routes are chosen from now on, {} ms after the start; {heard}",
+                after.as_millis()
+            )
+        }),
         EventKind::RefreshTooEarly(family) => plain(
             "RouteRefresh",
             format!(
@@ -215,6 +249,17 @@ fn happening(peer: Option<String>, kind: EventKind) -> Happening {
             "RouteUnsendable",
             format!("{prefixes} prefixes are not advertised: {what}"),
         ),
+    }
+}
+
+fn swept(cause: Sweep) -> &'static str {
+    match cause {
+        Sweep::EndOfRib => "the neighbour is back and did not say them again",
+        Sweep::NotForwarding => "the neighbour is back and did not go on forwarding",
+        Sweep::StaleTime => "the neighbour is back and takes too long to say all its routes",
+        Sweep::Expired => "the neighbour has not come back in time",
+        Sweep::TooManyLosses => "the neighbour has come and gone too often",
+        Sweep::Ended => "the session is over for good",
     }
 }
 

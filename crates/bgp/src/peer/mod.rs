@@ -52,7 +52,7 @@ pub use status::{Direction, DownReason, LastError, PeerStatus};
 
 pub use crate::session::{Negotiated, State};
 
-use crate::session::{self, ConnectMode, End, Jitter, Outbox, Session, Settings};
+use crate::session::{self, ConnectMode, End, Jitter, Offer, Outbox, Session, Settings};
 use crate::types::{ConnId, Instant};
 use crate::wire::{CeaseSubcode, Notification};
 use backoff::Backoff;
@@ -75,6 +75,8 @@ pub const MAX_CONNECTIONS: usize = 3;
 #[derive(Debug)]
 pub struct Peer {
     settings: Settings,
+    /// What the next OPEN says of graceful restart.
+    offer: Option<Offer>,
     started: bool,
     dialled: Option<Session>,
     accepted: Option<Session>,
@@ -107,6 +109,7 @@ impl Peer {
     pub fn new(settings: Settings, seed: u64, conn_base: u64, now: Instant) -> Self {
         Self {
             settings,
+            offer: None,
             started: false,
             dialled: None,
             accepted: None,
@@ -212,6 +215,12 @@ impl Peer {
         }
     }
 
+    /// What OPENs from now on say of graceful restart; until this is called, nothing. A session that stands stays as it
+    /// was agreed on.
+    pub fn set_offer(&mut self, offer: Option<Offer>) {
+        self.offer = offer;
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -274,7 +283,8 @@ impl Peer {
         let conn = ConnId::Dialled(self.next_conn);
         self.next_conn = self.next_conn.wrapping_add(1);
         let seed = self.jitter.draw();
-        self.dialled = Some(Session::dialled(conn, self.settings.clone(), seed, now));
+        let (settings, offer) = (self.settings.clone(), self.offer.clone());
+        self.dialled = Some(Session::dialled(conn, settings, offer, seed, now));
         self.dial_at = None;
         self.outputs.push_back(Output::Dial(conn));
         self.transition(self.furthest(), "dialling".to_owned(), now);
@@ -300,7 +310,8 @@ impl Peer {
         } else {
             self.feed(Side::Accepted, session::Input::Stop(collided()), now);
             let seed = self.jitter.draw();
-            self.accepted = Some(Session::accepted(conn, self.settings.clone(), seed, now));
+            let (settings, offer) = (self.settings.clone(), self.offer.clone());
+            self.accepted = Some(Session::accepted(conn, settings, offer, seed, now));
             self.transition(self.furthest(), "the peer connected".to_owned(), now);
             self.settle(now);
         }

@@ -188,6 +188,8 @@ pub struct RouteInfo<'a> {
     pub multipath: bool,
     /// Whether it is used and the install filter lets it into the kernel.
     pub installed: bool,
+    /// Whether it outlived the session that it was learned by, and has not been said again.
+    pub stale: bool,
     /// Why it stands where it stands: `best`, `AS path longer (3 > 2)`, `filter: rail OwnPodCIDR` …
     pub reason: String,
 }

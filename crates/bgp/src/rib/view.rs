@@ -96,6 +96,7 @@ impl Core {
                 best: true,
                 multipath: true,
                 installed: false,
+                stale: false,
                 reason: "best: our own route".to_owned(),
             });
         }
@@ -153,6 +154,7 @@ impl Core {
                 best: !not_best,
                 multipath: path.is(SELECTED),
                 installed: path.is(SELECTED | INSTALLABLE),
+                stale: false,
                 reason,
             });
         }
@@ -211,6 +213,7 @@ impl Core {
             best: true,
             multipath: true,
             installed: false,
+            stale: false,
             reason,
         });
     }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::graceful;
 use super::open::{self, Refusal};
 use super::timers::Timer;
 use super::{End, LARGE_HOLD, Negotiated, Output, Session, State};
@@ -126,7 +127,8 @@ impl Session {
     fn connecting(&mut self, event: Event, now: Instant) -> Phase {
         match event {
             Event::Connected => {
-                self.outbox.open(open::ours(&self.settings));
+                self.outbox
+                    .open(open::ours(&self.settings, self.offer.as_ref(), now));
                 self.timers.set(Timer::Connect, None);
                 self.timers.set(Timer::Hold, Some(now + self.open_wait));
                 Phase::OpenSent
@@ -153,7 +155,7 @@ impl Session {
 
     fn open_sent(&mut self, event: Event) -> Phase {
         match event {
-            Event::Open(open) => match open::judge(&self.settings, self.conn, open) {
+            Event::Open(open) => match open::judge(&self.settings, self.offer.as_ref(), self.conn, open) {
                 Ok(negotiated) => {
                     self.outputs.push_back(Output::Opened);
                     Phase::OpenHeld(Box::new(negotiated))
@@ -282,7 +284,9 @@ impl Session {
             Event::Closed(error) => self.end(End::Closed(error)),
             Event::Expired(Timer::Hold) => self.hold_expired("no KEEPALIVE or UPDATE", n.hold_time),
             Event::Expired(Timer::SendHold) => self.send_hold_expired(n.send_hold_time),
-            Event::Stop(notification) => self.stop(notification),
+            Event::Stop(notification) => {
+                self.stop(graceful::last_word(n.graceful_restart.as_ref(), notification))
+            }
             Event::Connected | Event::ConnectFailed(_) | Event::Expired(Timer::Connect) | Event::Confirm => {
                 Phase::Established(n)
             }

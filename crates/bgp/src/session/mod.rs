@@ -34,6 +34,7 @@
 
 mod end;
 mod fsm;
+mod graceful;
 mod jitter;
 mod offence;
 mod open;
@@ -47,6 +48,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 
 pub use end::{End, MAX_MESSAGE_SHOWN};
+pub use graceful::{Graceful, LongLived, Offer};
 pub(crate) use jitter::Jitter;
 pub use offence::{MAX_ERRORS_SHOWN, MAX_PREFIXES_SHOWN, Offence};
 pub(crate) use outbox::Outbox;
@@ -120,6 +122,8 @@ pub struct Negotiated {
     pub route_refresh: bool,
     /// Whether routes that are sent again stand between BoRR and EoRR (RFC 7313).
     pub enhanced_route_refresh: bool,
+    /// How the peer's routes are kept when the session is lost; none: they are not.
+    pub graceful_restart: Option<Graceful>,
     /// All that the peer advertised.
     pub capabilities: Capabilities,
 }
@@ -173,6 +177,8 @@ pub enum Output {
 pub struct Session {
     conn: ConnId,
     settings: Settings,
+    /// What our OPEN says, or has said, of graceful restart.
+    offer: Option<Offer>,
     /// How long the peer may take to say OPEN.
     open_wait: Duration,
     phase: Phase,
@@ -187,10 +193,11 @@ pub struct Session {
 impl Session {
     /// A connection that was just asked for.
     #[must_use]
-    pub fn dialled(conn: ConnId, settings: Settings, seed: u64, now: Instant) -> Self {
+    pub fn dialled(conn: ConnId, settings: Settings, offer: Option<Offer>, seed: u64, now: Instant) -> Self {
         let mut session = Self {
             conn,
             settings,
+            offer,
             open_wait: LARGE_HOLD,
             phase: Phase::Connecting,
             inbound: BytesMut::new(),
@@ -206,8 +213,8 @@ impl Session {
 
     /// A connection that the listener took: connected already.
     #[must_use]
-    pub fn accepted(conn: ConnId, settings: Settings, seed: u64, now: Instant) -> Self {
-        let mut session = Self::dialled(conn, settings, seed, now);
+    pub fn accepted(conn: ConnId, settings: Settings, offer: Option<Offer>, seed: u64, now: Instant) -> Self {
+        let mut session = Self::dialled(conn, settings, offer, seed, now);
         session.open_wait = OPEN_WAIT;
         session.step(Event::Connected, now);
         session

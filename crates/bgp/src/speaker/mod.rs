@@ -26,6 +26,8 @@ mod config;
 mod message;
 mod reconfigure;
 mod refresh;
+mod restart;
+mod retention;
 mod status;
 mod transmit;
 
@@ -45,10 +47,12 @@ pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
 pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
 pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
-pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
-pub use message::{Event, EventKind, Input, Output, Target};
+pub use config::{AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, Ttl};
+pub use message::{Event, EventKind, Input, Output, Sweep, Target};
 pub use refresh::REFRESH_TIME;
-pub use status::{PeerSummary, PrefixCounts, RouteEntry, RouteQuery};
+pub use restart::{RESTARTING_PEER_PATIENCE, Restart, Restarting, SELECTION_DEFERRAL, SILENCE};
+pub use retention::STALE_TIME;
+pub use status::{PeerSummary, PrefixCounts, RetainedSummary, RouteEntry, RouteQuery};
 
 /// Events kept until they are asked for; further ones are dropped. A driver asks after every input.
 const MAX_EVENTS: usize = 4096;
@@ -101,6 +105,10 @@ pub struct Speaker {
     seed: u64,
     peers_made: u64,
     stopped: bool,
+    /// The process before this one, and when this one began.
+    restart: Option<(Restart, Instant)>,
+    /// While no routes are chosen yet.
+    deferral: Option<restart::Deferral>,
 }
 
 impl Speaker {
@@ -119,6 +127,8 @@ impl Speaker {
             seed,
             peers_made: 0,
             stopped: false,
+            restart: None,
+            deferral: None,
         }
     }
 
@@ -409,6 +419,10 @@ impl Speaker {
                 | EventKind::PrefixLimit { .. }
                 | EventKind::EndOfRib(_)
                 | EventKind::Refreshed { .. }
+                | EventKind::Retained { .. }
+                | EventKind::LongLived { .. }
+                | EventKind::Swept { .. }
+                | EventKind::DeferralEnded { .. }
                 | EventKind::RefreshTooEarly(_)
                 | EventKind::Stranger(_)
                 | EventKind::Refused { .. }
