@@ -18,7 +18,8 @@
 //! with the reason why both sides always come to the same answer. At most one slot is ever in OpenConfirm or
 //! Established, and then the other one is empty. A connection that comes in while one is promised is refused
 //! with Cease/7 (RFC 4271 §6.8: one in Established closes the new one), in Established after a short wait in
-//! `parking`. One that comes in while an earlier one of the same peer is still in OpenSent replaces it: a peer
+//! `parking`; but where graceful restart is agreed on, and once its OPEN is here, it takes the place of the session, which
+//! the peer has forgotten (RFC 4724 §5). One that comes in while an earlier one of the same peer is still in OpenSent replaces it: a peer
 //! that dials again has given up the first.
 //!
 //! **Active** means that no connection is there: the retry timer runs, or nothing but waiting is allowed. The
@@ -46,7 +47,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 pub use contract::{Input, Output};
-pub use parking::PARKING_TIME;
+pub use parking::{COLLISION_TIME, PARKING_TIME};
 pub use penalty::FORGIVEN_AFTER;
 pub use status::{Direction, DownReason, LastError, PeerStatus};
 
@@ -208,6 +209,11 @@ impl Peer {
             return;
         }
         self.settings = settings;
+        self.renegotiate(now);
+    }
+
+    /// Ends the session with Cease/6 (RFC 4486) and starts it again at once.
+    pub fn renegotiate(&mut self, now: Instant) {
         if self.started {
             let notification = Notification::cease(CeaseSubcode::OtherConfigurationChange, "");
             self.stop(&notification, now);
@@ -331,7 +337,9 @@ impl Peer {
     fn receive(&mut self, conn: ConnId, bytes: &[u8], now: Instant) {
         match self.parked.as_mut().filter(|p| p.conn == conn) {
             Some(parked) => {
-                if !parked.keep(bytes) {
+                if parked.keep(bytes) {
+                    self.supersede(now);
+                } else {
                     self.refuse_parked();
                 }
             }

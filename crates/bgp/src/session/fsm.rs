@@ -97,6 +97,7 @@ pub(super) enum Event {
     Confirm,
     Stop(Notification),
     RequestRefresh(Family),
+    Superseded,
 }
 
 impl From<Message> for Event {
@@ -149,7 +150,8 @@ impl Session {
             | Event::Flooded
             | Event::Expired(Timer::Hold | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
-            | Event::RequestRefresh(_) => Phase::Connecting,
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::Connecting,
         }
     }
 
@@ -175,7 +177,8 @@ impl Session {
             | Event::ConnectFailed(_)
             | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
-            | Event::RequestRefresh(_) => Phase::OpenSent,
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::OpenSent,
         }
     }
 
@@ -208,7 +211,8 @@ impl Session {
             Event::Connected
             | Event::ConnectFailed(_)
             | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
-            | Event::RequestRefresh(_) => Phase::OpenHeld(n),
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::OpenHeld(n),
         }
     }
 
@@ -240,7 +244,8 @@ impl Session {
             | Event::ConnectFailed(_)
             | Event::Expired(Timer::Connect | Timer::SendHold)
             | Event::Confirm
-            | Event::RequestRefresh(_) => Phase::OpenConfirm(n),
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::OpenConfirm(n),
         }
     }
 
@@ -287,6 +292,7 @@ impl Session {
             Event::Stop(notification) => {
                 self.stop(graceful::last_word(n.graceful_restart.as_ref(), notification))
             }
+            Event::Superseded => self.end(End::Superseded),
             Event::Connected | Event::ConnectFailed(_) | Event::Expired(Timer::Connect) | Event::Confirm => {
                 Phase::Established(n)
             }
@@ -358,7 +364,8 @@ impl Session {
             | End::Closed(_)
             | End::ConnectFailed(_)
             | End::ConnectTimedOut
-            | End::Cancelled(_) => None,
+            | End::Cancelled(_)
+            | End::Superseded => None,
         };
         self.outbox.close(last_word);
         self.outputs.push_back(Output::Ended(end));

@@ -61,6 +61,12 @@ impl Graceful {
         self.families.contains(family) || self.long_lived.contains_key(&family)
     }
 
+    /// Whether any routes do.
+    #[must_use]
+    pub fn keeps_any(&self) -> bool {
+        !self.families.is_empty() || !self.long_lived.is_empty()
+    }
+
     /// How long after the loss of a session the stale routes of a family are ordinary ones. Zero for a family that only
     /// the long-lived capability lists (RFC 9494 §4.2).
     #[must_use]
@@ -123,6 +129,15 @@ fn long_lived(offer: &Offer, theirs: &[LongLivedFamily], common: FamilySet) -> B
 }
 
 impl Offer {
+    /// What this offer comes to with a peer that has these capabilities: what it keeps of ours, whether NOTIFICATIONs are
+    /// restarts, whether routes are kept for long. Times are not agreed on, only said, and change with the next session.
+    pub(crate) fn terms(&self, theirs: &Capabilities) -> Option<(FamilySet, bool, bool)> {
+        let said = theirs.graceful_restart.as_ref()?;
+        let for_long =
+            !self.long_lived_stale_time.is_zero() && !theirs.long_lived_graceful_restart.is_empty();
+        Some((self.families, self.notification && said.notification, for_long))
+    }
+
     /// The capabilities of our OPEN.
     pub(super) fn write(&self, capabilities: &mut Capabilities, now: Instant) {
         let listed = |family: Family| (family.into(), self.forwarding.contains(family));

@@ -51,6 +51,7 @@ pub use end::{End, MAX_MESSAGE_SHOWN};
 pub use graceful::{Graceful, LongLived, Offer};
 pub(crate) use jitter::Jitter;
 pub use offence::{MAX_ERRORS_SHOWN, MAX_PREFIXES_SHOWN, Offence};
+pub(crate) use open::is_welcome;
 pub(crate) use outbox::Outbox;
 pub use settings::{ConnectMode, PeerAsn, Settings};
 
@@ -147,6 +148,9 @@ pub enum Input<'a> {
     Stop(Notification),
     /// Ask the peer to send its routes of a family again.
     RequestRefresh(Family),
+    /// The peer has opened another connection and so has forgotten this one, which is Established: end it without a word
+    /// (RFC 4724 §5).
+    Supersede,
 }
 
 /// What a session says.
@@ -235,6 +239,7 @@ impl Session {
             Input::Confirm => self.step(Event::Confirm, now),
             Input::Stop(notification) => self.step(Event::Stop(notification), now),
             Input::RequestRefresh(family) => self.step(Event::RequestRefresh(family), now),
+            Input::Supersede => self.step(Event::Superseded, now),
         }
     }
 

@@ -97,6 +97,11 @@ pub(super) fn judge(
     })
 }
 
+/// Whether an OPEN would be taken, whatever it says of restarts.
+pub(crate) fn is_welcome(settings: &Settings, conn: ConnId, open: Open) -> bool {
+    judge(settings, None, conn, open).is_ok()
+}
+
 /// IPv4 unicast by IPv6 (RFC 8950 §4), where it is offered.
 fn extended_next_hop(settings: &Settings) -> Option<ExtendedNextHop> {
     let offered = settings.extended_next_hop && settings.families.contains(Family::Ipv4);

@@ -150,6 +150,7 @@ fn said(s: &mut Session) -> String {
             Output::Ended(End::ConnectFailed(_)) => " !ConnectFailed",
             Output::Ended(End::ConnectTimedOut) => " !ConnectTimedOut",
             Output::Ended(End::Cancelled(_)) => " !Cancelled",
+            Output::Ended(End::Superseded) => " !Superseded",
         };
     }
     words
@@ -185,7 +186,7 @@ fn table() {
     let notification = encoded(|out| Notification::hold_timer_expired().encode(out));
     let stop = Notification::cease(CeaseSubcode::AdministrativeShutdown, "");
     let (good, wrong_as, update, keepalive) = (open(64513), open(64512), update(), keepalive());
-    let inputs: [(&str, Input<'_>); 17] = [
+    let inputs: [(&str, Input<'_>); 18] = [
         ("Connected", Input::Connected),
         ("ConnectFailed", Input::ConnectFailed("refused".to_owned())),
         ("Closed", Input::Closed(None)),
@@ -203,6 +204,7 @@ fn table() {
         ("Confirm", Input::Confirm),
         ("Stop", Input::Stop(stop)),
         ("RequestRefresh", Input::RequestRefresh(Family::Ipv6)),
+        ("Supersede", Input::Supersede),
     ];
     let mut table = String::new();
     for state in STATES {

@@ -42,6 +42,7 @@ use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
 use crate::wire::{CeaseSubcode, Notification, Update};
 
 use allowance::Allowance;
+use retention::Retained;
 
 pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
@@ -72,6 +73,10 @@ struct Neighbour {
     /// The connections that are open or asked for, and our addresses on them.
     conns: BTreeMap<ConnId, LocalAddresses>,
     session: Option<Session>,
+    /// Its routes that outlived a session.
+    retained: Option<Retained>,
+    /// Whether it has been Established since it was configured.
+    met: bool,
     /// Why a connection from its address was last refused before it was heard.
     refused: Option<LastError>,
 }
@@ -81,6 +86,8 @@ struct Session {
     conn: ConnId,
     index: PeerIndex,
     negotiated: Negotiated,
+    /// When it became Established.
+    since: Instant,
     end_of_rib: FamilySet,
     /// When the last UPDATE came; until one has, when it became Established.
     heard: Instant,
@@ -105,6 +112,10 @@ pub struct Speaker {
     seed: u64,
     peers_made: u64,
     stopped: bool,
+    /// Whether there has been a configuration.
+    configured: bool,
+    /// How many sessions were lost: numbers for the RIB.
+    losses: u64,
     /// The process before this one, and when this one began.
     restart: Option<(Restart, Instant)>,
     /// While no routes are chosen yet.
@@ -127,6 +138,8 @@ impl Speaker {
             seed,
             peers_made: 0,
             stopped: false,
+            configured: false,
+            losses: 0,
             restart: None,
             deferral: None,
         }
@@ -135,7 +148,10 @@ impl Speaker {
     /// Takes one fact.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
-            Input::Configure(config) => self.reconfigure(config, now),
+            Input::Configure(config) => {
+                self.reconfigure(config, now);
+                self.configured = true;
+            }
             Input::Connected { conn, local } => {
                 if let Some(neighbour) = self.neighbour_of(conn) {
                     neighbour.conns.insert(conn, local);
@@ -163,6 +179,7 @@ impl Speaker {
                         text: text.clone(),
                     };
                     self.feed_peer(&name, stop, now);
+                    self.drop_retained(&name, now);
                 }
             }
             Input::Timeout => {
@@ -172,8 +189,12 @@ impl Speaker {
                         self.feed_peer(&name, peer::Input::Timeout, now);
                     }
                     self.expire_refreshes(&name, now);
+                    self.expire_retained(&name, now);
                 }
             }
+        }
+        if self.deferral.is_some() {
+            self.consider_choosing(now);
         }
     }
 
@@ -209,8 +230,10 @@ impl Speaker {
             .values()
             .flat_map(|n| {
                 let refreshes = n.session.iter().flat_map(|s| s.refreshing.values().copied());
-                refreshes.chain(n.peer.poll_timeout())
+                let retained = n.retained.as_ref().and_then(Retained::next);
+                refreshes.chain(n.peer.poll_timeout()).chain(retained)
             })
+            .chain(self.chooses_at())
             .min()
     }
 
@@ -295,16 +318,12 @@ impl Speaker {
                 self.event(Some(name.clone()), EventKind::Established, now);
             }
             peer::Output::Down { reason } => {
-                if let Some(session) = neighbour.session.take() {
-                    self.rib.peer_down(session.index);
+                let session = neighbour.session.take();
+                let words = reason.to_string();
+                self.event(Some(name.clone()), EventKind::Down { reason: words }, now);
+                if let Some(session) = session {
+                    self.lose(name, session, &reason, now);
                 }
-                self.event(
-                    Some(name.clone()),
-                    EventKind::Down {
-                        reason: reason.to_string(),
-                    },
-                    now,
-                );
             }
             peer::Output::Notified {
                 direction,
@@ -339,19 +358,25 @@ impl Speaker {
         if let Some(old) = neighbour.session.take() {
             self.rib.peer_down(old.index);
         }
-        let index = self
-            .rib
-            .peer_up(rib_settings(name, &neighbour.config, &negotiated, local));
+        let Some(index) = self.come_back(name, &negotiated, local, now) else {
+            return;
+        };
+        let Some(neighbour) = self.neighbours.get_mut(name) else {
+            return;
+        };
+        neighbour.met = true;
         neighbour.session = Some(Session {
             conn,
             index,
             negotiated,
+            since: now,
             end_of_rib: FamilySet::NONE,
             heard: now,
             limited: FamilySet::NONE,
             refreshing: BTreeMap::new(),
             batch: None,
         });
+        self.renew_offer(name);
     }
 
     fn update(&mut self, name: &PeerName, update: &Update, now: Instant) {
@@ -364,6 +389,7 @@ impl Speaker {
             let first = !session.end_of_rib.contains(family);
             session.end_of_rib.insert(family);
             if first {
+                self.sweep_at_end_of_rib(name, family, now);
                 self.event(Some(name.clone()), EventKind::EndOfRib(family), now);
             }
         }
@@ -429,7 +455,12 @@ impl Speaker {
                 | EventKind::Unsendable { .. } => &mut neighbour.happenings,
             },
         };
-        let Some(untold) = allowance.take(at) else { return };
+        if let Some(untold) = allowance.take(at) {
+            self.say(peer, kind, untold, at);
+        }
+    }
+
+    fn say(&mut self, peer: Option<PeerName>, kind: EventKind, untold: u64, at: Instant) {
         if self.events < MAX_EVENTS {
             self.events += 1;
             self.outputs.push_back(Output::Event(Event {
@@ -473,6 +504,11 @@ fn rib_settings(
         interface: config.interface,
         families: negotiated.families,
         extended_next_hop: negotiated.context.extended_next_hop,
+        long_lived: negotiated
+            .graceful_restart
+            .as_ref()
+            .is_some_and(|g| !g.long_lived.is_empty()),
+        relays: config.relays,
         local,
         next_hop: config.next_hop,
         allow_own_asn: config.allow_own_asn,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AdminState, Speaker};
+use super::{AdminState, Neighbour, Speaker};
 use crate::peer::{LastError, Negotiated, State};
 use crate::rib::{Counts, RouteView};
 use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
@@ -150,19 +150,24 @@ impl Speaker {
             end_of_rib: session
                 .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f))),
             silent: session.map_or(Duration::ZERO, |s| now.since(s.heard)),
-            retained: None,
-            prefixes: session
-                .map(|s| {
-                    let count = |family| PrefixCounts {
-                        family,
-                        counts: self.rib.counts(s.index, family),
-                        end_of_rib: s.end_of_rib.contains(family),
-                        stale: 0,
-                    };
-                    s.negotiated.families.iter().map(count).collect()
-                })
-                .unwrap_or_default(),
+            retained: self.retained_summary(name, now),
+            prefixes: self.prefixes(neighbour),
         })
+    }
+
+    fn prefixes(&self, neighbour: &Neighbour) -> Vec<PrefixCounts> {
+        let session = neighbour.session.as_ref();
+        let established = session.map(|s| (s.index, s.negotiated.families));
+        let Some((index, families)) = established.or_else(|| Self::away(neighbour)) else {
+            return Vec::new();
+        };
+        let count = |family| PrefixCounts {
+            family,
+            counts: self.rib.counts(index, family),
+            end_of_rib: session.is_some_and(|s| s.end_of_rib.contains(family)),
+            stale: self.rib.retained(index, family).0,
+        };
+        families.iter().map(count).collect()
     }
 
     /// Whether every neighbour that shall be up is Established and has sent End-of-RIB for each family.
