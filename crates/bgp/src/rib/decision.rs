@@ -2,7 +2,8 @@
 //!
 //! Paths are never compared pairwise to sort them, because MED counts only between paths of the same neighbouring
 //! AS, so "better" is not transitive. Each step looks at all paths still in the race and takes out those that lose
-//! it; a path remembers the step that took it out, which is its reason. The steps: highest LOCAL_PREF, shortest
+//! it; a path remembers the step that took it out, which is its reason. The steps: what a peer says now over what outlived
+//! its session, and that over what is a last resort (RFC 4724, RFC 9494 §4.3); then highest LOCAL_PREF, shortest
 //! AS path, lowest origin, lowest MED within a neighbouring AS, external over internal, then (when only one may
 //! win) lowest router id (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest
 //! address. The cost to the next hop (step e) is not known here: next hops are on link. External paths that are still
@@ -20,6 +21,7 @@ use crate::types::{Asn, Origin, RouterId};
 pub(super) struct Candidate {
     pub(super) path: u32,
     pub(super) attributes: AttrId,
+    pub(super) age: Age,
     pub(super) local_pref: u32,
     pub(super) path_len: usize,
     pub(super) origin: Origin,
@@ -32,6 +34,16 @@ pub(super) struct Candidate {
     pub(super) step: Step,
 }
 
+/// Whether a path is what its peer says now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Age {
+    Fresh,
+    /// It outlived the session that it came by.
+    Stale,
+    /// It is a last resort, here or at whoever passed it on (LLGR_STALE, RFC 9494 §4.3).
+    LongLived,
+}
+
 /// Where a path stands after the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -39,6 +51,7 @@ pub(super) enum Step {
     Best,
     /// It is used beside the best path.
     Multipath,
+    Stale,
     LocalPref,
     PathLength,
     Origin,
@@ -66,8 +79,13 @@ pub(super) fn decide(
     multipath: Multipath,
     same_path: impl Fn(AttrId, AttrId) -> bool,
 ) -> Option<usize> {
+    let mut all_fresh = true;
     for candidate in c.iter_mut() {
         candidate.step = Step::Best;
+        all_fresh &= candidate.age == Age::Fresh;
+    }
+    if !all_fresh {
+        keep_lowest(c, Step::Stale, |c| c.age);
     }
     keep_lowest(c, Step::LocalPref, |c| u32::MAX - c.local_pref);
     keep_lowest(c, Step::PathLength, |c| c.path_len);
@@ -137,6 +155,8 @@ pub(super) fn reason(c: &Candidate, best: &Candidate) -> String {
     match c.step {
         Step::Best => "best".to_owned(),
         Step::Multipath => "multipath".to_owned(),
+        Step::Stale if c.age == Age::LongLived => "stale for long, where a better path is there".to_owned(),
+        Step::Stale => "stale, where a fresh path is there".to_owned(),
         Step::LocalPref => format!("LOCAL_PREF lower ({} < {})", c.local_pref, best.local_pref),
         Step::PathLength => format!("AS path longer ({} > {})", c.path_len, best.path_len),
         Step::Origin => format!("origin worse ({:?} > {:?})", c.origin, best.origin),

@@ -15,6 +15,7 @@ fn candidate(n: u8) -> Candidate {
     Candidate {
         path: u32::from(n),
         attributes: AttrId(u32::from(n)),
+        age: Age::Fresh,
         local_pref: 100,
         path_len: 2,
         origin: Origin::Igp,

@@ -10,8 +10,8 @@ use flatroute_bgp::policy::{Action, Condition, Filter, Rule, Set, Source, Verdic
 use flatroute_bgp::rib::{LocalAddresses, RouteChange};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
-    AdminState, Auth, Config, Event, Input, NextHopMode, Origination, Output, PeerConfig, PrefixLimit,
-    PrefixLimitAction, Speaker, Ttl,
+    AdminState, Auth, Config, Event, GracefulRestart, Input, NextHopMode, Origination, Output, PeerConfig,
+    PrefixLimit, PrefixLimitAction, Speaker, Ttl,
 };
 use flatroute_bgp::types::{Asn, ConnId, Family, FamilySet, Instant, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
@@ -105,6 +105,8 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         import: accept_all(&[Source::Learned]),
         export: accept_all(&[Source::PodCidrs, Source::Learned]),
         auth: Auth::None,
+        graceful_restart: GracefulRestart::DISABLED,
+        relays: false,
         admin_state: AdminState::Up,
     }
 }
