@@ -64,10 +64,10 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
-    /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
-    Privileges,
     /// How quick it is.
     Pace,
+    /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
+    Privileges,
 }
 
 impl std::str::FromStr for Part {
