@@ -57,6 +57,11 @@ impl Act for Fake {
         Ok(false)
     }
 
+    async fn leave(&mut self) -> anyhow::Result<()> {
+        self.told.send("leave".to_owned()).unwrap();
+        Ok(())
+    }
+
     async fn shutdown(&mut self, _: &str) -> anyhow::Result<()> {
         self.told.send("shutdown".to_owned()).unwrap();
         Ok(())
