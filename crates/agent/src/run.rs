@@ -7,7 +7,8 @@
 //!
 //! SIGTERM and SIGINT end every session with a Cease, which withdraws this node's routes from its neighbours at
 //! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
-//! way out, and the next agent adopts what it finds.
+//! way out, and the next agent adopts what it finds. Meanwhile the objects are kept for the next agent, and who
+//! leads gives the Lease back, each within a bound.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ use outlets::Outlets;
 
 /// How long those who act may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the objects may take to be kept, at the end.
+const KEEP: Duration = Duration::from_secs(2);
 /// How many questions may wait for the owner.
 const MAX_WAITING: usize = 16;
 
@@ -77,6 +80,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     // The channel holds one: what changes meanwhile adds up where it is observed.
     let (observed, changes) = mpsc::channel(1);
     let mut connection = None;
+    let mut following = None;
     let source = match &options.standalone {
         Some(directory) => {
             let (standalone, merged) = Standalone::open(directory).await?;
@@ -95,7 +99,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
                 state_dir: options.state_dir.clone(),
                 secrets_dir: options.control_socket.parent().map(|run| run.join("secrets")),
             };
-            tokio::spawn(cluster::follow(cluster, observed));
+            following = Some(tokio::spawn(cluster::follow(cluster, observed)));
             ObjectSource::ApiServer
         }
     };
@@ -108,6 +112,11 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     let mut owner = Owner::new(act, &options.node_name, source, links);
     owner.outlets = outlets;
     let outcome = owner.run(changes, requests, stop_signal()?).await;
+    if let Some(following) = following
+        && timeout(KEEP, following).await.is_err()
+    {
+        tracing::warn!("the newest objects were not kept in time");
+    }
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
     outcome
@@ -220,9 +229,14 @@ impl<A: Act> Owner<A> {
     }
 
     async fn shutdown(&mut self) -> anyhow::Result<()> {
-        timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"))
-            .await
-            .context("the neighbours were not told in time")?
+        let report = self.outlets.report.take();
+        let goodbye = timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"));
+        let (told, ()) = tokio::join!(goodbye, async {
+            if let Some(report) = report {
+                report.stop().await;
+            }
+        });
+        told.context("the neighbours were not told in time")?
     }
 
     /// Takes what was observed. Without a state, the one before stays.

@@ -29,7 +29,8 @@ pub(crate) struct Places {
     pub(crate) secrets: Option<SessionSecrets>,
 }
 
-/// Keeps the newest, until nobody has any more, and tells what is wrong with that.
+/// Keeps the newest, until nobody has any more, and tells what is wrong with that. At the end nothing waits for its time: the
+/// next agent may start without the API server.
 pub(crate) async fn run(
     places: Places,
     mut wanted: watch::Receiver<Option<ToKeep>>,
@@ -37,18 +38,25 @@ pub(crate) async fn run(
 ) {
     let mut done = Done::default();
     let mut troubles = Vec::new();
+    let mut is_last = false;
     loop {
         let due = match &done.objects {
             Some((_, at)) if done.is_behind => *at + WRITE_EVERY,
             _ => Instant::now() + TOUCH_EVERY,
         };
         tokio::select! {
-            changed = wanted.changed() => if changed.is_err() { return },
+            changed = wanted.changed() => is_last = changed.is_err(),
             () = sleep_until(due) => {}
         }
         let Some(new) = wanted.borrow_and_update().clone() else {
+            if is_last {
+                return;
+            }
             continue;
         };
+        if is_last && done.is_behind {
+            done.objects = None;
+        }
         let places = places.clone();
         let keeping = tokio::task::spawn_blocking(move || {
             let found = done.keep(&places, &new);
@@ -56,6 +64,9 @@ pub(crate) async fn run(
         });
         let Ok((then, found)) = keeping.await else { return };
         done = then;
+        if is_last {
+            return;
+        }
         if found != troubles {
             troubles.clone_from(&found);
             if tell.send(found).await.is_err() {
@@ -147,3 +158,6 @@ impl Done {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

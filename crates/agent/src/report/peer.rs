@@ -14,7 +14,7 @@ use flatroute_bgp_io::KEY_NOT_SET;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::condition::{bounded, condition, split};
+use super::condition::{Truth, bounded, condition, split};
 use super::pace::Weight;
 use super::snapshot::{Object, Objects};
 
@@ -22,7 +22,11 @@ use super::snapshot::{Object, Objects};
 pub(super) type Nodes = BTreeMap<String, BGPNodeStatusStatus>;
 
 /// A condition before its time: whether it is true, why, and in a sentence.
-type Verdict = (bool, PeerReason, String);
+type Verdict<T = bool> = (T, PeerReason, String);
+
+/// Why nothing is known.
+const NOBODY_REPORTS: &str = "BGPConfiguration/default has spec.nodeStatus.mode: Disabled, so no node reports what it sees; set it to \
+                              Enabled, or ask a node: /v1/peers of its agent, and kubectl get events";
 
 /// The status of a valid BGPPeer. `is_settled`: the nodes have had time to report of this generation. `before` is what was
 /// written last.
@@ -59,6 +63,46 @@ pub(super) fn status(
     }
 }
 
+/// The status of a valid BGPPeer when no node reports anything: what the objects alone say.
+pub(super) fn unreported(
+    object: &Object,
+    objects: &Objects,
+    before: &[Condition],
+    now: Timestamp,
+) -> BGPPeerStatus {
+    let unknown = (
+        Truth::Unknown,
+        PeerReason::NodeStatusDisabled,
+        NOBODY_REPORTS.to_owned(),
+    );
+    let missing = missing_filters(&object.spec, objects);
+    let missing = missing.map(|(is_true, reason, text)| (Truth::from(is_true), reason, text));
+    // Only the nodes read Secrets.
+    let resolved = match (&missing, &object.spec.auth) {
+        (Some(missing), _) => missing.clone(),
+        (None, Some(_)) => unknown.clone(),
+        (None, None) => {
+            let (is_true, reason, text) = all_resolved();
+            (is_true.into(), reason, text)
+        }
+    };
+    let down = administratively_down(&object.spec);
+    let down = down.map(|(is_true, reason, text)| (Truth::from(is_true), reason, text));
+    let conditions = [
+        (PeerCondition::Accepted, unknown.clone()),
+        (PeerCondition::ResolvedRefs, resolved),
+        (PeerCondition::Established, down.or(missing).unwrap_or(unknown)),
+    ];
+    BGPPeerStatus {
+        observed_generation: object.generation,
+        conditions: conditions
+            .into_iter()
+            .map(|(kind, verdict)| told(kind, &verdict, object.generation, before, now))
+            .collect(),
+        ..BGPPeerStatus::default()
+    }
+}
+
 /// The status of a BGPPeer that cannot be used at all: nodes left it out, and all of them see the same in it.
 pub(super) fn invalid(problems: &[&Problem], before: &[Condition], now: Timestamp) -> BGPPeerStatus {
     let texts: Vec<String> = problems
@@ -87,16 +131,16 @@ pub(super) fn weight(before: &BGPPeerStatus, now: &BGPPeerStatus) -> Option<Weig
     Some(if same { Weight::Figures } else { Weight::State })
 }
 
-fn told(
+fn told<T: Into<Truth> + Copy>(
     kind: PeerCondition,
-    (is_true, reason, message): &Verdict,
+    (truth, reason, message): &Verdict<T>,
     generation: Option<i64>,
     before: &[Condition],
     now: Timestamp,
 ) -> Condition {
     Condition {
         observed_generation: generation,
-        ..condition(kind.as_str(), *is_true, reason.as_str(), message, before, now)
+        ..condition(kind.as_str(), *truth, reason.as_str(), message, before, now)
     }
 }
 
@@ -301,19 +345,39 @@ fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verd
     }
 }
 
-fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Verdict {
+fn missing_filters(spec: &BGPPeerSpec, objects: &Objects) -> Option<Verdict> {
     let named: BTreeSet<&String> = spec.import_filters.iter().chain(&spec.export_filters).collect();
     let missing: Vec<&str> = named
         .into_iter()
         .filter(|filter| !objects.filters.contains(*filter))
         .map(String::as_str)
         .collect();
-    if !missing.is_empty() {
-        let text = format!(
-            "there is no usable BGPFilter {}; create it, or take its name out; without it the sessions stay down",
-            missing.join(", ")
-        );
-        return (false, PeerReason::FilterNotFound, text);
+    if missing.is_empty() {
+        return None;
+    }
+    let text = format!(
+        "there is no usable BGPFilter {}; create it, or take its name out; without it the sessions stay down",
+        missing.join(", ")
+    );
+    Some((false, PeerReason::FilterNotFound, text))
+}
+
+fn all_resolved() -> Verdict {
+    (
+        true,
+        PeerReason::ResolvedRefs,
+        "all that it names is there".to_owned(),
+    )
+}
+
+fn administratively_down(spec: &BGPPeerSpec) -> Option<Verdict> {
+    let text = "spec.state is Down: no node tries to have the session";
+    (spec.state == Some(State::Down)).then(|| (false, PeerReason::AdministrativelyDown, text.to_owned()))
+}
+
+fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Verdict {
+    if let Some(missing) = missing_filters(spec, objects) {
+        return missing;
     }
     let missing = |ground| match ground {
         Ground::Secret => Some(PeerReason::SecretNotFound),
@@ -322,17 +386,12 @@ fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Ver
     if let Some((node, _, sentence, reason)) = reports.reason(missing) {
         return (false, reason, format!("node {node}: {sentence}"));
     }
-    (
-        true,
-        PeerReason::ResolvedRefs,
-        "all that it names is there".to_owned(),
-    )
+    all_resolved()
 }
 
 fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, resolved: &Verdict) -> Verdict {
-    if spec.state == Some(State::Down) {
-        let text = "spec.state is Down: no node tries to have the session";
-        return (false, PeerReason::AdministrativelyDown, text.to_owned());
+    if let Some(down) = administratively_down(spec) {
+        return down;
     }
     let (up, all) = (reports.established(), reports.0.len());
     if up < all || all == 0 {

@@ -109,6 +109,10 @@ fn objects(state: &ClusterState, problems: &[Problem]) -> Objects {
     Objects {
         peers: peers.collect(),
         filters: state.filters.keys().cloned().collect(),
+        node_status_is_off: state
+            .configuration
+            .as_ref()
+            .is_some_and(|object| !object.spec.has_node_status()),
         problems: problems.iter().filter(|p| p.kind == "BGPPeer").cloned().collect(),
     }
 }

@@ -135,3 +135,20 @@ fn a_session_is_told_with_its_object_and_with_what_it_left_out() {
         ("tor", vec![Family::IPv4])
     );
 }
+
+#[test]
+fn that_nodes_have_no_status_is_read_from_the_configuration() {
+    for (spec, off) in [
+        ("{}", false),
+        ("{nodeStatus: {}}", false),
+        ("{nodeStatus: {mode: Enabled}}", false),
+        ("{nodeStatus: {mode: Disabled}}", true),
+    ] {
+        let text = format!(
+            "apiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec: {spec}\n"
+        );
+        let merged = flatroute_api::manifest::merge([flatroute_api::manifest::parse("m.yaml", &text)]);
+        assert_eq!(objects(&merged.state, &[]).node_status_is_off, off, "{spec}");
+    }
+    assert!(!objects(&ClusterState::default(), &[]).node_status_is_off);
+}
