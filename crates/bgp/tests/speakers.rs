@@ -6,6 +6,8 @@ mod fabric;
 
 #[path = "speakers/errors.rs"]
 mod errors;
+#[path = "speakers/graceful.rs"]
+mod graceful;
 #[path = "speakers/limits.rs"]
 mod limits;
 #[path = "speakers/puppet.rs"]

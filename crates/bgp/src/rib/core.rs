@@ -61,7 +61,7 @@ pub(super) struct Core {
     pub(super) sets: NextHopSets,
     /// The attributes of our own routes, held once for each of them.
     pub(super) local: AttrId,
-    /// No learned route is told to anybody yet: this speaker has restarted.
+    /// No learned route is told to anybody yet, but to those who have restarted too: this speaker has restarted.
     pub(super) deferred: bool,
     pub(super) candidates: Vec<Candidate>,
     /// The numbers of the prefixes that are worked on.

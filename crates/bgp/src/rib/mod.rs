@@ -187,7 +187,7 @@ impl Rib {
         self.core.retained(p.0, family)
     }
 
-    /// No learned route is told to peers or to the kernel, nor End-of-RIB to those to whom some may go, until [`Rib::resume`].
+    /// No learned route is told to the kernel, or to peers but those that have restarted too, nor End-of-RIB to those to whom some may go, until [`Rib::resume`].
     pub fn defer(&mut self) {
         self.core.deferred = true;
     }

@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Batch;
 use super::attributes::{AttrId, AttributeTable};
 use super::core::{Core, at};
 use super::export::{self, Best, Export};
 use super::receiver::Receiver;
 use super::table::{Key, NIL, SELECTED, Table};
+use super::{Batch, PeerSettings};
 use crate::policy::Source;
 use crate::types::{Family, Prefix};
 
@@ -156,8 +156,21 @@ impl Core {
         }
         let path = (entry.head != NIL)
             .then(|| t.path(entry.head))
-            .filter(|p| p.is(SELECTED) && !self.deferred)?;
+            .filter(|p| p.is(SELECTED))?;
         Some((t.prefix(id), Source::Learned, path.effective, Some(path.peer)))
+    }
+
+    /// The best path of a prefix, unless it is too early to tell a peer of it: this speaker has restarted and has not
+    /// chosen yet, and the peer has.
+    pub(super) fn best_for<K: Key>(
+        &self,
+        t: &Table<K>,
+        id: u32,
+        to: &PeerSettings,
+    ) -> Option<(Prefix, Source, AttrId, Option<u16>)> {
+        let early = self.deferred && !to.restarted;
+        self.best(t, id)
+            .filter(|(_, _, _, from)| from.is_none() || !early)
     }
 
     /// Starts a round when there is none and something is dirty.
@@ -176,7 +189,7 @@ impl Core {
         buckets.entries.reserve(out.receiver.dirty_len());
         out.forced = out.receiver.has_forced();
         while let Some((id, again)) = out.receiver.pop() {
-            let best = self.best(t, id);
+            let best = self.best_for(t, id, &settings);
             let attributes = match best {
                 None => AttrId::NONE,
                 Some((prefix, source, attributes, from)) => {
@@ -336,7 +349,8 @@ impl Core {
         if !to.settings.families.contains(prefix.family()) {
             return format!("withheld: {} is not negotiated", prefix.family());
         }
-        if self.deferred && t.find(prefix).is_some_and(|id| t.entry(id).local.is_none()) {
+        let early = self.deferred && !to.settings.restarted;
+        if early && t.find(prefix).is_some_and(|id| t.entry(id).local.is_none()) {
             return "withheld: routes are not chosen yet".to_owned();
         }
         let Some((prefix, source, attributes, from)) = t.find(prefix).and_then(|id| self.best(t, id)) else {

@@ -55,6 +55,8 @@ pub struct PeerSettings {
     pub extended_next_hop: bool,
     /// Whether long-lived graceful restart was agreed on: only then is it told of routes that are a last resort (RFC 9494).
     pub long_lived: bool,
+    /// It has restarted itself (R), and chooses no routes yet either: it may be told at once what this speaker has learned.
+    pub restarted: bool,
     /// Whether learned routes may be told to it: then a speaker that has restarted says End-of-RIB only once it has chosen.
     pub relays: bool,
     /// Our addresses towards it.

@@ -192,18 +192,20 @@ impl Core {
         let Some(to) = self.peer(p).filter(|_| told != AttrId::NONE) else {
             return;
         };
-        let best = self.best(t, id).and_then(|(prefix, source, attributes, from)| {
-            let from = match from {
-                Some(f) => Some((f, &*self.peer(f)?.settings)),
-                None => None,
-            };
-            Some(Best {
-                prefix,
-                source,
-                attributes,
-                from,
-            })
-        });
+        let best = self
+            .best_for(t, id, &to.settings)
+            .and_then(|(prefix, source, attributes, from)| {
+                let from = match from {
+                    Some(f) => Some((f, &*self.peer(f)?.settings)),
+                    None => None,
+                };
+                Some(Best {
+                    prefix,
+                    source,
+                    attributes,
+                    from,
+                })
+            });
         let reason = match best.map(|best| export::explain(&self.attributes, (p, &to.settings), &best)) {
             Some(Ok(rule)) => format!("filter: {rule}"),
             Some(Err(reason)) => format!("about to be withdrawn: {reason}"),

@@ -457,6 +457,7 @@ fn rib_settings(
             .graceful_restart
             .as_ref()
             .is_some_and(|g| !g.long_lived.is_empty()),
+        restarted: negotiated.graceful_restart.as_ref().is_some_and(|g| g.restarted),
         relays: config.relays,
         local,
         next_hop: config.next_hop,

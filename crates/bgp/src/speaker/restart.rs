@@ -9,11 +9,16 @@
 //! That the kernel is held back too matters where a whole fabric restarts: a switch that installs "node 1 by way of the
 //! spine" before node 1's own session is up meets the spine's old route, which says "by way of the switch".
 //!
+//! One kind of neighbour is told at once what was learned: the one that has restarted too, for it chooses nothing yet and
+//! holds its kernel back as well. So the routes cross a fabric that restarts as a whole within moments, and are everywhere
+//! when the first one's patience ends. Were they held at each hop, a node would hear "that was all" from its ToR before
+//! the ToR itself had heard from the spines.
+//!
 //! | a neighbour that is to be up counts as heard | |
 //! |---|---|
 //! | with End-of-RIB of every family of its session | |
 //! | of a family for which it has no graceful restart | when it has been silent for [`SILENCE`] |
-//! | when it has restarted too (R) | [`RESTARTING_PEER_PATIENCE`] after Established: each would wait for the other |
+//! | when it has restarted too (R) | when it has been silent for [`RESTARTING_PEER_PATIENCE`]: each would wait for the other |
 //! | in any case | [`SELECTION_DEFERRAL`] after the start |
 
 use std::time::Duration;
@@ -24,8 +29,8 @@ use crate::types::{Family, FamilySet, Instant, PeerName};
 /// How long after the start routes are chosen at the latest, whoever has not been heard by then.
 pub const SELECTION_DEFERRAL: Duration = Duration::from_secs(15);
 
-/// How long a neighbour that restarts too is waited for, once its session is Established: each would wait for the
-/// other's End-of-RIB for ever.
+/// How long a neighbour that restarts too must have been silent to count as having said all that it has: each would wait
+/// for the other's End-of-RIB for ever.
 pub const RESTARTING_PEER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a neighbour without graceful restart must have been silent to count as having said all that it has: it may
@@ -138,7 +143,7 @@ fn heard_at(neighbour: &Neighbour) -> Option<Instant> {
         match graceful.filter(|g| g.families.contains(family)) {
             Some(graceful) => graceful
                 .restarted
-                .then(|| session.since + RESTARTING_PEER_PATIENCE),
+                .then(|| session.heard + RESTARTING_PEER_PATIENCE),
             None => Some(session.heard + SILENCE),
         }
     };

@@ -90,6 +90,7 @@ fn settings(i: usize) -> PeerSettings {
     s.allow_own_asn = n % 2;
     s.relays = n.is_multiple_of(2);
     s.long_lived = n % 3 == 1;
+    s.restarted = n % 4 == 3;
     if i == 3 {
         s.local.ipv6 = None;
     }
@@ -286,16 +287,9 @@ impl Model {
             )
         };
         let mut left = self.accepted(prefix);
-        // A last resort, stale, fresh.
-        let age = |p: &usize, a: &PathAttributes| {
-            let last = a.communities.contains(&Community::LLGR_STALE);
-            (last, self.retained.contains_key(&(prefix, *p)))
-        };
-        let last = left
-            .values()
-            .all(|a| a.communities.contains(&Community::LLGR_STALE));
-        if let Some(freshest) = left.iter().map(|(p, a)| age(p, a)).min() {
-            left.retain(|p, a| last || age(p, a) == freshest);
+        let last = |a: &PathAttributes| a.communities.contains(&Community::LLGR_STALE);
+        if !left.values().all(last) {
+            left.retain(|_, a| !last(a));
         }
         let Some(top) = left.values().map(rank).min() else {
             return Vec::new();
@@ -310,6 +304,10 @@ impl Model {
         let external = |p: &usize| !self.up[p].1.is_internal();
         if left.keys().any(external) {
             left.retain(|p, _| external(p));
+        }
+        let fresh = |p: &usize, a: &PathAttributes| last(a) || !self.retained.contains_key(&(prefix, *p));
+        if left.iter().any(|(p, a)| fresh(p, a)) {
+            left.retain(|p, a| fresh(p, a));
         }
         // Router ids and addresses rise with the number of the peer.
         let mut left = left.into_iter();
@@ -347,7 +345,7 @@ impl Model {
     fn peer_wants(&self, to: usize, prefix: Prefix) -> Option<PathAttributes> {
         let s = &self.up[&to].1;
         let (from, mut a) = match self.selected(prefix).into_iter().next() {
-            Some(_) if self.deferred => return None,
+            Some(_) if self.deferred && !s.restarted => return None,
             Some((p, a)) => (Some(p), a),
             None if self.local.contains_key(&prefix) => (None, PathAttributes::local()),
             None => return None,
