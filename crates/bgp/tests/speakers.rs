@@ -14,6 +14,10 @@ mod limits;
 mod puppet;
 #[path = "speakers/refresh.rs"]
 mod refresh;
+#[path = "speakers/restarts.rs"]
+mod restarts;
+#[path = "speakers/retained.rs"]
+mod retained;
 #[path = "speakers/unsendable.rs"]
 mod unsendable;
 
