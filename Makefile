@@ -8,9 +8,12 @@
 #   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
 #   make cluster          a real Kubernetes of two racks on this machine (root, Go 1.24 or newer, and what test-deps installs)
 #   make cluster FAMILIES=v4|v6|dual|dual64 NODES=4 PROXY=iptables|nftables CARRIER=flatroute|bird
+#   make cluster SWITCHES=bird|flatroute    what ToRs and spine run (BIRD where it is installed)
+#   make cluster SHAPE=segment    all nodes on one segment instead, and no object of flatroute's at all
 #   make cluster-down     removes it without a trace
-#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model; a table at the end
-#   make cluster-test CHECKS=upstream,operations,model    only these
+#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges; a table at the end
+#   make cluster-test CHECKS=upstream,operations,model,privileges    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
+#   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
@@ -27,15 +30,18 @@ KEEP ?=
 WRITE ?=
 TABLE ?=
 BENCH ?=
+SHAPE ?= racks
+SWITCHES ?=
 FAMILIES ?= dual
 NODES ?= 4
 PROXY ?= iptables
 CARRIER ?= flatroute
-CHECKS ?= upstream,operations,model
-CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' \
-	--carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
+CHECKS ?=
+ROUNDS ?= 2
+CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --shape '$(SHAPE)' --switches '$(SWITCHES)' \
+	--families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' --carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
-.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test bench image manifests fuzz crds lint
+.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test cluster-bench bench image manifests fuzz crds lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,7 +70,11 @@ cluster: image
 
 cluster-test: image
 	@testbed/scripts/kubernetes build cluster e2e
-	@$(CLUSTER) test --checks '$(CHECKS)'
+	@$(CLUSTER) test $(if $(CHECKS),--checks '$(CHECKS)')
+
+cluster-bench: image
+	@testbed/scripts/kubernetes build cluster
+	@$(CLUSTER) bench --rounds '$(ROUNDS)'
 
 cluster-down:
 	@if [ -x $(TARGET_DIR)/release/flatroute-testbed ]; then $(CLUSTER) down; \

@@ -5,7 +5,7 @@
 //! own address, is a failure. A sentence that this run does not ask says so and why; one whose feature is still to come is
 //! `not yet`.
 
-mod ask;
+pub(super) mod ask;
 mod path;
 mod service;
 
