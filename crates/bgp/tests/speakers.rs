@@ -24,6 +24,8 @@ mod restarting;
 mod restarts;
 #[path = "speakers/retained.rs"]
 mod retained;
+#[path = "speakers/terms.rs"]
+mod terms;
 #[path = "speakers/unsendable.rs"]
 mod unsendable;
 

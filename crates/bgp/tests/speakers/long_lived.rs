@@ -61,9 +61,9 @@ fn world() -> (World, [Puppet; 3]) {
 }
 
 fn communities(messages: &[Message]) -> Vec<Vec<Community>> {
-    let of = |m: &Message| match m {
-        Message::Update(u) if !u.announced.is_empty() => Some(u.attributes.communities.clone()),
-        _ => None,
+    let of = |m: &Message| {
+        let Message::Update(update) = m else { return None };
+        (!update.announced.is_empty()).then(|| update.attributes.communities.clone())
     };
     messages.iter().filter_map(of).collect()
 }
@@ -87,9 +87,12 @@ fn after_the_restart_time_routes_are_a_last_resort_for_who_knows_what_that_is() 
         "in use while nothing else is there"
     );
     assert_eq!(world.peer(1).retained.unwrap().long_lived, 1);
-    let told = world.events.iter().find_map(|e| match &e.kind {
-        EventKind::LongLived { family, routes, time } => Some((*family, *routes, *time)),
-        _ => None,
+    let told = world.events.iter().find_map(|e| {
+        if let EventKind::LongLived { family, routes, time } = &e.kind {
+            Some((*family, *routes, *time))
+        } else {
+            None
+        }
     });
     assert_eq!(
         told,

@@ -38,11 +38,12 @@ fn ends(world: &mut World, peer: &Puppet) {
 
 /// When routes were chosen, and who was missing.
 fn chosen(world: &World) -> Option<(Duration, Vec<String>)> {
-    world.events.iter().find_map(|e| match &e.kind {
-        EventKind::DeferralEnded { after, missing } => {
+    world.events.iter().find_map(|e| {
+        if let EventKind::DeferralEnded { after, missing } = &e.kind {
             Some((*after, missing.iter().map(ToString::to_string).collect()))
+        } else {
+            None
         }
-        _ => None,
     })
 }
 
@@ -165,7 +166,7 @@ fn who_has_no_graceful_restart_is_heard_when_it_is_silent() {
         open_of(1, true),
         says_also(says(1, &BOTH), |g| g.families.clear()),
         says_also(says(1, &BOTH), |g| {
-            g.families.retain(|f| f.family == Family::Ipv4.into())
+            g.families.retain(|f| f.family == Family::Ipv4.into());
         }),
     ] {
         let mut world = warm(graceful(&[1], &PODS, false));

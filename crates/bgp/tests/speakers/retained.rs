@@ -1,4 +1,4 @@
-//! Routes that outlive their session (RFC 4724 §4.2, RFC 8538): which stay, how they are used, what ends them.
+//! Routes that outlive their session (RFC 4724 §4.2): which stay, how they are used, what ends them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use flatroute_bgp::speaker::{
     AdminState, Config, EventKind, GracefulRestart, GracefulRestartMode, Input, STALE_TIME, Speaker, Sweep,
 };
 use flatroute_bgp::types::{Family, PeerName};
-use flatroute_bgp::wire::{CeaseSubcode, Message, Notification, Open};
+use flatroute_bgp::wire::{CeaseSubcode, Notification, Open};
 
 use crate::puppet::{Puppet, World, announce, encoded, keepalive, open_of, withdraw};
 use crate::restarts::{RESTART_TIME, end_of_rib, graceful, says, says_also, shown, swept, updates};
@@ -18,12 +18,12 @@ const BOTH: [Family; 2] = Family::ALL;
 const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
-fn name(node: usize) -> PeerName {
+pub(crate) fn name(node: usize) -> PeerName {
     PeerName::from(format!("n{node}"))
 }
 
 /// Neighbour 1 with three IPv4 routes and an IPv6 route, after this OPEN.
-fn with_routes(config: Config, open: &Open) -> (World, Puppet) {
+pub(crate) fn with_routes(config: Config, open: &Open) -> (World, Puppet) {
     let mut world = World::of(Speaker::new(7), config);
     let peer = world.established_with(open);
     world.say(
@@ -38,7 +38,7 @@ fn with_routes(config: Config, open: &Open) -> (World, Puppet) {
     (world, peer)
 }
 
-fn plain() -> (World, Puppet) {
+pub(crate) fn plain() -> (World, Puppet) {
     with_routes(graceful(&[1, 2], &[], false), &says(1, &BOTH))
 }
 
@@ -105,7 +105,7 @@ fn what_the_neighbour_did_not_go_on_forwarding_goes_when_it_is_back() {
         (says(1, &[]), vec![]),
         (
             says_also(says(1, &BOTH), |g| {
-                g.families.retain(|f| f.family != Family::Ipv6.into())
+                g.families.retain(|f| f.family != Family::Ipv6.into());
             }),
             vec!["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"],
         ),
@@ -185,7 +185,7 @@ fn several_losses_in_a_row_do_not_lengthen_the_first_deadline() {
 /// A way in which a session ends.
 type Ending = (&'static str, fn(&mut World, &Puppet));
 
-fn reconfigured(world: &mut World, change: impl FnOnce(&mut Config)) {
+pub(crate) fn reconfigured(world: &mut World, change: impl FnOnce(&mut Config)) {
     let mut config = graceful(&[1, 2], &[], false);
     for peer in config.peers.values_mut() {
         peer.session.connect_mode = flatroute_bgp::session::ConnectMode::Passive;
@@ -204,11 +204,11 @@ fn what_is_over_for_good_takes_its_routes_along() {
             );
         }),
         ("an error of the neighbour", |w, p| {
-            w.say(p, b"GET / HTTP/1.1\r\n\r\n")
+            w.say(p, b"GET / HTTP/1.1\r\n\r\n");
         }),
         ("shutdown", |w, _| w.tell(Input::Shutdown { text: String::new() })),
         ("removed", |w, _| {
-            reconfigured(w, |c| _ = c.peers.remove(&name(1)))
+            reconfigured(w, |c| _ = c.peers.remove(&name(1)));
         }),
         ("down", |w, _| {
             reconfigured(w, |c| {
@@ -268,7 +268,7 @@ fn nothing_is_kept_of_who_does_not_offer_it_or_is_not_offered_it() {
     assert!(world.kernel.is_empty());
     // Only what the neighbour listed is kept.
     let only = says_also(says(1, &BOTH), |g| {
-        g.families.retain(|f| f.family == Family::Ipv4.into())
+        g.families.retain(|f| f.family == Family::Ipv4.into());
     });
     let (mut world, peer) = with_routes(graceful(&[1], &[], false), &only);
     world.close(&peer);
@@ -279,55 +279,6 @@ fn nothing_is_kept_of_who_does_not_offer_it_or_is_not_offered_it() {
     let (mut world, peer) = with_routes(config, &says(1, &BOTH));
     world.close(&peer);
     assert_eq!(world.kernel.len(), 4);
-}
-
-#[test]
-fn an_expired_hold_timer_ends_all_unless_both_take_it_for_a_restart() {
-    for (ours, theirs, kept) in [
-        (false, false, 0),
-        (true, false, 0),
-        (false, true, 0),
-        (true, true, 4),
-    ] {
-        let mut open = says_also(says(1, &BOTH), |g| g.notification = theirs);
-        open.hold_time = 90;
-        let (mut world, peer) = with_routes(graceful(&[1], &[], ours), &open);
-        world.pass(SECONDS(90));
-        assert_eq!(world.last_word(&peer), Notification::hold_timer_expired());
-        assert_eq!(world.kernel.len(), kept, "ours {ours}, theirs {theirs}");
-    }
-}
-
-#[test]
-fn a_notification_is_a_restart_where_both_say_so_and_a_hard_reset_is_not() {
-    let cease = Notification::cease(CeaseSubcode::OtherConfigurationChange, "");
-    let hard = Notification::hard_reset(&Notification::cease(CeaseSubcode::AdministrativeShutdown, ""));
-    let agreed = || {
-        let open = says_also(says(1, &BOTH), |g| g.notification = true);
-        with_routes(graceful(&[1, 2], &[], true), &open)
-    };
-    for (notification, kept) in [(&cease, 4), (&Notification::hold_timer_expired(), 4), (&hard, 0)] {
-        let (mut world, peer) = agreed();
-        world.say(&peer, &notification.octets());
-        assert_eq!(world.kernel.len(), kept, "received {notification}");
-    }
-    // And ours: what is found wrong is a restart, what ends it for good is a Hard Reset with the reason inside.
-    let (mut world, peer) = agreed();
-    world.say(&peer, b"GET / HTTP/1.1\r\n\r\n");
-    assert_eq!((world.last_word(&peer).code, world.kernel.len()), (1, 4));
-    let (mut world, peer) = agreed();
-    world.tell(Input::Shutdown {
-        text: "gone".to_owned(),
-    });
-    let inner = Notification::cease(CeaseSubcode::AdministrativeShutdown, "gone");
-    assert_eq!(world.last_word(&peer), Notification::hard_reset(&inner));
-    assert!(world.kernel.is_empty());
-    // A plain one where it is not agreed on.
-    let (mut world, peer) = plain();
-    world.tell(Input::Shutdown {
-        text: "gone".to_owned(),
-    });
-    assert_eq!(world.last_word(&peer), inner);
 }
 
 #[test]
@@ -414,7 +365,7 @@ fn new_filters_hold_for_the_routes_of_who_is_away() {
         default: Verdict::Reject,
     };
     reconfigured(&mut world, |c| {
-        c.peers.get_mut(&name(1)).unwrap().import = nothing()
+        c.peers.get_mut(&name(1)).unwrap().import = nothing();
     });
     assert!(world.kernel.is_empty());
     reconfigured(&mut world, |c| c.install = nothing());
@@ -426,40 +377,6 @@ fn new_filters_hold_for_the_routes_of_who_is_away() {
             .all(|r| r.starts_with("stale "))
     );
     assert_eq!(world.peer(1).flaps, 1);
-}
-
-#[test]
-fn only_other_terms_reset_a_session_and_only_where_they_mean_something() {
-    let change = |f: fn(&mut GracefulRestart)| {
-        move |c: &mut Config| f(&mut c.peers.get_mut(&name(1)).unwrap().graceful_restart)
-    };
-    let changes: [(&str, fn(&mut GracefulRestart), bool); 5] = [
-        ("time", |g| g.restart_time = SECONDS(60), false),
-        ("helper", |g| g.mode = GracefulRestartMode::HelperOnly, true),
-        ("disabled", |g| *g = GracefulRestart::DISABLED, true),
-        (
-            "notification, which the neighbour does not have",
-            |g| g.notification = true,
-            false,
-        ),
-        (
-            "long-lived, which the neighbour does not have",
-            |g| g.long_lived_stale_time = SECONDS(9),
-            false,
-        ),
-    ];
-    for (what, f, resets) in changes {
-        let (mut world, _) = plain();
-        reconfigured(&mut world, change(f));
-        assert_eq!(world.peer(1).flaps, u64::from(resets), "{what}");
-        let (mut world, _) = with_routes(graceful(&[1, 2], &[], false), &open_of(1, true));
-        reconfigured(&mut world, change(f));
-        assert_eq!(
-            world.peer(1).flaps,
-            0,
-            "{what}: the neighbour has no graceful restart"
-        );
-    }
 }
 
 #[test]
@@ -496,53 +413,15 @@ fn stale_routes_leave_room_within_the_prefix_limit() {
 }
 
 #[test]
-fn an_open_says_what_is_offered_and_what_was_kept() {
-    let said = |world: &mut World, open: &Open| {
-        let puppet = world.connect(1);
-        let ours = match world.hear(&puppet).remove(0) {
-            Message::Open(open) => open.capabilities,
-            other => panic!("not an OPEN: {other:?}"),
-        };
-        world.say(&puppet, &encoded(|out| open.encode(out)));
-        world.say(&puppet, &keepalive());
-        world.hear(&puppet);
-        world.close(&puppet);
-        ours.graceful_restart.map(|g| g.to_string())
-    };
-    let mut world = World::of(Speaker::new(7), graceful(&[1], &[], false));
-    assert_eq!(
-        said(&mut world, &says(1, &BOTH)).unwrap(),
-        "120 s, IPv4, IPv6",
-        "after a cold start"
-    );
-    assert_eq!(
-        said(&mut world, &says(1, &BOTH)).unwrap(),
-        "120 s, IPv4 (forwarding kept), IPv6 (forwarding kept)",
-        "after a loss of the session in the same process"
-    );
-    let altered = |change: fn(&mut GracefulRestart)| {
-        let mut config = graceful(&[1], &[], false);
-        change(&mut config.peers.get_mut(&name(1)).unwrap().graceful_restart);
-        World::of(Speaker::new(7), config)
-    };
-    let mut world = altered(|g| g.mode = GracefulRestartMode::HelperOnly);
-    assert_eq!(said(&mut world, &says(1, &BOTH)).unwrap(), "120 s");
-    let mut world = altered(|g| g.notification = true);
-    assert_eq!(
-        said(&mut world, &says(1, &BOTH)).unwrap(),
-        "120 s, also after NOTIFICATIONs, IPv4, IPv6"
-    );
-    let mut world = altered(|g| *g = GracefulRestart::DISABLED);
-    assert_eq!(said(&mut world, &says(1, &BOTH)), None);
-}
-
-#[test]
 fn a_loss_is_told_with_how_much_is_kept_and_how_long() {
     let (mut world, peer) = plain();
     world.close(&peer);
-    let told = world.events.iter().find_map(|e| match &e.kind {
-        EventKind::Retained { routes, time } => Some((*routes, *time)),
-        _ => None,
+    let told = world.events.iter().find_map(|e| {
+        if let EventKind::Retained { routes, time } = &e.kind {
+            Some((*routes, *time))
+        } else {
+            None
+        }
     });
     assert_eq!(told, Some((4, RESTART_TIME)));
 }
