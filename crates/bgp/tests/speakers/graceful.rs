@@ -124,9 +124,12 @@ fn a_whole_fabric_that_restarts_at_once_loses_no_packet() {
             for node in 0..NODES {
                 assert_eq!(fabric.speaker(node).restarting(fabric.now), None);
                 // None had to wait to the very end.
-                let ended = fabric.events(node).iter().find_map(|e| match &e.kind {
-                    EventKind::DeferralEnded { after, missing } => Some((*after, missing.clone())),
-                    _ => None,
+                let ended = fabric.events(node).iter().find_map(|e| {
+                    if let EventKind::DeferralEnded { after, missing } = &e.kind {
+                        Some((*after, missing.clone()))
+                    } else {
+                        None
+                    }
                 });
                 let (after, missing) = ended.unwrap();
                 assert!(missing.is_empty(), "seed {seed}, node {node}: {missing:?}");
