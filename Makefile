@@ -8,9 +8,11 @@
 #   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
 #   make cluster          a real Kubernetes of two racks on this machine (root, Go 1.24 or newer, and what test-deps installs)
 #   make cluster FAMILIES=v4|v6|dual|dual64 NODES=4 PROXY=iptables|nftables CARRIER=flatroute|bird
+#   make cluster SWITCHES=bird|flatroute    what ToRs and spine run (BIRD where it is installed)
+#   make cluster SHAPE=segment    all nodes on one segment instead, and no object of flatroute's at all
 #   make cluster-down     removes it without a trace
-#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model; a table at the end
-#   make cluster-test CHECKS=upstream,operations,model    only these; pace: how quick pods and a node come
+#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges; a table at the end
+#   make cluster-test CHECKS=upstream,operations,model,privileges    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
 #   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
@@ -28,14 +30,16 @@ KEEP ?=
 WRITE ?=
 TABLE ?=
 BENCH ?=
+SHAPE ?= racks
+SWITCHES ?=
 FAMILIES ?= dual
 NODES ?= 4
 PROXY ?= iptables
 CARRIER ?= flatroute
-CHECKS ?= upstream,operations,model
+CHECKS ?=
 ROUNDS ?= 2
-CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' \
-	--carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
+CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --shape '$(SHAPE)' --switches '$(SWITCHES)' \
+	--families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' --carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
 .PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test cluster-bench bench image manifests fuzz crds lint
 
@@ -66,7 +70,7 @@ cluster: image
 
 cluster-test: image
 	@testbed/scripts/kubernetes build cluster e2e
-	@$(CLUSTER) test --checks '$(CHECKS)'
+	@$(CLUSTER) test $(if $(CHECKS),--checks '$(CHECKS)')
 
 cluster-bench: image
 	@testbed/scripts/kubernetes build cluster

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use flatroute_testbed::bench;
+use flatroute_testbed::cluster::exam::Part;
 use flatroute_testbed::cluster::{self, standing::State};
 use flatroute_testbed::demo::{self, Wishes, keep};
 use flatroute_testbed::image::Image;
@@ -58,6 +59,12 @@ enum Command {
     Cluster {
         #[command(subcommand)]
         act: Act,
+        /// racks, or segment: all nodes on one link, and no object of flatroute's
+        #[arg(long, default_value = "racks", global = true)]
+        shape: String,
+        /// What ToRs and spine run: bird or flatroute; BIRD where it is installed when not said
+        #[arg(long, default_value = "", hide_default_value = true, global = true)]
+        switches: String,
         /// v4, v6, dual or dual64 (IPv6 first)
         #[arg(long, default_value = "dual", global = true)]
         families: String,
@@ -70,13 +77,8 @@ enum Command {
         /// flatroute, or bird: ptp, host-local and BIRD in its place, for comparison
         #[arg(long, default_value = "flatroute", global = true)]
         carrier: String,
-        /// What `test` asks
-        #[arg(
-            long,
-            value_delimiter = ',',
-            default_value = "upstream,operations,model",
-            global = true
-        )]
+        /// What `test` asks: upstream, operations, model and privileges of racks, mesh of a segment; all of these when not said
+        #[arg(long, value_delimiter = ',', global = true)]
         checks: Vec<String>,
         /// How often `bench` brings each kind of cluster up
         #[arg(long, default_value_t = 2, global = true)]
@@ -206,6 +208,8 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Cluster {
             act,
+            shape,
+            switches,
             families,
             nodes,
             proxy,
@@ -215,6 +219,8 @@ fn run(command: Command) -> Result<ExitCode> {
             image,
         } => {
             let wishes = cluster::Wishes {
+                shape: shape.parse()?,
+                switches: switches.parse()?,
                 families: families.parse()?,
                 nodes,
                 proxy: proxy.parse()?,
@@ -225,7 +231,10 @@ fn run(command: Command) -> Result<ExitCode> {
             match act {
                 Act::Up => return cluster::up(&wishes),
                 Act::Test => {
-                    let parts = checks.iter().map(|part| part.parse()).collect::<Result<_>>()?;
+                    let mut parts = checks.iter().map(|part| part.parse()).collect::<Result<_>>()?;
+                    if checks.is_empty() {
+                        parts = Part::usual(wishes.shape);
+                    }
                     return cluster::exam::run(&wishes, &parts);
                 }
                 Act::Bench => return cluster::bench::run(&wishes, rounds),

@@ -1,15 +1,15 @@
 //! `flatroute-agent check`: all that is wrong with manifests, without a network and without an API server.
 //!
 //! After the objects themselves it looks at how they fit together, by planning for every Node that is among
-//! them: filters and Secrets that are named and not there, two peers with one address. What only the machine knows, such as
-//! the names of its interfaces, is not judged.
+//! them: filters and Secrets that are named and not there, two peers with one address. What only the machine or the
+//! cluster knows, such as the names of interfaces or which Nodes there will be, is not judged.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
 use flatroute_api::manifest::Merged;
-use flatroute_api::{ClusterState, Kind, Problem};
+use flatroute_api::{ClusterState, Kind, Problem, ProblemReason};
 use flatroute_plan::{Facts, Gateway, Links, Listing, plan};
 
 use crate::observe::files;
@@ -88,10 +88,14 @@ fn together(merged: Merged) -> Vec<Problem> {
         },
         ..Facts::default()
     };
-    let of_the_machine = ["NodeNotFound", "InterfaceNotFound"];
+    let of_the_machine = [
+        ProblemReason::NodeNotFound,
+        ProblemReason::InterfaceNotFound,
+        ProblemReason::NoMatchingNodes,
+    ];
     let found = nodes.iter().flat_map(|node| plan(node, &synced, &facts).problems);
     found
-        .filter(|p| !of_the_machine.contains(&p.reason.as_str()))
+        .filter(|p| !of_the_machine.contains(&p.reason))
         .map(|p| {
             let kind = Kind::ALL.into_iter().find(|k| k.as_str() == p.kind);
             let place = kind.and_then(|k| places.get(&(k, String::new(), p.name.clone())).cloned());

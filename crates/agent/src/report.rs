@@ -29,8 +29,11 @@ mod writer;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::events::Happening;
 
@@ -40,6 +43,9 @@ pub(crate) use snapshot::{Object, Objects, Peer, Snapshot};
 /// How many events may wait for the scribe.
 const MAX_WAITING: usize = 64;
 
+/// How long the Lease may take to be given back: the program waits for it, and without it the Lease runs out by itself.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
 /// The newest state; none before the first.
 type Newest = watch::Receiver<Option<Arc<Snapshot>>>;
 
@@ -48,10 +54,11 @@ type Newest = watch::Receiver<Option<Arc<Snapshot>>>;
 pub(crate) struct Report {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     events: mpsc::Sender<Told>,
+    leader: JoinHandle<()>,
 }
 
 impl Report {
-    /// Starts the tasks; they end when this is dropped. `teller` hears what goes wrong with the writing itself.
+    /// Starts the tasks; they end when this is stopped or dropped. `teller` hears what goes wrong with the writing itself.
     pub(crate) fn start(
         client: kube::Client,
         node: &str,
@@ -63,9 +70,21 @@ impl Report {
         let (events, told) = mpsc::channel(MAX_WAITING);
         let (wrote, written) = watch::channel(false);
         tokio::spawn(writer::run(server.clone(), newest.clone(), wrote));
-        tokio::spawn(leader::run(server.clone(), newest.clone(), written));
+        let leader = tokio::spawn(leader::run(server.clone(), newest.clone(), written));
         tokio::spawn(scribe::run(server, newest, told));
-        Self { snapshots, events }
+        Self {
+            snapshots,
+            events,
+            leader,
+        }
+    }
+
+    /// Ends the tasks; who leads gives the Lease back before, so that another need not wait until it has run out.
+    pub(crate) async fn stop(self) {
+        drop((self.snapshots, self.events));
+        if timeout(GIVE_BACK, self.leader).await.is_err() {
+            tracing::debug!("the Lease was not given back in time");
+        }
     }
 
     /// Replaces the state.

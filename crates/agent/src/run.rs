@@ -7,7 +7,8 @@
 //!
 //! SIGTERM and SIGINT end every session with a Cease, which withdraws this node's routes from its neighbours at
 //! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
-//! way out, and the next agent adopts what it finds.
+//! way out, and the next agent adopts what it finds. Before that the newest objects are kept for it, and who leads gives
+//! the Lease back, each within a bound.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use anyhow::Context as _;
 use flatroute_api::{ClusterState, Problem, control};
 use flatroute_plan::{Facts, Links, ObjectSource, Plan, Synced, plan};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::act::{Act, Event, Live};
@@ -38,6 +40,8 @@ use outlets::Outlets;
 
 /// How long those who act may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the objects may take to be kept, at the end.
+const KEEP: Duration = Duration::from_secs(2);
 /// How many questions may wait for the owner.
 const MAX_WAITING: usize = 16;
 
@@ -77,6 +81,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     // The channel holds one: what changes meanwhile adds up where it is observed.
     let (observed, changes) = mpsc::channel(1);
     let mut connection = None;
+    let mut following = None;
     let source = match &options.standalone {
         Some(directory) => {
             let (standalone, merged) = Standalone::open(directory).await?;
@@ -95,7 +100,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
                 state_dir: options.state_dir.clone(),
                 secrets_dir: options.control_socket.parent().map(|run| run.join("secrets")),
             };
-            tokio::spawn(cluster::follow(cluster, observed));
+            following = Some(tokio::spawn(cluster::follow(cluster, observed)));
             ObjectSource::ApiServer
         }
     };
@@ -107,6 +112,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     let server = tokio::spawn(server::serve(listener, ask));
     let mut owner = Owner::new(act, &options.node_name, source, links);
     owner.outlets = outlets;
+    owner.following = following;
     let outcome = owner.run(changes, requests, stop_signal()?).await;
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
@@ -152,6 +158,8 @@ struct Owner<A> {
     events: Events,
     outlets: Outlets,
     hand_over: mesh::HandOver,
+    /// What follows the objects of an API server; it ends when they are kept.
+    following: Option<JoinHandle<()>>,
     started: Instant,
 }
 
@@ -181,6 +189,7 @@ impl<A: Act> Owner<A> {
             events: Events::default(),
             outlets: Outlets::default(),
             hand_over: mesh::HandOver::default(),
+            following: None,
             started: Instant::now(),
         }
     }
@@ -200,7 +209,7 @@ impl<A: Act> Owner<A> {
             tokio::select! {
                 () = &mut stop => {
                     tracing::info!("stopping: every neighbour is told");
-                    return self.shutdown().await;
+                    break;
                 }
                 event = self.act.event() => self.heard(event).await?,
                 change = changes.recv() => {
@@ -212,14 +221,32 @@ impl<A: Act> Owner<A> {
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => {
                     if self.answer(request).await == Next::Stop {
-                        return self.shutdown().await;
+                        break;
                     }
                 }
             }
         }
+        drop(changes);
+        self.shutdown().await
     }
 
+    /// What others need of us is seen to while the sessions stand: from their end to the next agent's start, packets to our pods
+    /// are lost.
     async fn shutdown(&mut self) -> anyhow::Result<()> {
+        let (report, following) = (self.outlets.report.take(), self.following.take());
+        let keep = async {
+            if let Some(following) = following
+                && timeout(KEEP, following).await.is_err()
+            {
+                tracing::warn!("the newest objects were not kept in time");
+            }
+        };
+        let give_back = async {
+            if let Some(report) = report {
+                report.stop().await;
+            }
+        };
+        tokio::join!(keep, give_back);
         timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"))
             .await
             .context("the neighbours were not told in time")?
@@ -296,9 +323,9 @@ impl<A: Act> Owner<A> {
         all.sort();
         all.dedup();
         for problem in all.iter().filter(|p| !self.problems.contains(p)) {
-            tracing::warn!(reason = problem.reason, "{problem}");
+            tracing::warn!(reason = problem.reason.as_str(), "{problem}");
             let kind = match problem.kind.as_str() {
-                API_SERVER => problem.reason.clone(),
+                API_SERVER => problem.reason.to_string(),
                 _ => "ConfigurationInvalid".to_owned(),
             };
             let happening = Happening {
@@ -322,7 +349,7 @@ impl<A: Act> Owner<A> {
             };
             if !now.iter().any(same) {
                 let text = format!("over: {problem}");
-                tracing::info!(reason = problem.reason, "{text}");
+                tracing::info!(reason = problem.reason.as_str(), "{text}");
                 let happening = Happening {
                     kind: format!("{}Over", problem.reason),
                     text,

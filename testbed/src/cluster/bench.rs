@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::pace::{self, figure};
+use super::site::Shape;
 use super::{Carrier, Wishes, exam, under_claim};
 use crate::paint;
 use crate::process::locate;
@@ -36,6 +37,11 @@ type Figures = Vec<figure::Figure>;
 pub fn run(wishes: &Wishes, rounds: u16) -> Result<ExitCode> {
     if !(1..=MOST_ROUNDS).contains(&rounds) {
         bail!("ROUNDS={rounds}: it may be 1 to {MOST_ROUNDS}");
+    }
+    if wishes.shape == Shape::Segment {
+        bail!(
+            "SHAPE=segment: BIRD on nodes needs ToRs, so there is nothing to measure beside; say SHAPE=racks"
+        );
     }
     let results = exam::results(wishes);
     let mut columns = CARRIERS.map(|_| Vec::new());
@@ -99,6 +105,7 @@ fn arguments(wishes: &Wishes) -> Vec<OsString> {
         .to_vec();
     let nodes = wishes.nodes.to_string();
     for (option, value) in [
+        ("--switches", wishes.switches.word()),
         ("--families", wishes.families.word()),
         ("--nodes", &nodes),
         ("--proxy", wishes.proxy.mode()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use super::audit;
 use super::parts::Parts;
 use super::secrets::Secrets;
 use super::site::{self, Site};
@@ -46,6 +47,7 @@ impl ControlPlane {
         secrets: &Secrets,
     ) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        audit::write_policy(dir)?;
         let etcd = start_etcd(dir, namespace)?;
         let mut plane = Self {
             dir: dir.to_owned(),
@@ -68,10 +70,11 @@ impl ControlPlane {
     /// It ends, or is not ready in time.
     pub fn start_api_server(&mut self) -> Result<()> {
         let families = self.site.families;
+        let (_, ipv4, ipv6) = self.site.control();
         let advertise = if families.order().first() == Some(&true) {
-            site::CONTROL.1.to_string()
+            ipv6.to_string()
         } else {
-            site::CONTROL.0.to_string()
+            ipv4.to_string()
         };
         let file = |name: &str| self.secrets.file(name).display().to_string();
         let mut command = self.command("kube-apiserver")?;
@@ -100,6 +103,7 @@ impl ControlPlane {
         ] {
             command.arg(format!("--{option}={value}"));
         }
+        command.args(audit::options(&self.dir));
         let mut daemon = Daemon::start("kube-apiserver", command, &self.dir.join("kube-apiserver.log"))?;
         let ready = wait::until("the API server to be ready", READY_BOUND, || {
             daemon.expect_running()?;
@@ -108,6 +112,14 @@ impl ControlPlane {
         ready.map_err(|error| anyhow!("{error:#}\n{}", daemon.last_words()))?;
         self.api_server = Some(daemon);
         Ok(())
+    }
+
+    /// What the agents have asked of the API server.
+    ///
+    /// # Errors
+    /// The log cannot be read, or is not whole.
+    pub fn requests_of_agents(&self) -> Result<audit::Requests> {
+        audit::read(&self.dir)
     }
 
     /// Takes the API server away at once, as if its machine had lost power: asked to end, it would first wait a minute for

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, Wishes, model, operations, pace, upstream};
+use super::site::Shape;
+use super::{Cluster, Wishes, mesh, model, operations, pace, privileges, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -66,6 +67,30 @@ pub enum Part {
     Model,
     /// How quick it is.
     Pace,
+    /// Nodes that are neighbours of each other, on a segment.
+    Mesh,
+    /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
+    Privileges,
+}
+
+impl Part {
+    /// Those that a cluster of a shape is asked when nobody chooses.
+    #[must_use]
+    pub fn usual(shape: Shape) -> BTreeSet<Self> {
+        match shape {
+            Shape::Racks => [Self::Upstream, Self::Operations, Self::Model, Self::Privileges].into(),
+            Shape::Segment => [Self::Mesh].into(),
+        }
+    }
+
+    /// Whether it can be asked of a cluster of a shape.
+    fn fits(self, shape: Shape) -> bool {
+        match self {
+            Self::Upstream => true,
+            Self::Operations | Self::Model | Self::Privileges | Self::Pace => shape == Shape::Racks,
+            Self::Mesh => shape == Shape::Segment,
+        }
+    }
 }
 
 impl std::str::FromStr for Part {
@@ -76,21 +101,33 @@ impl std::str::FromStr for Part {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
+            "privileges" => Ok(Self::Privileges),
             "pace" => Ok(Self::Pace),
+            "mesh" => Ok(Self::Mesh),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model or pace, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, pace or mesh, several with commas"
             ),
         }
     }
 }
 
-/// Brings a cluster up, runs the parts, prints the table and takes the cluster down.
+/// Brings a cluster up, runs the parts (after operations always what the agents may), prints the table and takes the cluster down.
 ///
 /// # Errors
-/// The cluster does not come up.
+/// A part is not for this shape, or the cluster does not come up.
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
+    if let Some(part) = parts.iter().find(|part| !part.fits(wishes.shape)) {
+        bail!(
+            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model, privileges and pace need racks, mesh needs a segment",
+            wishes.shape
+        );
+    }
     let results = results(wishes);
-    super::with(wishes, LIMIT, |cluster| examine(cluster, parts, &results)).map(sandbox::exit_code)
+    let mut parts = parts.clone();
+    if parts.contains(&Part::Operations) {
+        parts.insert(Part::Privileges);
+    }
+    super::with(wishes, LIMIT, |cluster| examine(cluster, &parts, &results)).map(sandbox::exit_code)
 }
 
 /// Where reports stay: `target/cluster.results`.
@@ -126,11 +163,21 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
                 cluster.teller.chapter("The network model, sentence by sentence");
                 table.extend(model::run(&cluster)?);
             }
+            Part::Privileges => {
+                cluster.teller.chapter("What the agents may do, and did");
+                table.extend(privileges::run(&cluster)?);
+            }
             Part::Pace => {
                 cluster
                     .teller
                     .chapter("How quick it is: a hundred pods on a node, and a node that joins");
                 table.extend(pace::run(&mut cluster, results)?);
+            }
+            Part::Mesh => {
+                cluster
+                    .teller
+                    .chapter("Nodes on one segment, without an object and with one");
+                table.extend(mesh::run(&cluster)?);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The site made real: namespaces and links, static routes, and the switches' routing software.
 //!
 //! ToRs and the spine stand for a data centre's hardware and run BIRD (our own agent in transit role where BIRD is not
-//! installed). Towards a node a ToR has a session for each family, each over its own family, as most switches are set
-//! up: that is what `discover: DefaultGateways` meets.
+//! installed, or where the user says so). Towards a node a ToR has a session for each family, each over its own family,
+//! as most switches are set up: that is what `discover: DefaultGateways` meets.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,7 +12,9 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 use flatroute_netlink::{Veth, VethEnd};
 
-use super::site::{self, Site};
+use super::Switches;
+use super::segment;
+use super::site::{self, Shape, Site};
 use crate::fabric::Fabric;
 use crate::namespace::Namespace;
 use crate::process::locate;
@@ -21,6 +23,8 @@ use crate::topology::{NODE_ASN, Neighbour, Router, Tier};
 
 /// Interface indexes of the link to the control plane: those of the fabric count up from 100.
 const CONTROL_INDEX: u32 = 90;
+/// The file of an agent's neighbours.
+const PEERS: &str = "peers.yaml";
 
 /// The fabric with its switches, and the control plane's place in it.
 #[derive(Debug)]
@@ -40,9 +44,12 @@ impl Ground {
     ///
     /// # Errors
     /// The kernel refuses something, or a switch's software does not start.
-    pub fn build(site: Site) -> Result<Self> {
+    pub fn build(site: Site, switches: Switches) -> Result<Self> {
         let fabric = Fabric::build(site.topology.clone())?;
-        let control = join_control(&fabric)?;
+        let control = match site.shape {
+            Shape::Racks => join_control(&fabric)?,
+            Shape::Segment => segment::join(&fabric, &site)?,
+        };
         let mut ground = Self {
             site,
             fabric,
@@ -58,7 +65,7 @@ impl Ground {
             }
             ground.set_routes(&router)?;
         }
-        ground.start_switches()?;
+        ground.start_switches(switches.software())?;
         Ok(ground)
     }
 
@@ -84,7 +91,10 @@ impl Ground {
             }
         }
         if !self.site.families.has(false) {
-            let mut lines = vec![format!("address del {}/32 dev lo", node.ipv4)];
+            let mut lines = Vec::new();
+            if self.site.shape == Shape::Racks {
+                lines.push(format!("address del {}/32 dev lo", node.ipv4));
+            }
             for neighbour in self.site.topology.neighbours(node) {
                 lines.push(format!("address flush dev {}", neighbour.local.interface));
             }
@@ -93,12 +103,7 @@ impl Ground {
         Ok(())
     }
 
-    fn start_switches(&mut self) -> Result<()> {
-        let software = if Software::Bird.find().is_ok() {
-            Software::Bird
-        } else {
-            Software::Agent
-        };
+    fn start_switches(&mut self, software: Software) -> Result<()> {
         for router in &self.site.topology.routers {
             if router.tier == Tier::Node {
                 continue;
@@ -118,7 +123,7 @@ impl Ground {
                 Speaker::start_bird(&self.fabric, router, &bird_configuration(&self.site, router))
             }
             Software::Agent => {
-                let manifests = agent::manifests(&self.site.topology, router);
+                let manifests = agent_manifests(&self.site, router);
                 Speaker::start_agent(&self.fabric, router, &manifests)
             }
             Software::Frr => bail!("FRR plays no switch in this cluster"),
@@ -211,6 +216,41 @@ pub fn batch(namespace: &Namespace, ipv6: bool, lines: &[String]) -> Result<()> 
         );
     }
     Ok(())
+}
+
+/// Our agent on a ToR or the spine. Towards nodes it gets two objects where the demo's one would carry both families, as
+/// BIRD here has two sessions.
+fn agent_manifests(site: &Site, router: &Router) -> Vec<(String, String)> {
+    let mut files = agent::manifests(&site.topology, router);
+    files.retain(|(name, _)| name != PEERS);
+    let mut peers = String::new();
+    for neighbour in site.topology.neighbours(router) {
+        let to_node = neighbour.router.tier == Tier::Node;
+        let families = if to_node { site.families.order() } else { &[false] };
+        for ipv6 in families {
+            let (family, address) = if *ipv6 {
+                ("IPv6", neighbour.remote.ipv6.to_string())
+            } else {
+                ("IPv4", neighbour.remote.ipv4.to_string())
+            };
+            let suffix = if to_node {
+                format!("-{}", family.to_lowercase())
+            } else {
+                String::new()
+            };
+            let _ = write!(
+                peers,
+                "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {}{suffix}}}\nspec:\n  peerAddress: \"{address}\"\n  peerASN: {}\n  advertise: [LearnedRoutes]\n  installRoutes: [All]\n",
+                neighbour.router.name, neighbour.router.asn
+            );
+            if to_node {
+                // What the configuration of BIRD says too.
+                let _ = writeln!(peers, "  families: [{family}]\n  timers: {{holdTime: 30s}}");
+            }
+        }
+    }
+    files.push((PEERS.to_owned(), peers));
+    files
 }
 
 /// BIRD on a ToR or the spine.

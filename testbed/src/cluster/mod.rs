@@ -1,4 +1,4 @@
-//! A real Kubernetes cluster of several nodes in two racks, on one machine: no Docker, no virtual machine, no registry.
+//! A real Kubernetes cluster of several nodes, in two racks or on one segment, on one machine: no Docker, no virtual machine, no registry.
 //!
 //! What is real: etcd, the API server, controllers and scheduler; containerd, kubelet and kube-proxy on every node;
 //! upstream's programs, built from source by `testbed/scripts/kubernetes`. What is played: machines are namespaces
@@ -6,10 +6,12 @@
 //! ends as a whole; what a sandbox does not end (control groups, files) is removed by [`standing`].
 //!
 //! Pods' packets are carried by flatroute alone: it is installed as a user would do it (`kubectl apply -k deploy/base`)
-//! and configured by one BGPPeer of four lines. Nothing stands in for learned routes: a node's default route would carry
+//! and configured by one BGPPeer of four lines, or on a segment by nothing. Nothing stands in for learned routes: a node's default route would carry
 //! packets to pods even when every learned route is lost, so under them lies an `unreachable` route for all pods, and
-//! before anything is measured every node is shown to hold a route to every other node's pods, over both its ToRs.
+//! before anything is measured every node is shown to hold a route to every other node's pods, over both its ToRs or straight
+//! to that node.
 
+pub mod audit;
 pub mod bench;
 pub mod cgroup;
 pub mod control;
@@ -18,19 +20,23 @@ mod found;
 pub mod ground;
 pub mod images;
 pub mod kubectl;
+pub mod mesh;
 pub mod model;
 pub mod node;
 pub mod operations;
 pub mod pace;
 pub mod parts;
+pub mod privileges;
 pub mod reference;
 mod rise;
 pub mod routes;
 pub mod secrets;
+pub mod segment;
 pub mod site;
 pub mod standing;
 pub mod upstream;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,7 +46,7 @@ use rustix::process::geteuid;
 
 use self::node::Proxy;
 use self::parts::Parts;
-use self::site::{Families, Site};
+use self::site::{Families, Shape, Site};
 use self::standing::State;
 use crate::paint;
 use crate::process::locate;
@@ -104,9 +110,60 @@ impl Carrier {
     }
 }
 
+/// What runs on ToRs and spine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Switches {
+    /// BIRD where it is installed, and otherwise our agent.
+    #[default]
+    Installed,
+    /// BIRD.
+    Bird,
+    /// Our agent in transit role.
+    Flatroute,
+}
+
+impl std::str::FromStr for Switches {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "" => Ok(Self::Installed),
+            "bird" => Ok(Self::Bird),
+            "flatroute" => Ok(Self::Flatroute),
+            _ => bail!(
+                "SWITCHES={text}: there is no such choice; it may be bird or flatroute, and without it BIRD is taken where it is installed"
+            ),
+        }
+    }
+}
+
+impl Switches {
+    /// As on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Installed => "",
+            Self::Bird => "bird",
+            Self::Flatroute => "flatroute",
+        }
+    }
+
+    fn software(self) -> Software {
+        match self {
+            Self::Installed if Software::Bird.find().is_err() => Software::Agent,
+            Self::Installed | Self::Bird => Software::Bird,
+            Self::Flatroute => Software::Agent,
+        }
+    }
+}
+
 /// What the user asked for.
 #[derive(Debug, Clone)]
 pub struct Wishes {
+    /// How machines are wired.
+    pub shape: Shape,
+    /// What runs on ToRs and spine.
+    pub switches: Switches,
     /// Which families.
     pub families: Families,
     /// How many nodes.
@@ -171,7 +228,19 @@ pub fn check_machine() -> Result<Parts> {
 /// What is wrong, and the remedy.
 pub fn check(wishes: &Wishes) -> Result<()> {
     check_machine()?;
-    Site::new(wishes.families, wishes.nodes)?;
+    Site::new(wishes.shape, wishes.families, wishes.nodes)?;
+    match wishes.shape {
+        Shape::Racks => drop(wishes.switches.software().find()?),
+        Shape::Segment if wishes.switches != Switches::Installed => {
+            bail!("SWITCHES: on a segment no switch speaks BGP; leave it out, or say SHAPE=racks");
+        }
+        Shape::Segment if wishes.carrier == Carrier::Bird => {
+            bail!(
+                "CARRIER=bird: BIRD on nodes has sessions with ToRs, and a segment has none; say SHAPE=racks"
+            );
+        }
+        Shape::Segment => {}
+    }
     if !wishes.image.is_file() {
         bail!(
             "our own image is not built: {} is not there. To build it:  make image",
@@ -203,7 +272,9 @@ pub fn up(wishes: &Wishes) -> Result<ExitCode> {
     match ending {
         Ending::Kept(pid) => {
             let kubectl = Parts::locate()?.find("kubectl")?;
-            print!("{}", wishes.state.remember(pid, &kubectl)?);
+            let site = Site::new(wishes.shape, wishes.families, wishes.nodes)?;
+            let control = (kubectl.as_path(), site.control().0);
+            print!("{}", wishes.state.remember(pid, control, &hints(wishes))?);
         }
         Ending::Done(_) | Ending::Refused | Ending::Interrupted | Ending::TimedOut => {
             let what = leave(wishes, ending)?;
@@ -214,17 +285,67 @@ pub fn up(wishes: &Wishes) -> Result<ExitCode> {
     Ok(sandbox::exit_code(ending))
 }
 
+/// What to try in this cluster and in no other: commands and what they show.
+fn hints(wishes: &Wishes) -> Vec<(&'static str, &'static str)> {
+    match (wishes.shape, wishes.switches.software()) {
+        (Shape::Segment, _) => vec![
+            (
+                "kubectl get bgppeers,bgpconfigurations",
+                "none: nobody configured anything",
+            ),
+            (
+                "node node1 curl -s --unix-socket /run/flatroute/agent.sock http://localhost/v1/peers",
+                "",
+            ),
+            ("switch segment bridge link", ""),
+        ],
+        (Shape::Racks, Software::Bird) => vec![
+            ("kubectl get bgppeers", "one object configures all of it"),
+            ("switch tor1a birdc -s /run/lab/tor1a/bird.ctl show protocols", ""),
+            (
+                "switch tor1a ip route",
+                "a switch, as the node's neighbour sees it",
+            ),
+        ],
+        (Shape::Racks, Software::Agent | Software::Frr) => vec![
+            ("kubectl get bgppeers", "one object configures all of it"),
+            (
+                "switch tor1a curl -s --unix-socket /run/lab/tor1a/agent.sock http://localhost/v1/peers",
+                "",
+            ),
+            (
+                "switch tor1a ip route",
+                "a switch, as the node's neighbour sees it",
+            ),
+        ],
+    }
+}
+
 /// Brings a cluster up, does `body` with it and takes it down, all within `limit`. By this same call the program comes to
 /// the inside of the sandbox, where it does not return.
 ///
 /// # Errors
 /// Something is missing, or the system forbids namespaces.
 pub fn with(wishes: &Wishes, limit: Duration, body: impl FnOnce(Cluster) -> Result<u8>) -> Result<Ending> {
+    let arguments = std::env::args_os().skip(1).collect();
+    with_arguments(wishes, limit, arguments, body)
+}
+
+/// As [`with`], for a caller that comes to this same call by another command line than its own.
+///
+/// # Errors
+/// As [`with`].
+pub fn with_arguments(
+    wishes: &Wishes,
+    limit: Duration,
+    arguments: Vec<OsString>,
+    body: impl FnOnce(Cluster) -> Result<u8>,
+) -> Result<Ending> {
     let inside = || body(Cluster::rise(wishes)?);
     if sandbox::is_inside() {
         return sandbox::run(limit, inside);
     }
-    under_claim(wishes, || sandbox::run(limit, inside))
+    under_claim(wishes, || sandbox::run_with_arguments(limit, arguments))
 }
 
 /// Does `act`, in which a cluster comes and goes, while nobody else may build one in this place; removes what it left.

@@ -12,7 +12,7 @@ use super::kubectl::Kubectl;
 use super::node::{Common, Node};
 use super::parts::{Parts, source_tree};
 use super::secrets::Secrets;
-use super::site::{self, Site};
+use super::site::{self, Shape, Site};
 use super::{Carrier, Wishes, images, reference, routes};
 use crate::demo::Teller;
 use crate::speaker::Speaker;
@@ -64,13 +64,16 @@ impl Cluster {
     pub fn rise(wishes: &Wishes) -> Result<Self> {
         let teller = Teller::new();
         teller.chapter("The fabric");
-        let site = Site::new(wishes.families, wishes.nodes)?;
-        print!("{}", site.topology.drawing());
-        let ground = Ground::build(site.clone())?;
-        teller.say(&format!(
-            "ToRs and the spine run {}; the control plane stands behind the spine",
-            paint::bold(ground.software())
-        ));
+        let site = Site::new(wishes.shape, wishes.families, wishes.nodes)?;
+        print!("{}", site.drawing());
+        let ground = Ground::build(site.clone(), wishes.switches)?;
+        match site.shape {
+            Shape::Racks => teller.say(&format!(
+                "ToRs and the spine run {}; the control plane stands behind the spine",
+                paint::bold(ground.software())
+            )),
+            Shape::Segment => teller.say("no switch here speaks BGP, and none knows a pod"),
+        }
         teller.chapter("The control plane and the nodes");
         let state = wishes.state.dir().to_owned();
         let parts = Parts::locate()?;
@@ -189,11 +192,16 @@ impl Cluster {
 
     /// Installs flatroute as a user does.
     fn install_flatroute(&self) -> Result<()> {
-        self.teller
-            .chapter("flatroute: kubectl apply -k deploy/base, and one BGPPeer");
+        self.teller.chapter(match self.common.site.shape {
+            Shape::Racks => "flatroute: kubectl apply -k deploy/base, and one BGPPeer",
+            Shape::Segment => "flatroute: kubectl apply -k deploy/base, and no object at all",
+        });
         let base = source_tree().join("deploy/base");
         let base = base.to_str().context("the path of deploy/base")?;
         self.kubectl.run(&["apply", "-k", base])?;
+        if self.common.site.shape == Shape::Segment {
+            return Ok(());
+        }
         self.await_(
             "the API server to know the kind BGPPeer",
             Duration::from_secs(30),
@@ -238,8 +246,8 @@ impl Cluster {
         })
     }
 
-    /// Waits until every node holds a route to every other node's pods, over all its ToRs, and nothing else that leads
-    /// there.
+    /// Waits until every node holds a route to every other node's pods, over all its ToRs or straight to that node on a
+    /// segment, and nothing else that leads there.
     ///
     /// # Errors
     /// Not in time: which node lacks what.
@@ -247,8 +255,12 @@ impl Cluster {
         let waited = self.await_("routes to all pods in all kernels", bound, Self::look_at_routes);
         waited.map_err(|error| anyhow!("{error:#}\n{}", self.agents_say()))?;
         let each = self.nodes.len().saturating_sub(1);
+        let way = match self.common.site.shape {
+            Shape::Racks => "over both ToRs",
+            Shape::Segment => "with the other node itself as its one next hop",
+        };
         self.teller.say(&format!(
-            "every node holds {each} learned pod routes a family, each over both ToRs, above `unreachable` ones"
+            "every node holds {each} learned pod routes a family, each {way}, above `unreachable` ones"
         ));
         Ok(())
     }
@@ -258,9 +270,13 @@ impl Cluster {
         for node in &self.nodes {
             let router = self.router(&node.name)?;
             let namespace = self.ground.fabric.namespace(&node.name)?;
+            let site = &self.common.site;
             let expected = routes::Expected {
                 nodes: self.nodes.len(),
-                legs: self.common.site.topology.neighbours(router).len(),
+                way: match site.shape {
+                    Shape::Racks => routes::Way::Tors(site.topology.neighbours(router).len()),
+                    Shape::Segment => routes::Way::Segment(site),
+                },
                 protocol: self.carrier.route_protocol(),
             };
             if let Err(reason) = routes::complete(namespace, &node.name, &cidrs, &expected)? {
@@ -309,7 +325,7 @@ impl Cluster {
     }
 
     /// Every `hello` asks every other one who it is.
-    fn greet(&self) -> Result<()> {
+    pub(super) fn greet(&self) -> Result<()> {
         self.teller.chapter("Pods talk");
         let pods = self.kubectl.list(&["pods", "-l", "app=hello"])?;
         let mut pairs = 0;

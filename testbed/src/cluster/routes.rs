@@ -1,5 +1,5 @@
 //! What a node's kernel must hold before anything is measured: a learned route to every other node's pods, over both
-//! ToRs, and `unreachable` below.
+//! ToRs or straight to that node, and `unreachable` below.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,30 @@ use anyhow::{Context as _, Result};
 use ipnetwork::IpNetwork;
 
 use super::kubectl::Kubectl;
-use super::site::LAST_METRIC;
-use crate::kernel::{self, Action, KernelRoute};
+use super::segment::INTERFACE;
+use super::site::{LAST_METRIC, Site};
+use crate::kernel::{self, Action, Hop, KernelRoute};
 use crate::namespace::Namespace;
 use crate::wait::Look;
 
 /// What every node must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
+pub struct Expected<'a> {
     /// Nodes of the cluster.
     pub nodes: usize,
-    /// Next hops of each route: the node's ToRs.
-    pub legs: usize,
+    /// Where routes lead.
+    pub way: Way<'a>,
     /// Who learned the routes (RTPROT_*).
     pub protocol: u8,
+}
+
+/// The next hops of every learned route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way<'a> {
+    /// That many: the node's ToRs.
+    Tors(usize),
+    /// One, an address of the other node itself, over the segment that both are on.
+    Segment(&'a Site),
 }
 
 /// Every Node's pod CIDRs, by the Node's name.
@@ -46,13 +56,9 @@ pub fn complete(
     namespace: &Namespace,
     own: &str,
     cidrs: &BTreeMap<String, Vec<IpNetwork>>,
-    expected: &Expected,
+    expected: &Expected<'_>,
 ) -> Result<Look<()>> {
-    let Expected {
-        nodes,
-        legs,
-        protocol,
-    } = *expected;
+    let Expected { nodes, protocol, .. } = *expected;
     let held = kernel::routes_of_all_tables(namespace)?;
     let others: Vec<_> = cidrs.iter().filter(|(name, _)| name.as_str() != own).collect();
     if others.len() + 1 != nodes {
@@ -63,7 +69,7 @@ pub fn complete(
             return Ok(Err(format!("Node {name} has no pod CIDR yet")));
         }
         for prefix in *prefixes {
-            if let Err(reason) = learned(&held, *prefix, legs, protocol) {
+            if let Err(reason) = learned(&held, name, *prefix, expected) {
                 return Ok(Err(format!("{reason} of {name}")));
             }
             if let Some(other) = held.iter().find(|route| stands_in(route, *prefix, protocol)) {
@@ -83,14 +89,33 @@ pub fn complete(
     Ok(Ok(()))
 }
 
-fn learned(held: &[KernelRoute], prefix: IpNetwork, legs: usize, protocol: u8) -> Look<()> {
+fn learned(held: &[KernelRoute], node: &str, prefix: IpNetwork, expected: &Expected<'_>) -> Look<()> {
     let route = held.iter().find(|route| {
-        route.prefix == prefix && route.protocol == protocol && route.action == Action::Forward
+        route.prefix == prefix && route.protocol == expected.protocol && route.action == Action::Forward
     });
-    match route.map(|route| route.hops.len()) {
-        None => Err(format!("no learned route to {prefix}")),
-        Some(hops) if hops != legs => Err(format!("{hops} next hops instead of {legs} to {prefix}")),
-        Some(_) => Ok(()),
+    let Some(KernelRoute { hops, .. }) = route else {
+        return Err(format!("no learned route to {prefix}"));
+    };
+    match expected.way {
+        Way::Tors(legs) if hops.len() != legs => {
+            Err(format!("{} next hops instead of {legs} to {prefix}", hops.len()))
+        }
+        Way::Tors(_) => Ok(()),
+        Way::Segment(site) => {
+            let own = site.topology.find(node).map(|router| site.addresses(router));
+            let leads_there = |hop: &Hop| {
+                hop.interface == INTERFACE
+                    && hop
+                        .gateway
+                        .is_some_and(|gateway| own.as_ref().is_some_and(|own| own.contains(&gateway)))
+            };
+            match hops.as_slice() {
+                [hop] if leads_there(hop) => Ok(()),
+                _ => Err(format!(
+                    "{prefix} does not lead straight to {node}, but to {hops:?}"
+                )),
+            }
+        }
     }
 }
 

@@ -35,10 +35,9 @@ impl Secrets {
         };
         secrets.authority()?;
         let [a, b] = site::API_SERVICE;
+        let (_, ipv4, ipv6) = site.control();
         let names = format!(
-            "subjectAltName=DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,DNS:localhost,IP:127.0.0.1,IP:::1,IP:{},IP:{},IP:{a},IP:{b}",
-            site::CONTROL.0,
-            site::CONTROL.1,
+            "subjectAltName=DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,DNS:localhost,IP:127.0.0.1,IP:::1,IP:{ipv4},IP:{ipv6},IP:{a},IP:{b}"
         );
         secrets.sign(
             "apiserver",

@@ -11,11 +11,15 @@
 //! pods            10.244.0.0/16    fd00:244::/48       a /24 and a /64 for each node
 //! services        10.96.0.0/16     fd00:96::/112
 //! ```
+//!
+//! That is the shape `racks`. In the other one, `segment`, all nodes are plugged into one switch of layer 2
+//! ([`super::segment`]), nobody but them speaks BGP, and no static route is needed but the default.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, bail};
 
+use super::segment;
 use crate::topology::{Router, Size, Tier, Topology};
 
 /// Pod addresses of the cluster, IPv4 and IPv6.
@@ -26,7 +30,7 @@ pub const SERVICE_CIDRS: [&str; 2] = ["10.96.0.0/16", "fd00:96::/112"];
 pub const API_SERVICE: [&str; 2] = ["10.96.0.1", "fd00:96::1"];
 /// Where CoreDNS is.
 pub const DNS_SERVICE: [&str; 2] = ["10.96.0.10", "fd00:96::a"];
-/// The control plane's machine.
+/// The control plane's machine, behind the spine.
 pub const CONTROL: (Ipv4Addr, Ipv6Addr) = (
     Ipv4Addr::new(10, 9, 0, 1),
     Ipv6Addr::new(0xfd00, 0x10, 9, 0, 0, 0, 0, 1),
@@ -41,7 +45,7 @@ pub const CONTROL_END: (Ipv4Addr, Ipv6Addr) = (
     Ipv4Addr::new(172, 30, 0, 1),
     Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, 1),
 );
-/// The name of the control plane's network namespace.
+/// The name of the control plane's network namespace, behind the spine.
 pub const CONTROL_NAME: &str = "control";
 /// The spine's interface to it.
 pub const TO_CONTROL: &str = "to-control";
@@ -126,12 +130,37 @@ impl Families {
     }
 }
 
+/// How machines are wired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Two racks of two ToRs below a spine, with the control plane behind it.
+    Racks,
+    /// All nodes on one segment of layer 2, the first with the control plane.
+    Segment,
+}
+
+impl std::str::FromStr for Shape {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "racks" => Ok(Self::Racks),
+            "segment" => Ok(Self::Segment),
+            _ => {
+                bail!("SHAPE={text}: there is no such choice; it may be racks, or segment (all nodes on one)")
+            }
+        }
+    }
+}
+
 /// Everything that follows from the user's wishes about the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
+    /// How machines are wired.
+    pub shape: Shape,
     /// Which families.
     pub families: Families,
-    /// Spine, ToRs and nodes.
+    /// Spine, ToRs and nodes; on a segment nodes alone, and no links.
     pub topology: Topology,
 }
 
@@ -148,17 +177,21 @@ impl Site {
     ///
     /// # Errors
     /// Fewer than two nodes, or more than [`MOST_NODES`].
-    pub fn new(families: Families, nodes: u16) -> Result<Self> {
+    pub fn new(shape: Shape, families: Families, nodes: u16) -> Result<Self> {
         if !(2..=MOST_NODES).contains(&nodes) {
             bail!("NODES={nodes}: it may be 2 to {MOST_NODES}, since each is a whole node on this machine");
         }
+        let (racks, tors, spines) = match shape {
+            Shape::Racks => (RACKS, 2, 1),
+            Shape::Segment => (1, 0, 0),
+        };
         let mut topology = Topology::leaf_spine(Size {
-            racks: RACKS,
-            tors: 2,
-            nodes: nodes.div_ceil(RACKS),
-            spines: 1,
+            racks,
+            tors,
+            nodes: nodes.div_ceil(racks),
+            spines,
         });
-        if !nodes.is_multiple_of(RACKS) {
+        if !nodes.is_multiple_of(racks) {
             topology.routers.pop();
             let left = topology.routers.len();
             topology.links.retain(|link| link.lower.router.0 < left);
@@ -168,15 +201,39 @@ impl Site {
             .routers
             .iter_mut()
             .for_each(|router| router.pod_cidrs = None);
-        Ok(Self { families, topology })
+        Ok(Self {
+            shape,
+            families,
+            topology,
+        })
+    }
+
+    /// The site, for a terminal.
+    #[must_use]
+    pub fn drawing(&self) -> String {
+        match self.shape {
+            Shape::Racks => self.topology.drawing(),
+            Shape::Segment => segment::drawing(self),
+        }
+    }
+
+    /// The network namespace that the control plane is in, and its addresses there. On a segment it is that of the first node.
+    #[must_use]
+    pub fn control(&self) -> (&str, Ipv4Addr, Ipv6Addr) {
+        let first = self.topology.nodes().next();
+        match (self.shape, first) {
+            (Shape::Segment, Some(node)) => (&node.name, node.ipv4, node.ipv6),
+            (Shape::Racks, _) | (Shape::Segment, None) => (CONTROL_NAME, CONTROL.0, CONTROL.1),
+        }
     }
 
     /// Where nodes and users find the API server: its address of the first family, ready for a URL.
     #[must_use]
     pub fn api_server(&self) -> String {
+        let (_, ipv4, ipv6) = self.control();
         match self.families.order() {
-            [true, ..] => format!("https://[{}]:6443", CONTROL.1),
-            _ => format!("https://{}:6443", CONTROL.0),
+            [true, ..] => format!("https://[{ipv6}]:6443"),
+            _ => format!("https://{ipv4}:6443"),
         }
     }
 
@@ -215,14 +272,22 @@ impl Site {
         lines
     }
 
-    /// A node's default routes over all its ToRs, and nothing else that could carry packets to pods.
+    /// A node's default routes, over all its ToRs or by the segment's gateway, and nothing else that could carry packets to pods.
     fn routes_of_node(&self, node: &Router, ipv6: bool) -> Vec<String> {
-        let hops: Vec<String> = self
-            .topology
-            .neighbours(node)
-            .iter()
-            .map(|n| hop(n.remote.ipv4, n.remote.ipv6, &n.local.interface, ipv6))
-            .collect();
+        let hops: Vec<String> = match self.shape {
+            Shape::Racks => self
+                .topology
+                .neighbours(node)
+                .iter()
+                .map(|n| hop(n.remote.ipv4, n.remote.ipv6, &n.local.interface, ipv6))
+                .collect(),
+            Shape::Segment => vec![hop(
+                segment::GATEWAY.0,
+                segment::GATEWAY.1,
+                segment::INTERFACE,
+                ipv6,
+            )],
+        };
         let source = if ipv6 {
             node.ipv6.to_string()
         } else {
@@ -284,23 +349,37 @@ fn hop(ipv4: Ipv4Addr, ipv6_address: Ipv6Addr, interface: &str, ipv6: bool) -> S
 
 #[cfg(test)]
 mod tests {
-    use super::{Families, Site};
+    use super::{Families, Shape, Site};
 
     fn site(nodes: u16) -> Site {
-        Site::new(Families::Dual, nodes).expect("a site")
+        Site::new(Shape::Racks, Families::Dual, nodes).expect("a site")
     }
 
     #[test]
     fn no_static_route_covers_a_pod_but_to_refuse_it() {
-        let site = site(4);
-        for router in &site.topology.routers {
-            for ipv6 in [false, true] {
-                for line in site.routes(router, ipv6) {
-                    let pods = line.contains("10.244.") || line.contains("fd00:244:");
-                    assert_eq!(pods, line.contains("unreachable"), "{}: {line}", router.name);
+        for shape in [Shape::Racks, Shape::Segment] {
+            let site = Site::new(shape, Families::Dual, 4).expect("a site");
+            for router in &site.topology.routers {
+                for ipv6 in [false, true] {
+                    for line in site.routes(router, ipv6) {
+                        let pods = line.contains("10.244.") || line.contains("fd00:244:");
+                        assert_eq!(pods, line.contains("unreachable"), "{}: {line}", router.name);
+                    }
                 }
             }
         }
+    }
+
+    #[test]
+    fn on_a_segment_there_are_nodes_alone() {
+        let site = Site::new(Shape::Segment, Families::Dual64, 3).expect("a site");
+        let names: Vec<&str> = site.topology.routers.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["node1", "node2", "node3"]);
+        assert_eq!(site.api_server(), "https://[fd00:10:1::1]:6443");
+        assert_eq!(
+            site.routes(&site.topology.routers[2], false)[0],
+            "route replace default src 10.1.0.3 nexthop via 10.1.0.254 dev to-segment"
+        );
     }
 
     #[test]
@@ -342,6 +421,6 @@ mod tests {
         let site = site(3);
         let racks: Vec<u16> = site.topology.nodes().map(|node| node.rack).collect();
         assert_eq!(racks, [1, 1, 2]);
-        assert!(Site::new(Families::Dual, 1).is_err());
+        assert!(Site::new(Shape::Racks, Families::Dual, 1).is_err());
     }
 }

@@ -15,7 +15,6 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cgroup;
-use super::site;
 use crate::demo::keep::started;
 use crate::wait;
 
@@ -159,16 +158,22 @@ impl State {
         (started(pid).as_deref() == Some(start)).then_some(pid)
     }
 
-    /// Notes down the cluster that stays up; returns what to tell the user.
+    /// Notes down the cluster that stays up: its first process, and kubectl's place with the namespace that it runs in. Returns
+    /// what to tell the user, with `hints` that are not for every cluster.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn remember(&self, pid: u32, kubectl: &Path) -> Result<String> {
+    pub fn remember(
+        &self,
+        pid: u32,
+        (kubectl, control): (&Path, &str),
+        hints: &[(&str, &str)],
+    ) -> Result<String> {
         let start = started(pid).context("the first process of the cluster is not there")?;
         fs::write(self.note(), format!("{pid} {start}\n")).context("note the first process")?;
         let bin = self.dir.join("bin");
         fs::create_dir_all(&bin).context("create the folder of commands")?;
-        let control = format!("/proc/{pid}/root/run/netns/{}", site::CONTROL_NAME);
+        let control = format!("/proc/{pid}/root/run/netns/{control}");
         let config = self.dir.join("secrets/admin.kubeconfig");
         script(
             &bin.join("kubectl"),
@@ -192,7 +197,7 @@ impl State {
                 "name=${{1:?usage: switch NAME COMMAND…}}\nshift\nexec nsenter -t {pid} -m -p -- nsenter --net=/run/netns/\"$name\" -- \"${{@:-bash}}\"\n"
             ),
         )?;
-        Ok(signpost(&bin))
+        Ok(signpost(&bin, hints))
     }
 
     /// Ends the cluster that is here, or what a killed one left; says what it did.
@@ -233,7 +238,11 @@ fn script(path: &Path, body: &str) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("make it executable")
 }
 
-fn signpost(bin: &Path) -> String {
+fn signpost(bin: &Path, hints: &[(&str, &str)]) -> String {
+    let hints: String = hints
+        .iter()
+        .map(|(command, what)| format!("  {}\n", format!("{command:46} {what}").trim_end()))
+        .collect();
     format!(
         "
 To use it from this shell:
@@ -242,14 +251,11 @@ To use it from this shell:
 
   kubectl get nodes -o wide
   kubectl get pods -A -o wide
-  kubectl get bgppeers                           one object configures all of it
   kubectl get bgpnodestatuses                    what each node's agent says
   kubectl -n flatroute-system logs ds/flatroute
   kubectl exec ds/hello -- curl -s http://hello.default.svc.cluster.local/hostname
   node node1 ip route                            a command on a node
-  switch tor1a birdc -s /run/lab/tor1a/bird.ctl show protocols
-  switch tor1a ip route                          a switch, as the node's neighbour sees it
-
+{hints}
 To remove it:  make cluster-down
 ",
         bin = bin.display()

@@ -59,7 +59,7 @@ pub(crate) struct Options {
     pub(crate) secrets_dir: Option<PathBuf>,
 }
 
-/// Follows the objects, until nobody takes what is observed.
+/// Follows the objects, until nobody takes what is observed; ends when the newest are kept.
 pub(crate) async fn follow(options: Options, observed: mpsc::Sender<anyhow::Result<Observed>>) {
     Cluster::new(options).run(observed).await;
 }
@@ -158,15 +158,27 @@ impl Cluster {
     }
 
     async fn run(mut self, observed: mpsc::Sender<anyhow::Result<Observed>>) {
+        let (keep, wanted) = watch::channel(None);
+        let (tell, not_kept) = mpsc::channel(1);
+        let keeper = tokio::spawn(keeper::run(self.places.clone(), wanted, tell));
+        self.go_round(observed, &keep, not_kept).await;
+        // What is newest is kept before the end. A keeper that has failed has nothing more to do.
+        drop(keep);
+        let _ = keeper.await;
+    }
+
+    async fn go_round(
+        &mut self,
+        observed: mpsc::Sender<anyhow::Result<Observed>>,
+        keep: &watch::Sender<Option<ToKeep>>,
+        mut not_kept: mpsc::Receiver<Vec<Problem>>,
+    ) {
         for source in BASE {
             self.begin(source);
         }
         let (tell, mut readings) = mpsc::channel(1);
         let reading = readings::run(self.options.connection.clone(), self.options.pace, tell);
         self.watches.spawn(reading);
-        let (keep, wanted) = watch::channel(None);
-        let (tell, mut not_kept) = mpsc::channel(1);
-        tokio::spawn(keeper::run(self.places.clone(), wanted, tell));
         if let Some(secrets) = &self.places.secrets {
             self.known_secrets = secrets.read();
         }
@@ -199,7 +211,7 @@ impl Cluster {
                 },
                 permit = observed.reserve(), if due.is_some_and(|due| due <= now) => {
                     let Ok(permit) = permit else { return };
-                    if let Some(new) = self.give(&keep) {
+                    if let Some(new) = self.give(keep) {
                         permit.send(Ok(new));
                     }
                 }

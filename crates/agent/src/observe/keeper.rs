@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flatroute_api::Problem;
+use flatroute_api::{Problem, ProblemReason};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -29,7 +29,8 @@ pub(crate) struct Places {
     pub(crate) secrets: Option<SessionSecrets>,
 }
 
-/// Keeps the newest, until nobody has any more, and tells what is wrong with that.
+/// Keeps the newest, until nobody has any more, and tells what is wrong with that. At the end nothing waits for its time: the
+/// next agent may start without the API server.
 pub(crate) async fn run(
     places: Places,
     mut wanted: watch::Receiver<Option<ToKeep>>,
@@ -37,18 +38,25 @@ pub(crate) async fn run(
 ) {
     let mut done = Done::default();
     let mut troubles = Vec::new();
+    let mut is_last = false;
     loop {
         let due = match &done.objects {
             Some((_, at)) if done.is_behind => *at + WRITE_EVERY,
             _ => Instant::now() + TOUCH_EVERY,
         };
         tokio::select! {
-            changed = wanted.changed() => if changed.is_err() { return },
+            changed = wanted.changed() => is_last = changed.is_err(),
             () = sleep_until(due) => {}
         }
         let Some(new) = wanted.borrow_and_update().clone() else {
+            if is_last {
+                return;
+            }
             continue;
         };
+        if is_last && done.is_behind {
+            done.objects = None;
+        }
         let places = places.clone();
         let keeping = tokio::task::spawn_blocking(move || {
             let found = done.keep(&places, &new);
@@ -56,6 +64,9 @@ pub(crate) async fn run(
         });
         let Ok((then, found)) = keeping.await else { return };
         done = then;
+        if is_last {
+            return;
+        }
         if found != troubles {
             troubles.clone_from(&found);
             if tell.send(found).await.is_err() {
@@ -118,7 +129,7 @@ impl Done {
             let message =
                 format!("the objects are not kept for a start without the API server: {path}: {error}");
             let remedy = "make --state-dir a directory that the agent may write, on a disk with room";
-            Problem::new(API_SERVER, "", "", message, remedy).because("NotKept")
+            Problem::new(API_SERVER, "", "", message, remedy).because(ProblemReason::NotKept)
         });
     }
 
@@ -143,7 +154,10 @@ impl Done {
                 "the keys of sessions are not kept for a start without the API server: {dir}: {error}"
             );
             let remedy = "mount a tmpfs there, such as the host's /run, that the agent may write";
-            Problem::new(API_SERVER, "", "", message, remedy).because("NotKept")
+            Problem::new(API_SERVER, "", "", message, remedy).because(ProblemReason::NotKept)
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,8 @@ const PAGE: u32 = 100;
 
 type Statuses = BoxStream<'static, Result<watcher::Event<DynamicObject>, watcher::Error>>;
 
-/// Looks at the Lease, and leads while it is ours; until nobody tells any more. It begins when this node has written its own
-/// status, which is what makes it one of those that may be candidates.
+/// Looks at the Lease, and leads while it is ours; until nobody tells any more: then it gives the Lease back. It begins when this node has written its own
+/// status, which is what makes it one of those that may be candidates, or shall have none.
 pub(super) async fn run(server: Server, mut newest: Newest, mut written: watch::Receiver<bool>) {
     if written.wait_for(|written| *written).await.is_err() {
         return;
@@ -66,10 +66,13 @@ pub(super) async fn run(server: Server, mut newest: Newest, mut written: watch::
             due = due.min(reign.work(&mut leader.server, snapshot, now).await);
         }
         tokio::select! {
-            changed = newest.changed() => if changed.is_err() { return },
+            changed = newest.changed() => if changed.is_err() { break },
             event = next(&mut leader.reign) => if let Some(reign) = &mut leader.reign { reign.hear(event) },
             () = sleep_until(due.into()) => {}
         }
+    }
+    if let Err(failure) = leader.give_back().await {
+        tracing::debug!(?failure, "the Lease was not given back");
     }
 }
 
@@ -99,6 +102,25 @@ impl Leader {
         };
         // Spread, so that no two look at the same time for ever; never later than a renewal may be.
         self.look_at = now + pause - part(pause / 5, random());
+    }
+
+    /// Takes our name out of the Lease, when it stands there: others need not wait until it has run out.
+    async fn give_back(&mut self) -> Result<(), Failure> {
+        if self.reign.take().is_none() {
+            return Ok(());
+        }
+        let Some(mut lease) = self.server.lease().await? else {
+            return Ok(());
+        };
+        let spec = lease.spec.get_or_insert_default();
+        if spec
+            .holder_identity
+            .take()
+            .is_some_and(|by| by == self.server.node)
+        {
+            self.server.write_lease(&lease).await?;
+        }
+        Ok(())
     }
 
     async fn try_look(&mut self, now: Instant) -> Result<(), Failure> {
@@ -302,7 +324,11 @@ impl Reign {
                     }
                     let is_settled = page.is_settled(now);
                     let before = &page.written.conditions;
-                    peer::status(name, object, objects, &self.nodes, is_settled, before, clock)
+                    if objects.node_status_is_off {
+                        peer::unreported(object, objects, before, clock)
+                    } else {
+                        peer::status(name, object, objects, &self.nodes, is_settled, before, clock)
+                    }
                 }
                 (None, problems) => {
                     let problems = problems.map(Vec::as_slice).unwrap_or_default();

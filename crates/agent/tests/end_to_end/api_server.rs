@@ -11,13 +11,13 @@ use super::agent::Agent;
 use super::lab::until;
 
 /// What `deploy/base` grants to the agent.
-const RBAC: [&str; 2] = [
+pub(crate) const RBAC: [&str; 2] = [
     include_str!("../../../../deploy/base/namespace.yaml"),
     include_str!("../../../../deploy/base/rbac.yaml"),
 ];
 
 /// The CustomResourceDefinitions.
-const DEFINITIONS: [&str; 3] = [
+pub(crate) const DEFINITIONS: [&str; 3] = [
     include_str!("../../../../deploy/crds/flatroute.io_bgppeers.yaml"),
     include_str!("../../../../deploy/crds/flatroute.io_bgpfilters.yaml"),
     include_str!("../../../../deploy/crds/flatroute.io_bgpconfigurations.yaml"),
@@ -127,7 +127,7 @@ impl World {
     fn problem(&self, reason: &str) -> Problem {
         until(reason, || {
             let status = self.status()?;
-            let found = status.problems.iter().find(|p| p.reason == reason);
+            let found = status.problems.iter().find(|p| p.reason.as_str() == reason);
             found.cloned().ok_or_else(|| format!("{:?}", status.problems))
         })
     }
@@ -151,7 +151,7 @@ fn an_agent_lives_with_a_real_api_server_and_without() {
     it_follows_edits(&world);
     it_starts_without_the_server(&mut world);
     it_follows_its_node(&world);
-    assert!(world.agent.terminate().success());
+    it_keeps_the_newest_when_it_stops(&mut world);
 }
 
 /// Nothing is there, and nothing is granted: it waits, and says for what.
@@ -266,6 +266,18 @@ fn it_starts_without_the_server(world: &mut World) {
     world.apply(&peer("peerASN: 65005, auth: {md5: {secretRef: {name: tor}}}"));
     world.config("APIServer", |config| asns(config) == ["64512 -> 65005"]);
     world.is_well();
+}
+
+/// Two edits within the time between two writings of the copy, and a regular stop.
+fn it_keeps_the_newest_when_it_stops(world: &mut World) {
+    for asn in [65006, 65007] {
+        world.apply(&peer(&format!("peerASN: {asn}")));
+        world.config("APIServer", |config| asns(config) == [format!("64512 -> {asn}")]);
+    }
+    assert!(world.agent.terminate().success());
+    let kept = std::fs::read_to_string(world.agent.dir_file("state/last-known-good.json"));
+    let kept = kept.expect("a copy");
+    assert!(kept.contains("65007"), "{kept}");
 }
 
 /// A Node that is deleted announces nothing; one that is made again under its name does.

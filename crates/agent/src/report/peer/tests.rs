@@ -20,7 +20,7 @@ fn object() -> Object {
 fn session(is_up: bool, received: u64) -> NodePeer {
     NodePeer {
         name: "tor".to_owned(),
-        address: "10.0.1.1".parse().unwrap(),
+        address: "10.0.1.1".parse().ok(),
         interface: None,
         asn: None,
         state: if is_up {
@@ -49,6 +49,15 @@ fn held(reason: &str) -> NodePeer {
         reason: Some(reason.to_owned()),
         prefixes: Vec::new(),
         ..session(false, 0)
+    }
+}
+
+/// What a node reports that finds no neighbour.
+fn nobody(reason: &str) -> NodePeer {
+    NodePeer {
+        address: None,
+        since: None,
+        ..held(reason)
     }
 }
 
@@ -205,6 +214,45 @@ fn established_carries_the_reason_of_the_other_conditions() {
 }
 
 #[test]
+fn a_neighbour_that_no_node_finds_is_not_established() {
+    check(&[
+        (
+            "no node finds a gateway",
+            nodes(&[
+                &[nobody("NoDefaultGateway: node n0 has none; add one")],
+                &[nobody("NoDefaultGateway: node n1 has none; add one")],
+            ]),
+            ["True Accepted", "True ResolvedRefs", "False NoDefaultGateway"],
+            "0 of 2 nodes have it; node n0: NoDefaultGateway: node n0 has none; add one",
+        ),
+        (
+            "one node finds a gateway that is down",
+            nodes(&[
+                &[session(false, 0)],
+                &[nobody("NoDefaultGateway: node n1 has none; add one")],
+            ]),
+            ["True Accepted", "True ResolvedRefs", "False NotEstablished"],
+            "0 of 2 nodes have it; node n1: NoDefaultGateway: node n1 has none; add one",
+        ),
+        (
+            "one node finds a gateway that is up",
+            nodes(&[
+                &[session(true, 4)],
+                &[nobody("NoDefaultGateway: node n1 has none; add one")],
+            ]),
+            ["True Accepted", "True ResolvedRefs", "False PartiallyEstablished"],
+            "1 of 2 nodes have it; node n1: NoDefaultGateway: node n1 has none; add one",
+        ),
+        (
+            "no node finds another one",
+            nodes(&[&[nobody("NoMatchingNodes: no other Node; label one")]]),
+            ["True Accepted", "True ResolvedRefs", "False NoMatchingNodes"],
+            "0 of 1 node have it; node n0: NoMatchingNodes: no other Node; label one",
+        ),
+    ]);
+}
+
+#[test]
 fn counts_are_of_all_nodes() {
     let found = decide(
         &object(),
@@ -290,4 +338,53 @@ fn figures_weigh_less_than_conditions() {
     assert_eq!(weight(&now(4), &now(4)), None);
     assert_eq!(weight(&now(4), &now(5)), Some(Weight::Figures));
     assert_eq!(weight(&now(4), &now(0)), Some(Weight::State));
+}
+
+/// What the objects alone decide is told; the rest is not known.
+#[test]
+fn without_reports_only_the_objects_are_judged() {
+    let spec = |text: &str| Object {
+        spec: serde_json::from_str(text).unwrap(),
+        ..object()
+    };
+    let objects = Objects {
+        node_status_is_off: true,
+        ..Objects::default()
+    };
+    let off = "NodeStatusDisabled";
+    for (what, want) in [
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1}"#,
+            [off, "ResolvedRefs", off],
+        ),
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1, "auth": {"md5": {"secretRef": {"name": "s"}}}}"#,
+            [off, off, off],
+        ),
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1, "importFilters": ["f"]}"#,
+            [off, "FilterNotFound", "FilterNotFound"],
+        ),
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1, "importFilters": ["f"], "state": "Down"}"#,
+            [off, "FilterNotFound", "AdministrativelyDown"],
+        ),
+    ] {
+        let status = unreported(&spec(what), &objects, &[], at(1));
+        let reasons: Vec<&str> = status.conditions.iter().map(|c| c.reason.as_str()).collect();
+        assert_eq!(reasons, want, "{what}");
+        for condition in &status.conditions {
+            assert_eq!(
+                condition.status == "Unknown",
+                condition.reason == off,
+                "{condition:?}"
+            );
+        }
+        assert_eq!((status.desired_nodes, status.observed_generation), (0, Some(3)));
+        // The condition to look at says what to do.
+        assert!(
+            status.conditions[0].message.contains("spec.nodeStatus.mode"),
+            "{status:?}"
+        );
+    }
 }
