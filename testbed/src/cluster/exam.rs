@@ -158,7 +158,7 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             }
             Part::Model => {
                 cluster.teller.chapter("The network model, sentence by sentence");
-                table.extend(model::run(&cluster)?);
+                table.extend(model::run(&mut cluster)?);
             }
             Part::Privileges => {
                 cluster.teller.chapter("What the agents may do, and did");
