@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::site::Shape;
-use super::{Cluster, Wishes, mesh, model, operations, privileges, upstream};
+use super::{Cluster, Wishes, mesh, model, operations, privileges, remove, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -69,6 +69,8 @@ pub enum Part {
     Privileges,
     /// Nodes that are neighbours of each other, on a segment.
     Mesh,
+    /// docs/remove.md: really the last, since nothing is left.
+    Remove,
 }
 
 impl Part {
@@ -76,7 +78,14 @@ impl Part {
     #[must_use]
     pub fn usual(shape: Shape) -> BTreeSet<Self> {
         match shape {
-            Shape::Racks => [Self::Upstream, Self::Operations, Self::Model, Self::Privileges].into(),
+            Shape::Racks => [
+                Self::Upstream,
+                Self::Operations,
+                Self::Model,
+                Self::Privileges,
+                Self::Remove,
+            ]
+            .into(),
             Shape::Segment => [Self::Mesh].into(),
         }
     }
@@ -84,7 +93,7 @@ impl Part {
     /// Whether it can be asked of a cluster of a shape.
     fn fits(self, shape: Shape) -> bool {
         match self {
-            Self::Upstream => true,
+            Self::Upstream | Self::Remove => true,
             Self::Operations | Self::Model | Self::Privileges => shape == Shape::Racks,
             Self::Mesh => shape == Shape::Segment,
         }
@@ -101,8 +110,9 @@ impl std::str::FromStr for Part {
             "model" => Ok(Self::Model),
             "privileges" => Ok(Self::Privileges),
             "mesh" => Ok(Self::Mesh),
+            "remove" => Ok(Self::Remove),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges or mesh, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, mesh or remove, several with commas"
             ),
         }
     }
@@ -163,6 +173,10 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Privileges => {
                 cluster.teller.chapter("What the agents may do, and did");
                 table.extend(privileges::run(&cluster)?);
+            }
+            Part::Remove => {
+                cluster.teller.chapter("Removed without a trace");
+                table.extend(remove::run(&cluster));
             }
             Part::Mesh => {
                 cluster

@@ -26,6 +26,7 @@ pub mod operations;
 pub mod parts;
 pub mod privileges;
 pub mod reference;
+mod remove;
 mod rise;
 pub mod routes;
 pub mod secrets;
