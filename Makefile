@@ -12,7 +12,8 @@
 #   make cluster SHAPE=segment    all nodes on one segment instead, and no object of flatroute's at all
 #   make cluster-down     removes it without a trace
 #   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges, removal; a table at the end
-#   make cluster-test CHECKS=upstream,operations,model,privileges,remove    only these (with SHAPE=segment: mesh)
+#   make cluster-test CHECKS=upstream,operations,model,privileges,remove    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
+#   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
@@ -36,10 +37,11 @@ NODES ?= 4
 PROXY ?= iptables
 CARRIER ?= flatroute
 CHECKS ?=
+ROUNDS ?= 2
 CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --shape '$(SHAPE)' --switches '$(SWITCHES)' \
 	--families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' --carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
-.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test bench image manifests fuzz crds lint
+.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test cluster-bench bench image manifests fuzz crds lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,6 +71,10 @@ cluster: image
 cluster-test: image
 	@testbed/scripts/kubernetes build cluster e2e
 	@$(CLUSTER) test $(if $(CHECKS),--checks '$(CHECKS)')
+
+cluster-bench: image
+	@testbed/scripts/kubernetes build cluster
+	@$(CLUSTER) bench --rounds '$(ROUNDS)'
 
 cluster-down:
 	@if [ -x $(TARGET_DIR)/release/flatroute-testbed ]; then $(CLUSTER) down; \

@@ -80,6 +80,9 @@ enum Command {
         /// What `test` asks: upstream, operations, model, privileges and remove of racks, mesh of a segment; all of these when not said
         #[arg(long, value_delimiter = ',', global = true)]
         checks: Vec<String>,
+        /// How often `bench` brings each kind of cluster up
+        #[arg(long, default_value_t = 2, global = true)]
+        rounds: u16,
         /// The archive with our own image
         #[arg(long, default_value = "target/image/flatroute.tar", global = true)]
         image: PathBuf,
@@ -98,6 +101,8 @@ enum Act {
     Up,
     /// Bring it up, put it to the test, and take it down (`make cluster-test`)
     Test,
+    /// Measure one with flatroute and one with ptp, host-local and BIRD, in turns (`make cluster-bench`)
+    Bench,
     /// Remove it
     Down,
 }
@@ -210,6 +215,7 @@ fn run(command: Command) -> Result<ExitCode> {
             proxy,
             carrier,
             checks,
+            rounds,
             image,
         } => {
             let wishes = cluster::Wishes {
@@ -231,6 +237,7 @@ fn run(command: Command) -> Result<ExitCode> {
                     }
                     return cluster::exam::run(&wishes, &parts);
                 }
+                Act::Bench => return cluster::bench::run(&wishes, rounds),
                 Act::Down => println!("{}", cluster::down(&wishes.state)?),
             }
         }

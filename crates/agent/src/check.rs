@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use flatroute_api::manifest::Merged;
-use flatroute_api::{ClusterState, Kind, Problem};
+use flatroute_api::{ClusterState, Kind, Problem, ProblemReason};
 use flatroute_plan::{Facts, Gateway, Links, Listing, plan};
 
 use crate::observe::files;
@@ -88,10 +88,10 @@ fn together(merged: Merged) -> Vec<Problem> {
         },
         ..Facts::default()
     };
-    let of_the_machine = ["NodeNotFound", "InterfaceNotFound"];
+    let of_the_machine = [ProblemReason::NodeNotFound, ProblemReason::InterfaceNotFound];
     let found = nodes.iter().flat_map(|node| plan(node, &synced, &facts).problems);
     found
-        .filter(|p| !of_the_machine.contains(&p.reason.as_str()))
+        .filter(|p| !of_the_machine.contains(&p.reason))
         .map(|p| {
             let kind = Kind::ALL.into_iter().find(|k| k.as_str() == p.kind);
             let place = kind.and_then(|k| places.get(&(k, String::new(), p.name.clone())).cloned());

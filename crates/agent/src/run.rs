@@ -310,9 +310,9 @@ impl<A: Act> Owner<A> {
         all.sort();
         all.dedup();
         for problem in all.iter().filter(|p| !self.problems.contains(p)) {
-            tracing::warn!(reason = problem.reason, "{problem}");
+            tracing::warn!(reason = problem.reason.as_str(), "{problem}");
             let kind = match problem.kind.as_str() {
-                API_SERVER => problem.reason.clone(),
+                API_SERVER => problem.reason.to_string(),
                 _ => "ConfigurationInvalid".to_owned(),
             };
             let happening = Happening {
@@ -336,7 +336,7 @@ impl<A: Act> Owner<A> {
             };
             if !now.iter().any(same) {
                 let text = format!("over: {problem}");
-                tracing::info!(reason = problem.reason, "{text}");
+                tracing::info!(reason = problem.reason.as_str(), "{text}");
                 let happening = Happening {
                     kind: format!("{}Over", problem.reason),
                     text,

@@ -8,6 +8,8 @@ mod end_to_end {
     mod discovery;
     mod keys;
     mod lab;
+    mod leadership;
     mod readiness;
+    mod relay;
     mod stories;
 }

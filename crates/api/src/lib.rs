@@ -32,7 +32,7 @@ pub use objects::{
     BGPPeer, BGPPeerSpec, BGPPeerStatus, ClusterState, Kind, Node, NodeAddress, NodeSpec, NodeStatus, Secret,
     SecretValue,
 };
-pub use problem::{Place, Problem};
+pub use problem::{Place, Problem, ProblemReason};
 
 /// The API group and version of our kinds, as it stands in `apiVersion`.
 pub const API_VERSION: &str = "flatroute.io/v1alpha1";

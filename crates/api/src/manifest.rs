@@ -15,7 +15,7 @@ mod tree;
 use serde_json::{Map, Value};
 
 use crate::objects::{BGPConfiguration, BGPFilter, BGPPeer, Fault, Kind, Node, Secret};
-use crate::problem::{Place, Problem};
+use crate::problem::{Place, Problem, ProblemReason};
 use crate::{API_VERSION, structure, unsupported, validate};
 
 pub use merge::{Merged, merge};
@@ -130,7 +130,7 @@ fn parse_document(file: &str, document: &split::Document<'_>, parsed: &mut Parse
                     place: Some(at(error.line)),
                     ..problem
                 }
-                .because("NotYAML"),
+                .because(ProblemReason::NotYAML),
             );
             return;
         }
@@ -185,7 +185,8 @@ pub fn read(value: &Value) -> Result<(String, String, Object), Vec<Problem>> {
     if name.is_empty() {
         let field = "metadata.name";
         problems.push(
-            Problem::new(kind.as_str(), "", field, "required, but not there", "set it").because("Required"),
+            Problem::new(kind.as_str(), "", field, "required, but not there", "set it")
+                .because(ProblemReason::Required),
         );
     } else {
         problems.extend(validate::name(kind, name));
@@ -235,19 +236,19 @@ fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Vec<Problem>
             "required, but not there",
             "set it, such as BGPPeer",
         );
-        return Err(vec![problem.because("Required")]);
+        return Err(vec![problem.because(ProblemReason::Required)]);
     }
     let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == given) else {
         let ours = api_version == API_VERSION;
         if ours && given == "BGPNodeStatus" {
             let message = "kind BGPNodeStatus is written by agents and not read";
             let problem = Problem::new(given, name, "kind", message, "remove the object");
-            return Err(vec![problem.because("UnknownKind")]);
+            return Err(vec![problem.because(ProblemReason::UnknownKind)]);
         }
         if unsupported::KINDS.contains(&given) {
             let message = format!("not supported yet in this version: kind {given}");
             let problem = Problem::new(given, name, "kind", message, "remove the object");
-            return Err(vec![problem.because("NotSupported")]);
+            return Err(vec![problem.because(ProblemReason::NotSupported)]);
         }
         let known = Kind::ALL.into_iter().map(Kind::as_str);
         let remedy = match structure::nearest(given, known).filter(|_| ours || api_version == "v1") {
@@ -256,7 +257,7 @@ fn kind_of(object: &Map<String, Value>, name: &str) -> Result<Kind, Vec<Problem>
         };
         let message = format!("kind {given} of {api_version} is not read here");
         return Err(vec![
-            Problem::new(given, name, "kind", message, remedy).because("UnknownKind"),
+            Problem::new(given, name, "kind", message, remedy).because(ProblemReason::UnknownKind),
         ]);
     };
     if api_version != kind.api_version() {

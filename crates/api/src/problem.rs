@@ -17,8 +17,8 @@ pub struct Problem {
     pub name: String,
     /// The path of the field, such as `spec.timers.holdTime`; empty for the object as a whole.
     pub field: String,
-    /// A word for programs: `ConflictingPeer`, `FilterNotFound`, `Invalid`, …
-    pub reason: String,
+    /// Why, for programs.
+    pub reason: ProblemReason,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
@@ -37,6 +37,110 @@ pub struct Place {
     pub line: usize,
 }
 
+/// Each reason is one word: in the type, in JSON, and before the colon of a session's reason.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $word:ident,)*) => {
+        /// Why there is a problem: a word for programs. Who does something about problems matches all of them, so that a new one
+        /// has to be thought of everywhere.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum ProblemReason {
+            $($(#[$doc])* $word,)*
+        }
+
+        impl ProblemReason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$word,)*];
+
+            /// The word.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$word => stringify!($word),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The API server does not answer.
+    APIServerUnreachable,
+    /// Another BGPPeer has the same neighbour on the same node.
+    ConflictingPeer,
+    /// The copy of the objects on the node's disk is not used.
+    CopyRefused,
+    /// An object is there twice among the manifests.
+    Duplicate,
+    /// A BGPFilter is not there.
+    FilterNotFound,
+    /// The API server does not let us read something.
+    Forbidden,
+    /// The API server forgets faster than we read.
+    Gone,
+    /// A node has no such interface that is up.
+    InterfaceNotFound,
+    /// A field has a value that cannot be used.
+    Invalid,
+    /// A node has more neighbours in the mesh between nodes than it is meant for.
+    MeshTooLarge,
+    /// `discover` finds no default route with a next hop on a node.
+    NoDefaultGateway,
+    /// A node's Node has no pod CIDR.
+    NoPodCIDRs,
+    /// There is no Node of a node's name.
+    NodeNotFound,
+    /// The API server does not know a kind.
+    NotInstalled,
+    /// The copy of the objects cannot be written.
+    NotKept,
+    /// A field, value or kind that this version does not have yet.
+    NotSupported,
+    /// A manifest is no YAML.
+    NotYAML,
+    /// A BGPPeer's neighbour is the node itself.
+    OwnAddress,
+    /// The API server refuses for another reason.
+    Refused,
+    /// A field that has to be there is not.
+    Required,
+    /// The Secret's name stands in two namespaces of the manifests.
+    SecretAmbiguous,
+    /// The key ends with a line break; it is used as it is.
+    SecretEndsWithLineBreak,
+    /// The key is empty or too long.
+    SecretInvalid,
+    /// The Secret has no such key.
+    SecretKeyNotFound,
+    /// The Secret is not there.
+    SecretNotFound,
+    /// Others than root can read a file with a Secret; it is used as it is.
+    SecretReadableByOthers,
+    /// The objects in force are the copy on the node's disk.
+    Stale,
+    /// `discover` finds more gateways than it takes.
+    TooManyGateways,
+    /// The API server does not know who we are.
+    Unauthorized,
+    /// A field that no version has.
+    UnknownField,
+    /// A kind that is not read.
+    UnknownKind,
+}
+
+impl ProblemReason {
+    /// The reason with this word, if it is one of them.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+    }
+}
+
+impl fmt::Display for ProblemReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl Problem {
     /// A problem with a field of an object; its reason is `Invalid`.
     pub fn new(
@@ -51,7 +155,7 @@ impl Problem {
             kind: kind.to_owned(),
             name: name.to_owned(),
             field: field.into(),
-            reason: "Invalid".to_owned(),
+            reason: ProblemReason::Invalid,
             message: message.into(),
             remedy: remedy.into(),
         }
@@ -59,8 +163,8 @@ impl Problem {
 
     /// The same with another reason.
     #[must_use]
-    pub fn because(mut self, reason: &str) -> Self {
-        reason.clone_into(&mut self.reason);
+    pub fn because(mut self, reason: ProblemReason) -> Self {
+        self.reason = reason;
         self
     }
 }
@@ -87,5 +191,22 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.field)?;
         }
         write!(f, "{}; {}", self.message, self.remedy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_the_same_word_everywhere() {
+        for reason in ProblemReason::ALL {
+            let word = reason.as_str();
+            assert_eq!(serde_json::to_string(reason).unwrap(), format!("\"{word}\""));
+            assert_eq!(ProblemReason::of_word(word), Some(*reason));
+        }
+        assert_eq!(ProblemReason::of_word("KeyNotSet"), None);
+        // Lists of problems are sorted, and were when reasons were words.
+        assert!(ProblemReason::ALL.is_sorted_by_key(|reason| reason.as_str()));
     }
 }

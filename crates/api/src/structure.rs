@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use crate::objects::{BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemReason};
 use crate::{unsupported, values};
 
 /// How deep a value may nest. Our deepest type needs 8.
@@ -57,7 +57,7 @@ pub fn check(kind: Kind, name: &str, object: &Map<String, Value>) -> Vec<Problem
     // A field that is not there yet often stands in the place of a required one; the second complaint would
     // only confuse.
     if walk.refused {
-        walk.problems.retain(|p| p.reason != "Required");
+        walk.problems.retain(|p| p.reason != ProblemReason::Required);
     }
     walk.problems
 }
@@ -79,14 +79,14 @@ impl Walk<'_> {
 
     fn missing(&mut self, path: &str) {
         let problem = self.report(path, "required, but not there".to_owned(), "set it");
-        "Required".clone_into(&mut problem.reason);
+        problem.reason = ProblemReason::Required;
     }
 
     fn unsupported(&mut self, path: &str, what: &str) {
         self.refused = true;
         let message = format!("not supported yet in this version: {what}");
         let problem = self.report(path, message, "remove it");
-        "NotSupported".clone_into(&mut problem.reason);
+        problem.reason = ProblemReason::NotSupported;
     }
 
     fn unknown<'n>(&mut self, path: &str, key: &str, known: impl Iterator<Item = &'n str>) {
@@ -99,7 +99,7 @@ impl Walk<'_> {
             None => "remove it".to_owned(),
         };
         let problem = self.report(path, "unknown field".to_owned(), remedy);
-        "UnknownField".clone_into(&mut problem.reason);
+        problem.reason = ProblemReason::UnknownField;
     }
 
     fn value(&mut self, path: &str, value: &Value, schema: &Value, depth: usize) {

@@ -71,6 +71,7 @@ fn every_field_of_the_contract_is_known_or_refused_by_name() {
         "bestPath",
         "kernel",
         "podNetwork",
+        "nodeStatus",
         "drain",
         "communities",
     ] {
@@ -226,6 +227,8 @@ fn what_is_done_anyway_may_be_said() {
         json!({"nodeMesh": {}}),
         json!({"nodeMesh": {"mode": "Auto"}}),
         json!({"nodeMesh": {"mode": "Disabled"}}),
+        json!({"nodeStatus": {}}),
+        json!({"nodeStatus": {"mode": "Enabled"}}),
     ] {
         assert_eq!(said(Kind::BGPConfiguration, &configuration), Vec::<String>::new());
     }

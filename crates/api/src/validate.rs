@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::objects::{BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind, Node, State};
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemReason};
 use crate::values::Cidr;
 use crate::{CONFIGURATION_NAME, annotations};
 
@@ -45,7 +45,7 @@ impl<'a> Report<'a> {
 
     fn required(&mut self, field: &str, message: &str, remedy: &str) {
         let problem = Problem::new(self.kind.as_str(), self.name, field, message, remedy);
-        self.problems.push(problem.because("Required"));
+        self.problems.push(problem.because(ProblemReason::Required));
     }
 }
 

@@ -34,7 +34,7 @@ use crate::keys::Keys;
 use crate::listeners::{Listeners, Waiting};
 use crate::local::{Interface, local_addresses};
 use crate::told::Told;
-use crate::{Command, Options, READ_CHUNK, ROUTE_BATCH, Status, WRITE_CHUNK, socket};
+use crate::{Command, KEY_NOT_SET, Options, READ_CHUNK, ROUTE_BATCH, Status, WRITE_CHUNK, socket};
 use sockets::Sockets;
 
 /// How long the task works before the others of the runtime have their turn.
@@ -271,7 +271,7 @@ impl Driver {
                 Auth::Md5(_) => self.listeners.refusal(peer.address, peer.interface),
             };
             if let (Some(refusal), AdminState::Up) = (refusal, &peer.admin_state) {
-                peer.admin_state = AdminState::Held(format!("KeyNotSet: {refusal}"));
+                peer.admin_state = AdminState::Held(format!("{KEY_NOT_SET}: {refusal}"));
             }
         }
         self.speaker.handle(Input::Configure(config), self.now());

@@ -51,6 +51,9 @@ use tokio::task::JoinHandle;
 pub use local::{Interface, local_addresses};
 pub use told::{MAX_TOLD, TELL_PAUSE};
 
+/// The word before the colon of a neighbour's [`AdminState::Held`](flatroute_bgp::speaker::AdminState::Held) when the kernel has
+/// not taken its key.
+pub const KEY_NOT_SET: &str = "KeyNotSet";
 /// How many octets are read from a connection before the next one has its turn.
 pub const READ_CHUNK: usize = 64 * 1024;
 /// How many octets are pulled from the speaker for a connection at once.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::audit;
 use crate::skip::note_skip_of;
 
 /// How long each of the two may take to be ready. They need three seconds on a machine that does nothing else.
@@ -190,6 +191,7 @@ impl ApiServer {
             })
             .collect();
         fs::write(dir.path().join("tokens.csv"), tokens)?;
+        audit::write_policy(dir.path(), AGENT.name)?;
         let [port, etcd_port, etcd_peer_port] = free_ports()?;
         let etcd = start_etcd(parts, dir.path(), etcd_port, etcd_peer_port)?;
         let mut this = Self {
@@ -213,7 +215,7 @@ impl ApiServer {
     /// It does not start, or is not ready in time.
     pub fn start_server(&mut self) -> io::Result<()> {
         let file = |name: &str| self.dir.path().join(name).display().to_string();
-        let arguments = [
+        let mut arguments = vec![
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.port),
@@ -230,6 +232,7 @@ impl ApiServer {
             "--allow-privileged=true".to_owned(),
             "--profiling=false".to_owned(),
         ];
+        arguments.extend(audit::options(self.dir.path()));
         // The old one's port is free when it has gone.
         self.server = None;
         let mut server = Guarded::spawn(
@@ -286,6 +289,13 @@ impl ApiServer {
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.dir.path().join("ca.crt")
+    }
+
+    /// Where it notes what [`AGENT`] asks: a line of JSON (audit.k8s.io/v1) for each request that was answered, and one more
+    /// for a watch that has begun.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        audit::log(self.dir.path())
     }
 
     /// The kubeconfig of a user.

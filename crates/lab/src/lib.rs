@@ -6,6 +6,7 @@
 //! itself; where that is forbidden the test is skipped, loudly.
 
 pub mod apiserver;
+mod audit;
 mod namespace;
 mod skip;
 mod sys;

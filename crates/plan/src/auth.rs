@@ -4,7 +4,7 @@
 //! author wrote, and an empty key would be one without.
 
 use flatroute_api::objects::{Auth as ApiAuth, Secret, SecretKeyRef};
-use flatroute_api::{Kind, Problem};
+use flatroute_api::{Kind, Problem, ProblemReason};
 use flatroute_bgp::speaker::{Auth, MAX_KEY_LEN, Md5Key};
 
 use crate::filters::Context;
@@ -63,7 +63,7 @@ pub(crate) fn auth(context: &Context<'_>, peer: &str, spec: Option<&ApiAuth>) ->
 struct Fault {
     /// Below `secretRef`.
     field: &'static str,
-    reason: &'static str,
+    reason: ProblemReason,
     message: String,
     remedy: String,
 }
@@ -89,21 +89,21 @@ fn md5_key(context: &Context<'_>, reference: &SecretKeyRef) -> Result<(Md5Key, O
             ),
         };
         let message = format!("Secret {name} has no key {key}");
-        return Err(fault("SecretKeyNotFound", message, remedy));
+        return Err(fault(ProblemReason::SecretKeyNotFound, message, remedy));
     };
     let octets = value.octets();
     let md5 = Md5Key::new(octets).map_err(|error| {
         let message = format!("Secret {name}, key {key}: {error}");
         let remedy =
             format!("give it from 1 to {MAX_KEY_LEN} octets, the same as the neighbour is configured with");
-        fault("SecretInvalid", message, remedy)
+        fault(ProblemReason::SecretInvalid, message, remedy)
     })?;
     let warning = octets.ends_with(b"\n").then(|| {
         let message = format!(
             "Secret {name}, key {key} ends with a line break, which is used as a part of the key; neighbours seldom have such a one"
         );
         let remedy = "if it is not meant, encode the key by printf %s PASSWORD | base64 (echo adds the line break)";
-        fault("SecretEndsWithLineBreak", message, remedy.to_owned())
+        fault(ProblemReason::SecretEndsWithLineBreak, message, remedy.to_owned())
     });
     Ok((md5, warning))
 }
@@ -120,12 +120,12 @@ fn secret<'a>(context: &Context<'a>, name: &str) -> Result<&'a Secret, Fault> {
     match (all.next(), all.next()) {
         (Some((_, secret)), None) => Ok(secret),
         (None, _) => Err(fault(
-            "SecretNotFound",
+            ProblemReason::SecretNotFound,
             format!("there is no Secret {name}"),
             "add it, or correct the name",
         )),
         (Some(((one, _), _)), Some(((other, _), _))) => Err(fault(
-            "SecretAmbiguous",
+            ProblemReason::SecretAmbiguous,
             format!("there are Secrets {name} in the namespaces \"{one}\" and \"{other}\""),
             "remove one of them, or give it another name",
         )),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flatroute_api::values::Cidr;
-use flatroute_api::{ClusterState, DEFAULT_ASN, Kind, Node, Problem, annotations};
+use flatroute_api::{ClusterState, DEFAULT_ASN, Kind, Node, Problem, ProblemReason, annotations};
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix, RouterId};
 
 use crate::{ClusterCidrs, Facts, ObjectSource, configuration};
@@ -26,7 +26,8 @@ impl Identity {
         let node = state.nodes.get(name).cloned().unwrap_or_else(|| {
             let message = "there is no such Node: it has no pod CIDRs, no addresses and no labels";
             let remedy = "add it, or correct --node-name";
-            problems.push(Problem::new("Node", name, "", message, remedy).because("NodeNotFound"));
+            problems
+                .push(Problem::new("Node", name, "", message, remedy).because(ProblemReason::NodeNotFound));
             Node::named(name)
         });
         let internal_ips: Vec<IpAddr> = node.internal_ips().collect();

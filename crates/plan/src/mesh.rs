@@ -20,7 +20,7 @@ use std::net::IpAddr;
 
 use flatroute_api::objects::{NodeMeshMode, SetAttributes, State};
 use flatroute_api::values::{LargeCommunity, PeerAsn};
-use flatroute_api::{BGPPeerSpec, CONFIGURATION_NAME, ClusterState, Kind, Node, Problem};
+use flatroute_api::{BGPPeerSpec, CONFIGURATION_NAME, ClusterState, Kind, Node, Problem, ProblemReason};
 use flatroute_bgp::session;
 use flatroute_bgp::types::PeerName;
 
@@ -149,7 +149,8 @@ fn too_large(node: &str, sessions: usize) -> Problem {
     let remedy = "give the nodes a neighbour in the fabric by a BGPPeer (discover: DefaultGateways), or set \
                   spec.nodeMesh.mode: Disabled";
     let kind = Kind::BGPConfiguration.as_str();
-    Problem::new(kind, CONFIGURATION_NAME, "spec.nodeMesh.mode", message, remedy).because("MeshTooLarge")
+    Problem::new(kind, CONFIGURATION_NAME, "spec.nodeMesh.mode", message, remedy)
+        .because(ProblemReason::MeshTooLarge)
 }
 
 /// The session with another node, if it is on the link.

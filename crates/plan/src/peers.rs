@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flatroute_api::objects as api;
 use flatroute_api::values::PeerAsn as ApiAsn;
-use flatroute_api::{BGPPeerSpec, Problem};
+use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl};
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
@@ -79,7 +79,13 @@ pub(crate) fn plan<'t>(
     planned
 }
 
-fn problem(target: &Target<'_>, field: &str, reason: &str, message: String, remedy: &str) -> Problem {
+fn problem(
+    target: &Target<'_>,
+    field: &str,
+    reason: ProblemReason,
+    message: String,
+    remedy: &str,
+) -> Problem {
     let (kind, name) = target.object();
     Problem::new(kind, name, field, message, remedy).because(reason)
 }
@@ -90,7 +96,13 @@ fn conflict(target: &Target<'_>, first: &str, context: &Context<'_>) -> Problem 
         context.identity.name, target.address
     );
     let remedy = "remove one of the two, or make their nodeSelectors exclude each other";
-    problem(target, target.field, "ConflictingPeer", message, remedy)
+    problem(
+        target,
+        target.field,
+        ProblemReason::ConflictingPeer,
+        message,
+        remedy,
+    )
 }
 
 fn same_name(target: &Target<'_>) -> Problem {
@@ -98,7 +110,7 @@ fn same_name(target: &Target<'_>) -> Problem {
     problem(
         target,
         target.field,
-        "ConflictingPeer",
+        ProblemReason::ConflictingPeer,
         message,
         "rename one of the two",
     )
@@ -108,7 +120,7 @@ fn same_name(target: &Target<'_>) -> Problem {
 fn references(context: &Context<'_>, target: &Target<'_>) -> Result<Option<u32>, Vec<Problem>> {
     let spec = &target.spec;
     let mut problems = Vec::new();
-    let mut refuse = |field: &str, reason: &str, message: String, remedy: &str| {
+    let mut refuse = |field: &str, reason: ProblemReason, message: String, remedy: &str| {
         problems.push(problem(target, field, reason, message, remedy));
     };
     let address = target.address;
@@ -118,7 +130,7 @@ fn references(context: &Context<'_>, target: &Target<'_>) -> Result<Option<u32>,
             context.identity.name
         );
         let remedy = "exclude the node by nodeSelector";
-        refuse(target.field, "OwnAddress", message, remedy);
+        refuse(target.field, ProblemReason::OwnAddress, message, remedy);
     }
     let interface = target
         .interface
@@ -131,7 +143,7 @@ fn references(context: &Context<'_>, target: &Target<'_>) -> Result<Option<u32>,
         );
         refuse(
             "spec.interface",
-            "InterfaceNotFound",
+            ProblemReason::InterfaceNotFound,
             message,
             "correct it, or bring the interface up",
         );
@@ -148,7 +160,7 @@ fn references(context: &Context<'_>, target: &Target<'_>) -> Result<Option<u32>,
             let message = format!("there is no BGPFilter {filter}: the peer is left out");
             refuse(
                 &format!("spec.{field}[{i}]"),
-                "FilterNotFound",
+                ProblemReason::FilterNotFound,
                 message,
                 "add the filter, or remove its name",
             );

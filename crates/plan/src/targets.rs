@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use flatroute_api::values::PeerAsn;
-use flatroute_api::{BGPPeer, BGPPeerSpec, ClusterState, Kind, Node, Problem};
+use flatroute_api::{BGPPeer, BGPPeerSpec, ClusterState, Kind, Node, Problem, ProblemReason};
 
 use crate::identity::{self, Identity};
 use crate::{Facts, mesh, selector};
@@ -158,7 +158,7 @@ fn conflict(name: &str, object: &BGPPeer, (first, address): (&str, IpAddr), iden
         identity.name
     );
     let remedy = "remove one of the two, or make their selectors exclude each other";
-    Problem::new(Kind::BGPPeer.as_str(), name, field, message, remedy).because("ConflictingPeer")
+    Problem::new(Kind::BGPPeer.as_str(), name, field, message, remedy).because(ProblemReason::ConflictingPeer)
 }
 
 /// A neighbour for each gateway of a default route that is not of our own making.
@@ -204,13 +204,13 @@ fn discovered<'a>(
         };
         found.insert(target.place(), target);
     }
-    let mut tell = |reason: &str, message: String, remedy: &str| {
+    let mut tell = |reason: ProblemReason, message: String, remedy: &str| {
         let kind = Kind::BGPPeer.as_str();
         problems.push(Problem::new(kind, name, "spec.discover", message, remedy).because(reason));
     };
     if found.is_empty() {
         tell(
-            "NoDefaultGateway",
+            ProblemReason::NoDefaultGateway,
             format!("node {} has no default route with a next hop", identity.name),
             "add one by way of each neighbour, or name the neighbours by peerAddress",
         );
@@ -221,7 +221,7 @@ fn discovered<'a>(
             found.len()
         );
         tell(
-            "TooManyGateways",
+            ProblemReason::TooManyGateways,
             message,
             "find out who announces them, or name the neighbours by peerAddress",
         );

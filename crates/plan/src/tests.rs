@@ -1,7 +1,7 @@
 //! Snapshots of whole plans in words, from manifests to what the speaker and the kernel are told.
 
 use super::*;
-use flatroute_api::manifest;
+use flatroute_api::{ProblemReason, manifest};
 
 mod neighbours;
 
@@ -193,7 +193,7 @@ fn two_objects_on_one_link_local_address_differ_by_interface() {
 fn a_node_that_is_not_there_is_a_router_without_pods() {
     let manifests = object("BGPPeer", "tor-a", "{peerAddress: 10.0.1.1, peerASN: 65001}");
     let plan = planned(&manifests, &Facts::default());
-    assert_eq!(plan.problems[0].reason, "NodeNotFound");
+    assert_eq!(plan.problems[0].reason, ProblemReason::NodeNotFound);
     assert_eq!(plan.speaker.peers.len(), 1);
     assert!(plan.speaker.originate.is_empty() && plan.fib.unreachable.is_empty());
     assert_ne!(plan.router_id, RouterId(0));
@@ -397,7 +397,7 @@ fn without_a_good_key_a_neighbour_is_held_down_and_the_remedy_told() {
             told,
             [format!("BGPPeer/tor-a: spec.auth.md5.secretRef.{problem}")]
         );
-        assert_eq!(plan.problems[0].reason, held.split(':').next().unwrap());
+        assert_eq!(plan.problems[0].reason.as_str(), held.split(':').next().unwrap());
         assert!(
             words(&plan).contains(&format!("Held: {held}").replace('"', "\\\"")),
             "{}",
@@ -416,7 +416,7 @@ fn a_line_break_at_the_end_of_a_key_is_used_and_warned_of() {
     assert_eq!(peer.admin_state, AdminState::Up);
     assert_eq!(plan.problems.len(), 1);
     let told = plan.problems[0].to_string();
-    assert_eq!(plan.problems[0].reason, "SecretEndsWithLineBreak");
+    assert_eq!(plan.problems[0].reason, ProblemReason::SecretEndsWithLineBreak);
     assert!(told.contains("printf %s PASSWORD | base64"), "{told}");
     assert!(!told.contains("hunter2"), "{told}");
 }
@@ -430,5 +430,5 @@ fn what_is_down_by_its_object_is_not_held() {
     );
     let down = flatroute_bgp::speaker::AdminState::Down(String::new());
     assert_eq!(only_peer(&plan).admin_state, down);
-    assert_eq!(plan.problems[0].reason, "SecretNotFound");
+    assert_eq!(plan.problems[0].reason, ProblemReason::SecretNotFound);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::site::Shape;
-use super::{Cluster, Wishes, mesh, model, operations, privileges, remove, upstream};
+use super::{Cluster, Wishes, mesh, model, operations, pace, privileges, remove, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -67,6 +67,8 @@ pub enum Part {
     Model,
     /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
     Privileges,
+    /// How quick it is.
+    Pace,
     /// Nodes that are neighbours of each other, on a segment.
     Mesh,
     /// docs/remove.md: really the last, since nothing is left.
@@ -94,7 +96,7 @@ impl Part {
     fn fits(self, shape: Shape) -> bool {
         match self {
             Self::Upstream | Self::Remove => true,
-            Self::Operations | Self::Model | Self::Privileges => shape == Shape::Racks,
+            Self::Operations | Self::Model | Self::Privileges | Self::Pace => shape == Shape::Racks,
             Self::Mesh => shape == Shape::Segment,
         }
     }
@@ -109,10 +111,11 @@ impl std::str::FromStr for Part {
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
             "privileges" => Ok(Self::Privileges),
+            "pace" => Ok(Self::Pace),
             "mesh" => Ok(Self::Mesh),
             "remove" => Ok(Self::Remove),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, mesh or remove, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, pace, mesh or remove, several with commas"
             ),
         }
     }
@@ -138,7 +141,7 @@ pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
 }
 
 /// Where reports stay: `target/cluster.results`.
-fn results(wishes: &Wishes) -> PathBuf {
+pub(super) fn results(wishes: &Wishes) -> PathBuf {
     wishes.state.dir().with_extension("results")
 }
 
@@ -177,6 +180,12 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Remove => {
                 cluster.teller.chapter("Removed without a trace");
                 table.extend(remove::run(&cluster));
+            }
+            Part::Pace => {
+                cluster
+                    .teller
+                    .chapter("How quick it is: a hundred pods on a node, and a node that joins");
+                table.extend(pace::run(&mut cluster, results)?);
             }
             Part::Mesh => {
                 cluster

@@ -12,6 +12,7 @@
 //! to that node.
 
 pub mod audit;
+pub mod bench;
 pub mod cgroup;
 pub mod control;
 pub mod exam;
@@ -23,6 +24,7 @@ pub mod mesh;
 pub mod model;
 pub mod node;
 pub mod operations;
+pub mod pace;
 pub mod parts;
 pub mod privileges;
 pub mod reference;
@@ -81,6 +83,24 @@ impl std::str::FromStr for Carrier {
 }
 
 impl Carrier {
+    /// As the user says it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Flatroute => "flatroute",
+            Self::Bird => "bird",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Flatroute => "flatroute",
+            Self::Bird => "ptp, host-local, BIRD",
+        }
+    }
+
     /// The protocol number of its routes (RTPROT_*).
     #[must_use]
     pub fn route_protocol(self) -> u8 {
@@ -119,6 +139,16 @@ impl std::str::FromStr for Switches {
 }
 
 impl Switches {
+    /// As on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Installed => "",
+            Self::Bird => "bird",
+            Self::Flatroute => "flatroute",
+        }
+    }
+
     fn software(self) -> Software {
         match self {
             Self::Installed if Software::Bird.find().is_err() => Software::Agent,
@@ -316,10 +346,15 @@ pub fn with_arguments(
     if sandbox::is_inside() {
         return sandbox::run(limit, inside);
     }
+    under_claim(wishes, || sandbox::run_with_arguments(limit, arguments))
+}
+
+/// Does `act`, in which a cluster comes and goes, while nobody else may build one in this place; removes what it left.
+fn under_claim(wishes: &Wishes, act: impl FnOnce() -> Result<Ending>) -> Result<Ending> {
     check(wishes)?;
     let claim = wishes.state.claim()?;
     wishes.state.remove()?;
-    let ending = sandbox::run_with_arguments(limit, arguments)?;
+    let ending = act()?;
     let words = leave(wishes, ending)?;
     if ending != Ending::Done(0) {
         println!("{}", paint::bad(&words));

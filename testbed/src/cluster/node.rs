@@ -9,6 +9,7 @@
 //! evicts, or sets limits that a namespace may not set.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -35,6 +36,8 @@ const RUNTIME_BOUND: Duration = Duration::from_secs(30);
 const STOP_BOUND: Duration = Duration::from_secs(30);
 /// The image that holds a pod's namespaces.
 pub const PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
+/// Where containerd tells its metrics, on the node itself.
+pub const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1338);
 /// Where containerd answers, inside.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -60,7 +63,9 @@ impl std::str::FromStr for Proxy {
 }
 
 impl Proxy {
-    fn mode(self) -> &'static str {
+    /// As kube-proxy and the user call it.
+    #[must_use]
+    pub fn mode(self) -> &'static str {
         match self {
             Self::Iptables => "iptables",
             Self::Nftables => "nftables",
@@ -397,6 +402,12 @@ conntrack: {{maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeo
             .collect()
     }
 
+    /// All that containerd has said.
+    #[must_use]
+    pub fn containerd_log(&self) -> String {
+        self.containerd.as_ref().map(Daemon::log).unwrap_or_default()
+    }
+
     /// Takes the node's power away: its first process is killed, and the kernel ends all others.
     ///
     /// # Errors
@@ -451,6 +462,8 @@ disabled_plugins = [
 ]
 [grpc]
   address = "/run/containerd/containerd.sock"
+[metrics]
+  address = "127.0.0.1:1338"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "registry.k8s.io/pause:3.10.1"
   disable_apparmor = true

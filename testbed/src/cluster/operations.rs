@@ -255,7 +255,7 @@ fn restart_containerd(cluster: &mut Cluster) -> Result<String> {
     Ok(format!("on {name}"))
 }
 
-fn drain_node(cluster: &mut Cluster) -> Result<String> {
+pub(super) fn drain_node(cluster: &mut Cluster) -> Result<String> {
     let node = cluster.nodes.pop().context("a node")?;
     let name = node.name.clone();
     cluster.kubectl.run(&[

@@ -5,7 +5,8 @@
 //! rbac.yaml to the tables of docs/api-server.md, so what is said of the one holds for the other.
 //!
 //! What no part of the test happens to need is made to happen: a BGPPeer whose key comes and goes takes the rights on
-//! Secrets, and its event, told twice, the right to count one.
+//! Secrets, and its event, told twice, the right to count one; a BGPConfiguration that wants no BGPNodeStatus takes the right
+//! to delete them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -41,6 +42,13 @@ const SECRET: &str = "apiVersion: v1
 kind: Secret
 metadata: {name: key-of-privileges, namespace: flatroute-system}
 stringData: {password: not-a-secret}
+";
+
+/// Each node's agent deletes its BGPNodeStatus.
+const NO_NODE_STATUS: &str = "apiVersion: flatroute.io/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec: {nodeStatus: {mode: Disabled}}
 ";
 
 /// One right: a verb on a resource, or on one object of it.
@@ -272,16 +280,18 @@ fn make_happen(cluster: &Cluster, rights: &BTreeSet<Right>) -> Result<()> {
     if unused()?.is_empty() {
         return Ok(());
     }
-    let done = flap_key(cluster).and_then(|()| {
-        cluster.await_("every right to be used", COUNTED, |_| {
-            let unused = unused()?;
-            Ok(if unused.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("not used: {}", unused.join(", ")))
+    let done = flap_key(cluster)
+        .and_then(|()| switch_node_status(cluster))
+        .and_then(|()| {
+            cluster.await_("every right to be used", COUNTED, |_| {
+                let unused = unused()?;
+                Ok(if unused.is_empty() {
+                    Ok(())
+                } else {
+                    Err(format!("not used: {}", unused.join(", ")))
+                })
             })
-        })
-    });
+        });
     let away = ["--ignore-not-found", "--wait=false"];
     let peer = cluster
         .kubectl
@@ -302,6 +312,31 @@ fn flap_key(cluster: &Cluster) -> Result<()> {
         .kubectl
         .run(&["delete", "secret", "-n", "flatroute-system", "key-of-privileges"])?;
     await_key(cluster, false)
+}
+
+/// No BGPNodeStatus for a moment, and then all of them again.
+fn switch_node_status(cluster: &Cluster) -> Result<()> {
+    let there = cluster.kubectl.list(&["bgpconfigurations"])?;
+    ensure!(
+        there.is_empty(),
+        "a BGPConfiguration is there: spec.nodeStatus was not tried"
+    );
+    cluster.kubectl.apply(NO_NODE_STATUS)?;
+    let gone = await_node_statuses(cluster, 0);
+    cluster.kubectl.run(&["delete", "bgpconfiguration", "default"])?;
+    gone?;
+    await_node_statuses(cluster, cluster.nodes.len())
+}
+
+fn await_node_statuses(cluster: &Cluster, count: usize) -> Result<()> {
+    cluster.await_(&format!("{count} BGPNodeStatuses"), HEEDED, |cluster| {
+        let there = cluster.kubectl.list(&["bgpnodestatuses"])?.len();
+        Ok(if there == count {
+            Ok(())
+        } else {
+            Err(format!("there are {there}"))
+        })
+    })
 }
 
 fn await_key(cluster: &Cluster, is_there: bool) -> Result<()> {

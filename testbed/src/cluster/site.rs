@@ -88,6 +88,17 @@ impl std::str::FromStr for Families {
 }
 
 impl Families {
+    /// As the user says it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+            Self::Dual => "dual",
+            Self::Dual64 => "dual64",
+        }
+    }
+
     /// Whether each family is IPv6, the first one first.
     #[must_use]
     pub fn order(self) -> &'static [bool] {

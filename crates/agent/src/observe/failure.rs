@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use flatroute_api::Problem;
+use flatroute_api::{Problem, ProblemReason};
 use kube::core::Status;
 
 use super::source::Source;
@@ -87,7 +87,7 @@ impl Failure {
                 format!("does not answer ({text}); the objects stay as they are"),
                 "see that it runs and that this node reaches it; it is tried again all the time",
             )
-            .because("APIServerUnreachable"),
+            .because(ProblemReason::APIServerUnreachable),
             Self::Forbidden(verb) => Problem::new(
                 API_SERVER,
                 resource,
@@ -95,7 +95,7 @@ impl Failure {
                 format!("we may not {verb} {source}: {}", rule.without),
                 rule.remedy(*verb),
             )
-            .because("Forbidden"),
+            .because(ProblemReason::Forbidden),
             Self::Unauthorized => Problem::new(
                 API_SERVER,
                 server,
@@ -103,7 +103,7 @@ impl Failure {
                 "does not know who we are (401)",
                 "see that the token of the service account, or the user of the kubeconfig, is of this cluster and has not run out",
             )
-            .because("Unauthorized"),
+            .because(ProblemReason::Unauthorized),
             Self::NotInstalled => Problem::new(
                 API_SERVER,
                 resource,
@@ -111,7 +111,7 @@ impl Failure {
                 format!("the server does not know {source} (404); what was known of them stays in force"),
                 "install the CustomResourceDefinitions: kubectl apply -f deploy/crds",
             )
-            .because("NotInstalled"),
+            .because(ProblemReason::NotInstalled),
             Self::Gone => Problem::new(
                 API_SERVER,
                 resource,
@@ -119,7 +119,7 @@ impl Failure {
                 "the server forgets faster than we read",
                 "nothing: it is listed again",
             )
-            .because("Gone"),
+            .because(ProblemReason::Gone),
             Self::Refused(text) => Problem::new(
                 API_SERVER,
                 resource,
@@ -127,7 +127,7 @@ impl Failure {
                 format!("the server refuses to tell of {source} ({text})"),
                 "see its log",
             )
-            .because("Refused"),
+            .because(ProblemReason::Refused),
         }
     }
 }

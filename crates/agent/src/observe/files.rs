@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use flatroute_api::manifest::{self, Located, MAX_FILE_BYTES, Merged, Parsed};
-use flatroute_api::{Kind, Place, Problem};
+use flatroute_api::{Kind, Place, Problem, ProblemReason};
 
 /// How many files are read.
 const MAX_FILES: usize = 4096;
@@ -330,7 +330,7 @@ fn exposed(path: &Path, mode: u32, parsed: &Parsed) -> Vec<Problem> {
             place: Some(located.place.clone()),
             ..Problem::new(kind, &located.name, "", message, remedy)
         }
-        .because("SecretReadableByOthers")
+        .because(ProblemReason::SecretReadableByOthers)
     };
     let secrets = parsed.objects.iter().filter(|o| o.object.kind() == Kind::Secret);
     secrets.map(problem).collect()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flatroute_api::Problem;
+use flatroute_api::{Problem, ProblemReason};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -129,7 +129,7 @@ impl Done {
             let message =
                 format!("the objects are not kept for a start without the API server: {path}: {error}");
             let remedy = "make --state-dir a directory that the agent may write, on a disk with room";
-            Problem::new(API_SERVER, "", "", message, remedy).because("NotKept")
+            Problem::new(API_SERVER, "", "", message, remedy).because(ProblemReason::NotKept)
         });
     }
 
@@ -154,7 +154,7 @@ impl Done {
                 "the keys of sessions are not kept for a start without the API server: {dir}: {error}"
             );
             let remedy = "mount a tmpfs there, such as the host's /run, that the agent may write";
-            Problem::new(API_SERVER, "", "", message, remedy).because("NotKept")
+            Problem::new(API_SERVER, "", "", message, remedy).because(ProblemReason::NotKept)
         });
     }
 }

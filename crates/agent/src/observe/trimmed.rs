@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use flatroute_api::manifest::{self, Object};
-use flatroute_api::{Kind, Node, NodeSpec, NodeStatus, Problem, validate};
+use flatroute_api::{Kind, Node, NodeSpec, NodeStatus, Problem, ProblemReason, validate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -100,7 +100,10 @@ impl Trimmed for OurObject {
 
 /// A field or value that is unknown here was known to the server: its CRD is not of our version.
 fn of_another_version(mut problem: Problem) -> Problem {
-    if matches!(problem.reason.as_str(), "UnknownField" | "NotSupported") {
+    if matches!(
+        problem.reason,
+        ProblemReason::UnknownField | ProblemReason::NotSupported
+    ) {
         problem
             .remedy
             .push_str(", or bring the CustomResourceDefinitions and the agents to the same version");

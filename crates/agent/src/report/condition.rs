@@ -4,16 +4,40 @@ use flatroute_api::objects::MAX_STATUS_TEXT;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+/// Whether something is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl From<bool> for Truth {
+    fn from(is_true: bool) -> Self {
+        if is_true { Self::True } else { Self::False }
+    }
+}
+
+impl Truth {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
 /// A condition of this type. It has changed now when its status differs from the one before.
 pub(super) fn condition(
     kind: &str,
-    is_true: bool,
+    truth: impl Into<Truth>,
     reason: &str,
     message: &str,
     before: &[Condition],
     now: Timestamp,
 ) -> Condition {
-    let status = if is_true { "True" } else { "False" };
+    let status = truth.into().as_str();
     let before = before.iter().find(|c| c.type_ == kind && c.status == status);
     Condition {
         type_: kind.to_owned(),

@@ -42,7 +42,7 @@ const PAGE: u32 = 100;
 type Statuses = BoxStream<'static, Result<watcher::Event<DynamicObject>, watcher::Error>>;
 
 /// Looks at the Lease, and leads while it is ours; until nobody tells any more: then it gives the Lease back. It begins when this node has written its own
-/// status, which is what makes it one of those that may be candidates.
+/// status, which is what makes it one of those that may be candidates, or shall have none.
 pub(super) async fn run(server: Server, mut newest: Newest, mut written: watch::Receiver<bool>) {
     if written.wait_for(|written| *written).await.is_err() {
         return;
@@ -324,7 +324,11 @@ impl Reign {
                     }
                     let is_settled = page.is_settled(now);
                     let before = &page.written.conditions;
-                    peer::status(name, object, objects, &self.nodes, is_settled, before, clock)
+                    if objects.node_status_is_off {
+                        peer::unreported(object, objects, before, clock)
+                    } else {
+                        peer::status(name, object, objects, &self.nodes, is_settled, before, clock)
+                    }
                 }
                 (None, problems) => {
                     let problems = problems.map(Vec::as_slice).unwrap_or_default();

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use flatroute_api::objects::{
     BGPNodeStatusStatus, BGPPeerStatus, Family, NodePeer, PeerCondition, PeerReason, SessionState, State,
 };
-use flatroute_api::{BGPPeerSpec, Problem};
+use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
+use flatroute_bgp_io::KEY_NOT_SET;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::condition::{bounded, condition, split};
+use super::condition::{Truth, bounded, condition, split};
 use super::pace::Weight;
 use super::snapshot::{Object, Objects};
 
@@ -21,7 +22,11 @@ use super::snapshot::{Object, Objects};
 pub(super) type Nodes = BTreeMap<String, BGPNodeStatusStatus>;
 
 /// A condition before its time: whether it is true, why, and in a sentence.
-type Verdict = (bool, PeerReason, String);
+type Verdict<T = bool> = (T, PeerReason, String);
+
+/// Why nothing is known.
+const NOBODY_REPORTS: &str = "BGPConfiguration/default has spec.nodeStatus.mode: Disabled, so no node reports what it sees; set it to \
+                              Enabled, or ask a node: /v1/peers of its agent, and kubectl get events";
 
 /// The status of a valid BGPPeer. `is_settled`: the nodes have had time to report of this generation. `before` is what was
 /// written last.
@@ -58,6 +63,46 @@ pub(super) fn status(
     }
 }
 
+/// The status of a valid BGPPeer when no node reports anything: what the objects alone say.
+pub(super) fn unreported(
+    object: &Object,
+    objects: &Objects,
+    before: &[Condition],
+    now: Timestamp,
+) -> BGPPeerStatus {
+    let unknown = (
+        Truth::Unknown,
+        PeerReason::NodeStatusDisabled,
+        NOBODY_REPORTS.to_owned(),
+    );
+    let missing = missing_filters(&object.spec, objects);
+    let missing = missing.map(|(is_true, reason, text)| (Truth::from(is_true), reason, text));
+    // Only the nodes read Secrets.
+    let resolved = match (&missing, &object.spec.auth) {
+        (Some(missing), _) => missing.clone(),
+        (None, Some(_)) => unknown.clone(),
+        (None, None) => {
+            let (is_true, reason, text) = all_resolved();
+            (is_true.into(), reason, text)
+        }
+    };
+    let down = administratively_down(&object.spec);
+    let down = down.map(|(is_true, reason, text)| (Truth::from(is_true), reason, text));
+    let conditions = [
+        (PeerCondition::Accepted, unknown.clone()),
+        (PeerCondition::ResolvedRefs, resolved),
+        (PeerCondition::Established, down.or(missing).unwrap_or(unknown)),
+    ];
+    BGPPeerStatus {
+        observed_generation: object.generation,
+        conditions: conditions
+            .into_iter()
+            .map(|(kind, verdict)| told(kind, &verdict, object.generation, before, now))
+            .collect(),
+        ..BGPPeerStatus::default()
+    }
+}
+
 /// The status of a BGPPeer that cannot be used at all: nodes left it out, and all of them see the same in it.
 pub(super) fn invalid(problems: &[&Problem], before: &[Condition], now: Timestamp) -> BGPPeerStatus {
     let texts: Vec<String> = problems
@@ -86,16 +131,16 @@ pub(super) fn weight(before: &BGPPeerStatus, now: &BGPPeerStatus) -> Option<Weig
     Some(if same { Weight::Figures } else { Weight::State })
 }
 
-fn told(
+fn told<T: Into<Truth> + Copy>(
     kind: PeerCondition,
-    (is_true, reason, message): &Verdict,
+    (truth, reason, message): &Verdict<T>,
     generation: Option<i64>,
     before: &[Condition],
     now: Timestamp,
 ) -> Condition {
     Condition {
         observed_generation: generation,
-        ..condition(kind.as_str(), *is_true, reason.as_str(), message, before, now)
+        ..condition(kind.as_str(), *truth, reason.as_str(), message, before, now)
     }
 }
 
@@ -133,11 +178,11 @@ impl<'a> Reports<'a> {
         })
     }
 
-    /// The first session that has a reason of these, with the sentence.
-    fn reason(&self, is_one: impl Fn(&str) -> bool) -> Option<(&'a str, &'a str, &'a str)> {
+    /// The first session on a ground for `asked`, with the word and the sentence for it: the node first.
+    fn reason<R>(&self, asked: impl Fn(Ground) -> Option<R>) -> Option<(&'a str, &'a str, &'a str, R)> {
         self.sessions().find_map(|(node, peer)| {
             let (word, sentence) = split(peer.reason.as_deref()?);
-            is_one(word).then_some((node, word, sentence))
+            Some((node, word, sentence, asked(ground(word))?))
         })
     }
 
@@ -175,18 +220,74 @@ fn is_up(peer: &NodePeer) -> bool {
     peer.state == SessionState::Established
 }
 
-fn is_missing_secret(word: &str) -> bool {
-    matches!(word, "SecretNotFound" | "SecretKeyNotFound")
+/// Which condition has to say why a session is not tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ground {
+    /// `Accepted`: another BGPPeer has the neighbour.
+    Conflict,
+    /// `Accepted`: something in the object, or it does not fit the node.
+    Object,
+    /// `ResolvedRefs`: the Secret or its key.
+    Secret,
+    /// `ResolvedRefs`, which sees it in the objects.
+    Filter,
+    /// `Established`: the object is good, and the node cannot.
+    Node,
+}
+
+/// The ground of a reason, as nodes report it: that of a problem, or of the driver. A word of another version is taken for
+/// something in the object.
+fn ground(word: &str) -> Ground {
+    use ProblemReason as P;
+    let Some(reason) = P::of_word(word) else {
+        return if word == KEY_NOT_SET {
+            Ground::Node
+        } else {
+            Ground::Object
+        };
+    };
+    match reason {
+        P::ConflictingPeer => Ground::Conflict,
+        P::FilterNotFound => Ground::Filter,
+        P::SecretKeyNotFound | P::SecretNotFound => Ground::Secret,
+        P::APIServerUnreachable
+        | P::CopyRefused
+        | P::Duplicate
+        | P::Forbidden
+        | P::Gone
+        | P::InterfaceNotFound
+        | P::Invalid
+        | P::MeshTooLarge
+        | P::NoDefaultGateway
+        | P::NoPodCIDRs
+        | P::NodeNotFound
+        | P::NotInstalled
+        | P::NotKept
+        | P::NotSupported
+        | P::NotYAML
+        | P::OwnAddress
+        | P::Refused
+        | P::Required
+        | P::SecretAmbiguous
+        | P::SecretEndsWithLineBreak
+        | P::SecretInvalid
+        | P::SecretReadableByOthers
+        | P::Stale
+        | P::TooManyGateways
+        | P::Unauthorized
+        | P::UnknownField
+        | P::UnknownKind => Ground::Object,
+    }
 }
 
 fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verdict {
-    let ours = |word: &str| !is_missing_secret(word) && !matches!(word, "FilterNotFound" | "KeyNotSet");
-    if let Some((node, word, sentence)) = reports.reason(ours) {
-        let reason = if word == "ConflictingPeer" {
-            PeerReason::ConflictingPeer
-        } else {
-            PeerReason::Invalid
-        };
+    let refused = |ground| match ground {
+        Ground::Conflict => Some(PeerReason::ConflictingPeer),
+        Ground::Object => Some(PeerReason::Invalid),
+        Ground::Secret | Ground::Filter | Ground::Node => None,
+    };
+    if let Some((node, word, sentence, reason)) = reports.reason(refused) {
+        // The reason of a conflict says it already.
         let text = if reason == PeerReason::Invalid {
             format!("node {node}: {word}: {sentence}")
         } else {
@@ -227,27 +328,24 @@ fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verd
     }
 }
 
-fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Verdict {
+fn missing_filters(spec: &BGPPeerSpec, objects: &Objects) -> Option<Verdict> {
     let named: BTreeSet<&String> = spec.import_filters.iter().chain(&spec.export_filters).collect();
     let missing: Vec<&str> = named
         .into_iter()
         .filter(|filter| !objects.filters.contains(*filter))
         .map(String::as_str)
         .collect();
-    if !missing.is_empty() {
-        let text = format!(
-            "there is no usable BGPFilter {}; create it, or take its name out; without it the sessions stay down",
-            missing.join(", ")
-        );
-        return (false, PeerReason::FilterNotFound, text);
+    if missing.is_empty() {
+        return None;
     }
-    if let Some((node, _, sentence)) = reports.reason(is_missing_secret) {
-        return (
-            false,
-            PeerReason::SecretNotFound,
-            format!("node {node}: {sentence}"),
-        );
-    }
+    let text = format!(
+        "there is no usable BGPFilter {}; create it, or take its name out; without it the sessions stay down",
+        missing.join(", ")
+    );
+    Some((false, PeerReason::FilterNotFound, text))
+}
+
+fn all_resolved() -> Verdict {
     (
         true,
         PeerReason::ResolvedRefs,
@@ -255,10 +353,28 @@ fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Ver
     )
 }
 
+fn administratively_down(spec: &BGPPeerSpec) -> Option<Verdict> {
+    let text = "spec.state is Down: no node tries to have the session";
+    (spec.state == Some(State::Down)).then(|| (false, PeerReason::AdministrativelyDown, text.to_owned()))
+}
+
+fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Verdict {
+    if let Some(missing) = missing_filters(spec, objects) {
+        return missing;
+    }
+    let missing = |ground| match ground {
+        Ground::Secret => Some(PeerReason::SecretNotFound),
+        Ground::Conflict | Ground::Object | Ground::Filter | Ground::Node => None,
+    };
+    if let Some((node, _, sentence, reason)) = reports.reason(missing) {
+        return (false, reason, format!("node {node}: {sentence}"));
+    }
+    all_resolved()
+}
+
 fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, resolved: &Verdict) -> Verdict {
-    if spec.state == Some(State::Down) {
-        let text = "spec.state is Down: no node tries to have the session";
-        return (false, PeerReason::AdministrativelyDown, text.to_owned());
+    if let Some(down) = administratively_down(spec) {
+        return down;
     }
     let (up, all) = (reports.established(), reports.0.len());
     if up < all || all == 0 {

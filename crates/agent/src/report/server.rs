@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -107,6 +107,18 @@ impl Server {
         self.ask("patch", "bgpnodestatuses.flatroute.io", applied)
             .await
             .map(drop)
+    }
+
+    /// Deletes the object of this node; it is well when there is none.
+    pub(super) async fn delete_node_status(&mut self) -> Result<(), Failure> {
+        let node = self.node.clone();
+        let api = self.dynamic::<BGPNodeStatus>();
+        let params = DeleteParams::default();
+        let deleted = api.delete(&node, &params);
+        match self.ask("delete", "bgpnodestatuses.flatroute.io", deleted).await {
+            Ok(_) | Err(Failure::NotFound) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     pub(super) async fn write_node_status(&mut self, status: &BGPNodeStatusStatus) -> Result<(), Failure> {

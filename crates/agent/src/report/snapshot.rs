@@ -53,6 +53,8 @@ pub(crate) struct Objects {
     pub(crate) peers: BTreeMap<String, Object>,
     /// The names of the BGPFilters that are.
     pub(crate) filters: BTreeSet<String>,
+    /// Whether BGPConfiguration says that nodes have no BGPNodeStatus.
+    pub(crate) node_status_is_off: bool,
     /// What is wrong on this node, and with objects that are not valid.
     pub(crate) problems: Vec<Problem>,
 }

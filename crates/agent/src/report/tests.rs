@@ -10,6 +10,7 @@ use flatroute_lab::apiserver::{ADMIN, AGENT, ApiServer, Parts, STRANGER, User};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::ListParams;
@@ -339,5 +340,64 @@ fn what_is_forbidden_is_told_once_and_an_event_is_counted() {
         let events: Api<Event> = Api::namespaced(client(&server, ADMIN).await, "default");
         let series = events.get("x.1").await.expect("the event").series;
         assert_eq!(series.map(|s| s.count), Some(9));
+    });
+}
+
+#[test]
+fn without_node_status_the_object_goes_and_peers_say_that_nothing_is_known() {
+    let Some(server) = server("without_node_status_the_object_goes_and_peers_say_that_nothing_is_known")
+    else {
+        return;
+    };
+    runtime().block_on(async {
+        let admin = client(&server, ADMIN).await;
+        let (peers, statuses): (Api<BGPPeer>, Api<BGPNodeStatus>) =
+            (Api::all(admin.clone()), Api::all(admin.clone()));
+        let on = objects(&peers).await;
+        let off = Arc::new(Objects {
+            node_status_is_off: true,
+            ..Objects::clone(&on)
+        });
+        let (teller, mut told) = mpsc::channel(16);
+        let report = Report::start(client(&server, AGENT).await, "n1", "flatroute-system", teller);
+        let uid = uid(&Api::all(admin), "n1").await;
+        let established = async |wanted: [&str; 2]| {
+            until(wanted[1], async || {
+                let found = peers.get("tor").await.map_err(|error| error.to_string())?.status;
+                let all = found.unwrap_or_default().conditions;
+                let is_it =
+                    |c: &&Condition| c.type_ == "Established" && [c.status.as_str(), &c.reason] == wanted;
+                all.iter().find(is_it).map(drop).ok_or_else(|| format!("{all:?}"))
+            })
+            .await;
+        };
+        for round in 0..2 {
+            report.is_now(snapshot(&uid, "Established", 4, &on));
+            established(["True", "Established"]).await;
+            let found = statuses
+                .get_opt("n1")
+                .await
+                .expect("an answer")
+                .and_then(|object| object.status);
+            assert_eq!(
+                found.map(|status| status.established_peers),
+                Some(1),
+                "round {round}"
+            );
+
+            report.is_now(snapshot(&uid, "Established", 4, &off));
+            established(["Unknown", "NodeStatusDisabled"]).await;
+            until("no object", async || match statuses.get_opt("n1").await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{other:?}")),
+            })
+            .await;
+        }
+        // The state goes on to change, and is not written.
+        report.is_now(snapshot(&uid, "Active", 0, &off));
+        tokio::time::sleep(pace::STATE_PAUSE * 5 / 4 + pace::COLLECT * 2).await;
+        assert_eq!(statuses.get_opt("n1").await.expect("an answer"), None);
+        assert!(told.try_recv().is_err(), "nothing was forbidden");
+        report.stop().await;
     });
 }

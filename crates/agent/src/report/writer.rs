@@ -19,11 +19,13 @@ pub(super) const LONG: Duration = Duration::from_secs(3600);
 /// How often what the server has is compared with what was written: somebody may have edited or deleted it.
 const VERIFY: Duration = Duration::from_secs(600);
 
-/// Writes, until nobody tells any more. `wrote` becomes true with the first status that is written.
+/// Writes, until nobody tells any more. `wrote` becomes true with the first status that is written, or that is deleted
+/// because there shall be none.
 pub(super) async fn run(server: Server, mut newest: Newest, wrote: watch::Sender<bool>) {
     let mut writer = Writer {
         server,
         known: false,
+        is_gone: false,
         before: None,
         owner: None,
         verified: Instant::now(),
@@ -52,6 +54,8 @@ struct Writer {
     server: Server,
     /// Whether `before` is what the server has.
     known: bool,
+    /// Whether the object was deleted, because there shall be none.
+    is_gone: bool,
     before: Option<BGPNodeStatusStatus>,
     /// The Node that the object is owned by.
     owner: Option<String>,
@@ -74,13 +78,20 @@ impl Writer {
     /// When something is to be written at the latest.
     fn due(&self, snapshot: &Snapshot, now: Instant) -> Option<Instant> {
         // Without a Node there is nobody to own the object, nor a condition to set.
-        snapshot.node_uid.as_ref()?;
+        if !snapshot.objects.node_status_is_off {
+            snapshot.node_uid.as_ref()?;
+        }
         let status = self.pace.due(self.random);
         let available = self.available.pace.due(self.random);
         status.into_iter().chain(available).min().map(|at| at.max(now))
     }
 
     async fn write(&mut self, snapshot: &Snapshot, now: Instant) {
+        if snapshot.objects.node_status_is_off {
+            self.delete(now).await;
+            return;
+        }
+        self.is_gone = false;
         let Some(uid) = &snapshot.node_uid else { return };
         if now.saturating_duration_since(self.verified) >= VERIFY {
             self.verified = now;
@@ -110,6 +121,29 @@ impl Writer {
                     self.before = None;
                 }
                 tracing::debug!(?failure, "the status of this node was not written");
+                self.pace.failed(Instant::now(), random());
+            }
+        }
+    }
+
+    /// Nothing is reported: what was is deleted, once.
+    async fn delete(&mut self, now: Instant) {
+        self.known = false;
+        self.owner = None;
+        self.before = None;
+        self.pace.differs(now, (!self.is_gone).then_some(Weight::State));
+        if self.pace.due(self.random).is_none_or(|at| at > now) {
+            return;
+        }
+        match self.server.delete_node_status().await {
+            Ok(()) => {
+                self.is_gone = true;
+                self.pace.wrote(Instant::now());
+                self.wrote
+                    .send_if_modified(|wrote| !std::mem::replace(wrote, true));
+            }
+            Err(failure) => {
+                tracing::debug!(?failure, "the status of this node was not deleted");
                 self.pace.failed(Instant::now(), random());
             }
         }

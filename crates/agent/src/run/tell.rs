@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flatroute_api::objects::Family;
-use flatroute_api::{ClusterState, Problem, control};
+use flatroute_api::{ClusterState, Problem, ProblemReason, control};
 use flatroute_bgp::types::{self, FamilySet, PeerName};
 use flatroute_plan::Plan;
 use k8s_openapi::jiff::Timestamp;
@@ -109,6 +109,10 @@ fn objects(state: &ClusterState, problems: &[Problem]) -> Objects {
     Objects {
         peers: peers.collect(),
         filters: state.filters.keys().cloned().collect(),
+        node_status_is_off: state
+            .configuration
+            .as_ref()
+            .is_some_and(|object| !object.spec.has_node_status()),
         problems: problems.iter().filter(|p| p.kind == "BGPPeer").cloned().collect(),
     }
 }
@@ -154,10 +158,7 @@ fn of_problem(problem: &Problem, everywhere: bool) -> Option<Told> {
     if problem.kind == crate::observe::API_SERVER {
         return None;
     }
-    let reason = match problem.reason.as_str() {
-        "SecretNotFound" | "SecretKeyNotFound" => Reason::AuthFailed,
-        _ => Reason::ConfigurationInvalid,
-    };
+    let reason = reason(problem.reason);
     let (about, note) = match problem.kind.as_str() {
         "BGPPeer" => (About::Peer(problem.name.clone()), problem.to_string()),
         _ => (About::Node, problem.to_string()),
@@ -168,6 +169,43 @@ fn of_problem(problem: &Problem, everywhere: bool) -> Option<Told> {
         about,
         note,
     })
+}
+
+/// The reason of the Event that a problem becomes.
+fn reason(of: ProblemReason) -> Reason {
+    use ProblemReason as P;
+    match of {
+        P::SecretAmbiguous | P::SecretInvalid | P::SecretKeyNotFound | P::SecretNotFound => {
+            Reason::AuthFailed
+        }
+        P::APIServerUnreachable
+        | P::ConflictingPeer
+        | P::CopyRefused
+        | P::Duplicate
+        | P::FilterNotFound
+        | P::Forbidden
+        | P::Gone
+        | P::InterfaceNotFound
+        | P::Invalid
+        | P::MeshTooLarge
+        | P::NoDefaultGateway
+        | P::NoPodCIDRs
+        | P::NodeNotFound
+        | P::NotInstalled
+        | P::NotKept
+        | P::NotSupported
+        | P::NotYAML
+        | P::OwnAddress
+        | P::Refused
+        | P::Required
+        | P::SecretEndsWithLineBreak
+        | P::SecretReadableByOthers
+        | P::Stale
+        | P::TooManyGateways
+        | P::Unauthorized
+        | P::UnknownField
+        | P::UnknownKind => Reason::ConfigurationInvalid,
+    }
 }
 
 #[cfg(test)]

@@ -138,6 +138,14 @@ impl Agent {
         self.end()
     }
 
+    /// SIGKILL, and the end: it says nothing to anybody any more.
+    #[allow(dead_code, reason = "the program `hostile` needs none")]
+    pub(crate) fn kill(&mut self) {
+        let process = self.process();
+        process.kill().expect("it runs");
+        process.wait().expect("it ends");
+    }
+
     /// Waits for the end.
     pub(crate) fn end(&mut self) -> ExitStatus {
         let process = self.process();

@@ -11,13 +11,13 @@ use super::agent::Agent;
 use super::lab::until;
 
 /// What `deploy/base` grants to the agent.
-const RBAC: [&str; 2] = [
+pub(crate) const RBAC: [&str; 2] = [
     include_str!("../../../../deploy/base/namespace.yaml"),
     include_str!("../../../../deploy/base/rbac.yaml"),
 ];
 
 /// The CustomResourceDefinitions.
-const DEFINITIONS: [&str; 3] = [
+pub(crate) const DEFINITIONS: [&str; 3] = [
     include_str!("../../../../deploy/crds/flatroute.io_bgppeers.yaml"),
     include_str!("../../../../deploy/crds/flatroute.io_bgpfilters.yaml"),
     include_str!("../../../../deploy/crds/flatroute.io_bgpconfigurations.yaml"),
@@ -127,7 +127,7 @@ impl World {
     fn problem(&self, reason: &str) -> Problem {
         until(reason, || {
             let status = self.status()?;
-            let found = status.problems.iter().find(|p| p.reason == reason);
+            let found = status.problems.iter().find(|p| p.reason.as_str() == reason);
             found.cloned().ok_or_else(|| format!("{:?}", status.problems))
         })
     }

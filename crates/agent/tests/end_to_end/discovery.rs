@@ -31,7 +31,7 @@ fn reasons(agent: &Agent) -> Vec<String> {
     status
         .problems
         .into_iter()
-        .map(|problem| problem.reason)
+        .map(|problem| problem.reason.to_string())
         .collect()
 }
 

@@ -92,7 +92,11 @@ fn a_secret_that_comes_changes_and_goes_takes_the_session_with_it_and_is_shown_n
     std::fs::set_permissions(one.manifest("secret.yaml"), open).expect("allowed");
     let reasons = until("both warnings", || {
         let status: Status = one.ask("GET /v1/status")?;
-        let mut reasons: Vec<String> = status.problems.into_iter().map(|p| p.reason).collect();
+        let mut reasons: Vec<String> = status
+            .problems
+            .into_iter()
+            .map(|p| p.reason.to_string())
+            .collect();
         reasons.sort();
         if reasons.len() == 2 {
             Ok(reasons)

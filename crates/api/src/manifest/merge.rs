@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use super::{Located, Object, Parsed};
 use crate::objects::{ClusterState, Kind};
-use crate::problem::{Place, Problem};
+use crate::problem::{Place, Problem, ProblemReason};
 
 /// The objects of all files, and all problems.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,7 +56,7 @@ fn duplicate(located: &Located, first: &Place) -> Problem {
         place: Some(located.place.clone()),
         ..problem
     }
-    .because("Duplicate")
+    .because(ProblemReason::Duplicate)
 }
 
 fn insert(state: &mut ClusterState, located: Located) {

@@ -48,6 +48,9 @@ pub struct BGPConfigurationSpec {
     /// The network of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_network: Option<PodNetwork>,
+    /// What the nodes report of themselves, a BGPNodeStatus each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_status: Option<NodeStatusReports>,
 }
 
 /// Where a Node says its ASN; exactly one of the two.
@@ -134,6 +137,18 @@ pub enum NexthopObjects {
     Disabled,
 }
 
+/// What the nodes report of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatusReports {
+    /// Whether each node has a BGPNodeStatus. Default: `Enabled`. `Disabled` spares the API server an object of each node and its
+    /// writes: each agent deletes its own. Then nobody knows what all nodes see of a neighbour: a BGPPeer's status counts nothing,
+    /// and its conditions are Unknown with the reason `NodeStatusDisabled`, except where the objects alone decide them. Events, and
+    /// what each agent says on its node, stay. A change resets no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Toggle>,
+}
+
 /// The network of the pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -142,6 +157,17 @@ pub struct PodNetwork {
     #[serde(default, rename = "clusterCIDRs", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub cluster_cidrs: Option<Vec<Cidr>>,
+}
+
+impl BGPConfigurationSpec {
+    /// Whether nodes have a BGPNodeStatus.
+    #[must_use]
+    pub fn has_node_status(&self) -> bool {
+        match self.node_status.as_ref().and_then(|status| status.mode) {
+            None | Some(Toggle::Enabled) => true,
+            Some(Toggle::Disabled) => false,
+        }
+    }
 }
 
 impl super::BGPPeerSpec {

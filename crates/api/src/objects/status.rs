@@ -92,6 +92,8 @@ pub enum PeerReason {
     /// `Established` is True, but the neighbour sends nothing: the usual sign of a switch that holds back the paths of
     /// its own ASN.
     NoRoutesFromPeer,
+    /// Unknown: BGPConfiguration `nodeStatus.mode` is `Disabled`, so no node reports.
+    NodeStatusDisabled,
 }
 
 impl PeerCondition {
@@ -124,6 +126,7 @@ impl PeerReason {
             Self::AdministrativelyDown => "AdministrativelyDown",
             Self::FamilyNotNegotiated => "FamilyNotNegotiated",
             Self::NoRoutesFromPeer => "NoRoutesFromPeer",
+            Self::NodeStatusDisabled => "NodeStatusDisabled",
         }
     }
 }

@@ -153,7 +153,7 @@ fn a_discovery_without_a_gateway_and_one_with_too_many_say_so() {
         .collect();
     let plan = planned(&manifests, &facts);
     assert_eq!(plan.speaker.peers.len(), MAX_DISCOVERED);
-    assert_eq!(plan.problems[0].reason, "TooManyGateways");
+    assert_eq!(plan.problems[0].reason, ProblemReason::TooManyGateways);
 }
 
 #[test]

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The body of the answer to a GET.
-pub(super) fn http(from: &Namespace, target: SocketAddr, path: &str) -> Result<String> {
+pub(in crate::cluster) fn http(from: &Namespace, target: SocketAddr, path: &str) -> Result<String> {
     let asked = from.run(|| {
         let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;

@@ -6,7 +6,7 @@
 //! `not yet`.
 
 mod addresses;
-mod ask;
+pub(super) mod ask;
 mod fault;
 mod path;
 mod service;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use flatroute_api::manifest::Object;
-use flatroute_api::{ClusterState, Kind, Problem};
+use flatroute_api::{ClusterState, Kind, Problem, ProblemReason};
 use flatroute_plan::{Listing, ObjectSource, Synced};
 
 use super::super::failure::API_SERVER;
@@ -119,7 +119,7 @@ impl Cluster {
         let server = &self.options.connection.server;
         observed
             .problems
-            .push(Problem::new(API_SERVER, server, "", message, remedy).because("Stale"));
+            .push(Problem::new(API_SERVER, server, "", message, remedy).because(ProblemReason::Stale));
     }
 
     fn refused(&self, why: &str) -> Problem {
@@ -134,7 +134,7 @@ impl Cluster {
         );
         let remedy = "nothing when the server comes back, which replaces it; else give the --state-dir of this node and version";
         let server = &self.options.connection.server;
-        Problem::new(API_SERVER, server, "", message, remedy).because("CopyRefused")
+        Problem::new(API_SERVER, server, "", message, remedy).because(ProblemReason::CopyRefused)
     }
 
     /// What is wrong with the way to the objects. A server that is away is one problem, not one a watch.
@@ -144,10 +144,10 @@ impl Cluster {
             .followed
             .iter()
             .filter_map(|(source, followed)| followed.problem(source, server));
-        let mut found: BTreeMap<(String, String), Problem> = BTreeMap::new();
+        let mut found: BTreeMap<(String, ProblemReason), Problem> = BTreeMap::new();
         for problem in all {
             found
-                .entry((problem.name.clone(), problem.reason.clone()))
+                .entry((problem.name.clone(), problem.reason))
                 .or_insert(problem);
         }
         found.into_values().chain(self.not_kept.iter().cloned()).collect()
@@ -163,6 +163,6 @@ impl Cluster {
         let remedy = "wait for kube-controller-manager, which sets it with --allocate-node-cidrs=true and --cluster-cidr";
         let name = &self.options.node;
         let problem = Problem::new(Kind::Node.as_str(), name, "spec.podCIDRs", message, remedy);
-        Some(problem.because("NoPodCIDRs"))
+        Some(problem.because(ProblemReason::NoPodCIDRs))
     }
 }

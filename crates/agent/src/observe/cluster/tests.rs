@@ -6,8 +6,8 @@ mod objects;
 
 use std::time::Duration;
 
-use flatroute_api::Node;
 use flatroute_api::values::PeerAsn;
+use flatroute_api::{Node, ProblemReason};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -115,7 +115,7 @@ fn names(observed: &Observed) -> Vec<&str> {
 }
 
 fn has(observed: &Observed, reason: &str) -> bool {
-    observed.problems.iter().any(|p| p.reason == reason)
+    observed.problems.iter().any(|p| p.reason.as_str() == reason)
 }
 
 fn secret(name: &str, password: &str) -> Value {

@@ -116,7 +116,9 @@ fn a_mistake_leaves_in_force_what_was() {
         // Half a file: nothing goes.
         std::fs::write(&file, "---\napiVersion: flatroute.io/v1alpha1\nkind: [").unwrap();
         let merged = until(&mut standalone, "half a file", |m| {
-            m.problems.iter().any(|p| p.reason == "NotYAML")
+            m.problems
+                .iter()
+                .any(|p| p.reason == flatroute_api::ProblemReason::NotYAML)
         })
         .await;
         assert_eq!(names(&merged), ["a", "b"]);

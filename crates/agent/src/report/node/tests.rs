@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flatroute_api::{BGPPeerSpec, Problem};
+use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
 
 use super::*;
 use crate::report::snapshot::{Object, Objects};
@@ -202,7 +202,7 @@ fn a_bgp_peer_without_a_session_is_listed_with_the_reason() {
             "no BGPFilter x",
             "create it",
         )
-        .because("FilterNotFound")
+        .because(ProblemReason::FilterNotFound)
     };
     let objects = Objects {
         peers: BTreeMap::from([("tor-a".to_owned(), object.clone()), ("tor-b".to_owned(), object)]),

@@ -291,3 +291,52 @@ fn figures_weigh_less_than_conditions() {
     assert_eq!(weight(&now(4), &now(5)), Some(Weight::Figures));
     assert_eq!(weight(&now(4), &now(0)), Some(Weight::State));
 }
+
+/// What the objects alone decide is told; the rest is not known.
+#[test]
+fn without_reports_only_the_objects_are_judged() {
+    let spec = |text: &str| Object {
+        spec: serde_json::from_str(text).unwrap(),
+        ..object()
+    };
+    let objects = Objects {
+        node_status_is_off: true,
+        ..Objects::default()
+    };
+    let off = "NodeStatusDisabled";
+    for (what, want) in [
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1}"#,
+            [off, "ResolvedRefs", off],
+        ),
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1, "auth": {"md5": {"secretRef": {"name": "s"}}}}"#,
+            [off, off, off],
+        ),
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1, "importFilters": ["f"]}"#,
+            [off, "FilterNotFound", "FilterNotFound"],
+        ),
+        (
+            r#"{"peerAddress": "10.0.1.1", "peerASN": 1, "importFilters": ["f"], "state": "Down"}"#,
+            [off, "FilterNotFound", "AdministrativelyDown"],
+        ),
+    ] {
+        let status = unreported(&spec(what), &objects, &[], at(1));
+        let reasons: Vec<&str> = status.conditions.iter().map(|c| c.reason.as_str()).collect();
+        assert_eq!(reasons, want, "{what}");
+        for condition in &status.conditions {
+            assert_eq!(
+                condition.status == "Unknown",
+                condition.reason == off,
+                "{condition:?}"
+            );
+        }
+        assert_eq!((status.desired_nodes, status.observed_generation), (0, Some(3)));
+        // The condition to look at says what to do.
+        assert!(
+            status.conditions[0].message.contains("spec.nodeStatus.mode"),
+            "{status:?}"
+        );
+    }
+}

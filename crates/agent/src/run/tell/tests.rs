@@ -85,28 +85,33 @@ fn what_happens_becomes_events_by_the_names_of_the_api() {
 
 #[test]
 fn problems_are_told_of_their_object() {
-    let problem =
-        |kind: &str, reason: &str| Problem::new(kind, "x", "spec.a", "is wrong", "mend it").because(reason);
+    let problem = |kind: &str, reason: ProblemReason| {
+        Problem::new(kind, "x", "spec.a", "is wrong", "mend it").because(reason)
+    };
     let rows = [
         (
-            problem("BGPPeer", "Invalid"),
+            problem("BGPPeer", ProblemReason::Invalid),
             Some((Reason::ConfigurationInvalid, true)),
         ),
         (
-            problem("BGPPeer", "SecretNotFound"),
+            problem("BGPPeer", ProblemReason::SecretNotFound),
             Some((Reason::AuthFailed, true)),
         ),
         (
-            problem("BGPFilter", "Invalid"),
+            problem("BGPPeer", ProblemReason::SecretInvalid),
+            Some((Reason::AuthFailed, true)),
+        ),
+        (
+            problem("BGPFilter", ProblemReason::Invalid),
             Some((Reason::ConfigurationInvalid, false)),
         ),
-        (problem("APIServer", "Forbidden"), None),
+        (problem("APIServer", ProblemReason::Forbidden), None),
     ];
     for (problem, want) in rows {
         let got = of_problem(&problem, true).map(|t| (t.reason, matches!(t.about, About::Peer(_))));
         assert_eq!(got, want, "{problem}");
     }
-    let told = of_problem(&problem("BGPPeer", "Invalid"), true).unwrap();
+    let told = of_problem(&problem("BGPPeer", ProblemReason::Invalid), true).unwrap();
     assert!(told.everywhere && told.note.contains("spec.a: is wrong; mend it"));
 }
 
@@ -129,4 +134,21 @@ fn a_session_is_told_with_its_object_and_with_what_it_left_out() {
         (told.object.as_str(), told.not_negotiated),
         ("tor", vec![Family::IPv4])
     );
+}
+
+#[test]
+fn that_nodes_have_no_status_is_read_from_the_configuration() {
+    for (spec, off) in [
+        ("{}", false),
+        ("{nodeStatus: {}}", false),
+        ("{nodeStatus: {mode: Enabled}}", false),
+        ("{nodeStatus: {mode: Disabled}}", true),
+    ] {
+        let text = format!(
+            "apiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec: {spec}\n"
+        );
+        let merged = flatroute_api::manifest::merge([flatroute_api::manifest::parse("m.yaml", &text)]);
+        assert_eq!(objects(&merged.state, &[]).node_status_is_off, off, "{spec}");
+    }
+    assert!(!objects(&ClusterState::default(), &[]).node_status_is_off);
 }

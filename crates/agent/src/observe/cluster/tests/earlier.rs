@@ -90,7 +90,7 @@ fn a_copy_that_is_not_ours_is_refused_with_a_reason() {
         let problem = refused
             .problems
             .iter()
-            .find(|p| p.reason == "CopyRefused")
+            .find(|p| p.reason == ProblemReason::CopyRefused)
             .unwrap();
         assert!(problem.message.contains("it has the format 7"), "{problem}");
         story.server.again().await;

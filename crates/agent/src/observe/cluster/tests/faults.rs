@@ -166,7 +166,7 @@ fn a_verb_that_is_missing_is_named_and_the_others_go_on() {
         let problem = observed
             .problems
             .iter()
-            .find(|p| p.reason == "Forbidden")
+            .find(|p| p.reason == ProblemReason::Forbidden)
             .unwrap();
         assert_eq!(
             problem.to_string(),

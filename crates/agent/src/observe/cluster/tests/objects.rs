@@ -244,7 +244,7 @@ fn a_secret_that_may_not_be_read_costs_its_own_session_only() {
         let problem = observed
             .problems
             .iter()
-            .find(|p| p.reason == "Forbidden")
+            .find(|p| p.reason == ProblemReason::Forbidden)
             .unwrap();
         assert!(
             problem
