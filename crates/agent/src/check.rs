@@ -1,8 +1,8 @@
 //! `flatroute-agent check`: all that is wrong with manifests, without a network and without an API server.
 //!
 //! After the objects themselves it looks at how they fit together, by planning for every Node that is among
-//! them: filters and Secrets that are named and not there, two peers with one address. What only the machine knows, such as
-//! the names of its interfaces, is not judged.
+//! them: filters and Secrets that are named and not there, two peers with one address. What only the machine or the
+//! cluster knows, such as the names of interfaces or which Nodes there will be, is not judged.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,7 +88,11 @@ fn together(merged: Merged) -> Vec<Problem> {
         },
         ..Facts::default()
     };
-    let of_the_machine = [ProblemReason::NodeNotFound, ProblemReason::InterfaceNotFound];
+    let of_the_machine = [
+        ProblemReason::NodeNotFound,
+        ProblemReason::InterfaceNotFound,
+        ProblemReason::NoMatchingNodes,
+    ];
     let found = nodes.iter().flat_map(|node| plan(node, &synced, &facts).problems);
     found
         .filter(|p| !of_the_machine.contains(&p.reason))

@@ -7,8 +7,8 @@
 //!
 //! SIGTERM and SIGINT end every session with a Cease, which withdraws this node's routes from its neighbours at
 //! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
-//! way out, and the next agent adopts what it finds. Meanwhile the objects are kept for the next agent, and who
-//! leads gives the Lease back, each within a bound.
+//! way out, and the next agent adopts what it finds. Before that the newest objects are kept for it, and who leads gives
+//! the Lease back, each within a bound.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use flatroute_api::{ClusterState, Problem, control};
 use flatroute_plan::{Facts, Links, ObjectSource, Plan, Synced, plan};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::act::{Act, Event, Live};
@@ -111,12 +112,8 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     let server = tokio::spawn(server::serve(listener, ask));
     let mut owner = Owner::new(act, &options.node_name, source, links);
     owner.outlets = outlets;
+    owner.following = following;
     let outcome = owner.run(changes, requests, stop_signal()?).await;
-    if let Some(following) = following
-        && timeout(KEEP, following).await.is_err()
-    {
-        tracing::warn!("the newest objects were not kept in time");
-    }
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
     outcome
@@ -161,6 +158,8 @@ struct Owner<A> {
     events: Events,
     outlets: Outlets,
     hand_over: mesh::HandOver,
+    /// What follows the objects of an API server; it ends when they are kept.
+    following: Option<JoinHandle<()>>,
     started: Instant,
 }
 
@@ -190,6 +189,7 @@ impl<A: Act> Owner<A> {
             events: Events::default(),
             outlets: Outlets::default(),
             hand_over: mesh::HandOver::default(),
+            following: None,
             started: Instant::now(),
         }
     }
@@ -209,7 +209,7 @@ impl<A: Act> Owner<A> {
             tokio::select! {
                 () = &mut stop => {
                     tracing::info!("stopping: every neighbour is told");
-                    return self.shutdown().await;
+                    break;
                 }
                 event = self.act.event() => self.heard(event).await?,
                 change = changes.recv() => {
@@ -221,22 +221,35 @@ impl<A: Act> Owner<A> {
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => {
                     if self.answer(request).await == Next::Stop {
-                        return self.shutdown().await;
+                        break;
                     }
                 }
             }
         }
+        drop(changes);
+        self.shutdown().await
     }
 
+    /// What others need of us is seen to while the sessions stand: from their end to the next agent's start, packets to our pods
+    /// are lost.
     async fn shutdown(&mut self) -> anyhow::Result<()> {
-        let report = self.outlets.report.take();
-        let goodbye = timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"));
-        let (told, ()) = tokio::join!(goodbye, async {
+        let (report, following) = (self.outlets.report.take(), self.following.take());
+        let keep = async {
+            if let Some(following) = following
+                && timeout(KEEP, following).await.is_err()
+            {
+                tracing::warn!("the newest objects were not kept in time");
+            }
+        };
+        let give_back = async {
             if let Some(report) = report {
                 report.stop().await;
             }
-        });
-        told.context("the neighbours were not told in time")?
+        };
+        tokio::join!(keep, give_back);
+        timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"))
+            .await
+            .context("the neighbours were not told in time")?
     }
 
     /// Takes what was observed. Without a state, the one before stays.

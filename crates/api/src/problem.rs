@@ -83,8 +83,12 @@ reasons! {
     Invalid,
     /// A node has more neighbours in the mesh between nodes than it is meant for.
     MeshTooLarge,
+    /// The two nodes of a pair have no address of the same family.
+    NoCommonFamily,
     /// `discover` finds no default route with a next hop on a node.
     NoDefaultGateway,
+    /// `peerSelector`, or `nodeSelector` seen from the other end, selects no node but this one.
+    NoMatchingNodes,
     /// A node's Node has no pod CIDR.
     NoPodCIDRs,
     /// There is no Node of a node's name.

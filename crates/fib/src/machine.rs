@@ -96,6 +96,7 @@ pub struct Fib {
     pub(crate) interfaces: BTreeMap<u32, Interface>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) free: Vec<u32>,
+    /// The entry of a prefix: for look-up only, never iterated.
     pub(crate) index: HashMap<IpNetwork, u32>,
     pub(crate) queue: VecDeque<u32>,
     pub(crate) sets: Sets,

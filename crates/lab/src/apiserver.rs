@@ -4,24 +4,23 @@
 //! path has. Both run under a small shell that ends them when this process ends, however it ends: nothing needs to be
 //! taken down. The users are in a token file; what each may do is for RBAC to say, as in any cluster.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+mod guarded;
+mod parts;
+
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
+use self::guarded::{AtTheEnd, Guarded};
+pub use self::parts::Parts;
 use crate::audit;
 use crate::skip::note_skip_of;
-
-/// How long each of the two may take to be ready. They need three seconds on a machine that does nothing else.
-const READY: Duration = Duration::from_secs(120);
 
 /// How often a port that was free turns out to be taken before it is given up.
 const ATTEMPTS: usize = 3;
@@ -61,70 +60,6 @@ impl User {
     pub fn token(self) -> String {
         let short = self.name.rsplit(':').next().unwrap_or(self.name);
         format!("token-of-{short}")
-    }
-}
-
-/// The programs.
-#[derive(Clone, Debug)]
-pub struct Parts {
-    /// The store.
-    pub etcd: PathBuf,
-    /// The API server.
-    pub apiserver: PathBuf,
-    /// The command line tool.
-    pub kubectl: PathBuf,
-    /// What makes the certificates.
-    pub openssl: PathBuf,
-}
-
-impl Parts {
-    /// Looks for them.
-    ///
-    /// # Errors
-    /// What is missing, and how to come by it.
-    pub fn find() -> Result<Self, String> {
-        let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let built = || -> Option<PathBuf> {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testbed/scripts/kubernetes");
-            let output = Command::new(script)
-                .arg("dir")
-                .stderr(Stdio::null())
-                .output()
-                .ok()?;
-            Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end()))
-        };
-        let folders: Vec<PathBuf> = match assets {
-            Some(assets) => vec![assets],
-            None => built().into_iter().collect(),
-        };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        let find = |name: &str, remedy: &str| {
-            let all = folders.iter().chain(&path);
-            let mut found = all.map(|folder| folder.join(name)).filter(|file| file.is_file());
-            found
-                .next()
-                .ok_or_else(|| format!("{name} is not here: {remedy}"))
-        };
-        let built = "testbed/scripts/kubernetes build api, or set KUBEBUILDER_ASSETS";
-        Ok(Self {
-            etcd: find("etcd", "install etcd-server, or set KUBEBUILDER_ASSETS")?,
-            apiserver: find("kube-apiserver", built)?,
-            kubectl: find("kubectl", built)?,
-            openssl: find("openssl", "install openssl")?,
-        })
-    }
-
-    /// Looks for them, and says loudly that `test` is skipped when some are missing.
-    #[must_use]
-    pub fn find_or_skip(test: &str) -> Option<Self> {
-        match Self::find() {
-            Ok(parts) => Some(parts),
-            Err(missing) => {
-                note_skip_of(test, &missing);
-                None
-            }
-        }
     }
 }
 
@@ -348,106 +283,6 @@ impl ApiServer {
         let file = tempfile::NamedTempFile::new_in(self.dir.path())?;
         fs::write(file.path(), objects)?;
         self.kubectl(&["apply", "--server-side", "-f", &file.path().display().to_string()])
-    }
-}
-
-/// A program that ends when this process does.
-#[derive(Debug)]
-struct Guarded {
-    shell: Child,
-    log: PathBuf,
-    pid_file: PathBuf,
-}
-
-/// Runs the program; ends it when standard input ends, which this process holds; ends with it when it ends by itself. When
-/// it has ended the program it removes the folder that it was given, if any: a server that all tests share is never dropped.
-const GUARD: &str = r#"
-pid_file=$1; folder=$2; shift 2
-exec 3<&0
-"$@" </dev/null 3<&- &
-pid=$!
-echo $pid >"$pid_file.new" && mv "$pid_file.new" "$pid_file"
-{ read -r _ <&3; kill -9 $pid; } 2>/dev/null &
-guard=$!
-exec 3<&-
-wait $pid
-ended=$?
-kill -9 $guard 2>/dev/null
-# 137: killed. One that ends by itself leaves a log that somebody reads.
-[ -n "$folder" ] && [ $ended -eq 137 ] || exit 1
-cd /
-for attempt in 1 2 3 4 5 6 7 8 9; do
-    rm -rf "$folder" 2>/dev/null && break
-    sleep 0.2
-done
-exit 1
-"#;
-
-/// What becomes of a program's folder when it has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AtTheEnd {
-    /// It is removed, with all that is in it.
-    RemoveAll,
-    /// It stays.
-    LeaveAll,
-}
-
-impl Guarded {
-    fn spawn(
-        dir: &Path,
-        name: &str,
-        program: &Path,
-        arguments: &[String],
-        at_the_end: AtTheEnd,
-    ) -> io::Result<Self> {
-        let folder = match at_the_end {
-            AtTheEnd::RemoveAll => dir.as_os_str(),
-            AtTheEnd::LeaveAll => OsStr::new(""),
-        };
-        let log = dir.join(format!("{name}.log"));
-        let pid_file = dir.join(format!("{name}.pid"));
-        _ = fs::remove_file(&pid_file);
-        let said = File::create(&log)?;
-        let shell = Command::new("sh")
-            .args(["-c", GUARD, "guard"])
-            .arg(&pid_file)
-            .arg(folder)
-            .arg(program)
-            .args(arguments)
-            .current_dir(dir)
-            .stdin(Stdio::piped())
-            .stdout(said.try_clone()?)
-            .stderr(said)
-            .spawn()?;
-        Ok(Self { shell, log, pid_file })
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        Pid::from_raw(fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok()?)
-    }
-
-    /// Waits until it is ready. Fails with the end of its log when it ends, or takes too long.
-    fn until(&mut self, is_ready: impl Fn() -> bool) -> io::Result<()> {
-        let deadline = Instant::now() + READY;
-        while !is_ready() {
-            let ended = self.shell.try_wait()?.is_some();
-            if ended || Instant::now() > deadline {
-                let log = fs::read_to_string(&self.log).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                let end = lines[lines.len().saturating_sub(20)..].join("\n");
-                let what = if ended { "ended" } else { "is not ready in time" };
-                return Err(io::Error::other(format!("{} {what}:\n{end}", self.log.display())));
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        _ = self.shell.wait();
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn targets<'a>(
         let mut found = if object.spec.discover.is_some() {
             discovered(name, object, identity, (state, facts), problems)
         } else if object.spec.peer_selector.is_some() {
-            selected(name, object, identity, state)
+            selected(name, object, identity, state, problems)
         } else {
             continue;
         };
@@ -235,6 +235,7 @@ fn selected<'a>(
     object: &'a BGPPeer,
     identity: &Identity,
     state: &'a ClusterState,
+    problems: &mut Vec<Problem>,
 ) -> Vec<Target<'a>> {
     let (nodes, peers) = (
         object.spec.node_selector.as_ref(),
@@ -246,9 +247,10 @@ fn selected<'a>(
             || (is_peer && selector::matches(nodes, &other.labels()))
     };
     let others = state.nodes.iter().filter(|(other, _)| **other != identity.name);
-    others
-        .filter(|(_, node)| is_pair(node))
-        .filter_map(|(other, node)| {
+    let pairs: Vec<(&String, &Node)> = others.filter(|(_, node)| is_pair(node)).collect();
+    let found: Vec<Target<'a>> = pairs
+        .iter()
+        .filter_map(|&(other, node)| {
             let (own, address) = addresses(identity, node)?;
             Some(Target {
                 name: format!("{name}-{other}"),
@@ -265,7 +267,32 @@ fn selected<'a>(
                 spec: Cow::Borrowed(&object.spec),
             })
         })
-        .collect()
+        .collect();
+    if found.is_empty() && (is_node || is_peer) {
+        problems.push(alone(name, &identity.name, is_node, pairs.first()));
+    }
+    found
+}
+
+/// Why an object that selects this node for one end of its pairs has no neighbour for it.
+fn alone(name: &str, node: &str, is_node: bool, first: Option<&(&String, &Node)>) -> Problem {
+    let kind = Kind::BGPPeer.as_str();
+    if let Some((other, _)) = first {
+        let message = format!("node {node} and node {other} have no InternalIP of the same family");
+        let remedy = "see status.addresses of both Nodes; a kubelet sets them by --node-ip";
+        return Problem::new(kind, name, "spec.peerSelector", message, remedy)
+            .because(ProblemReason::NoCommonFamily);
+    }
+    let (by, missing) = if is_node {
+        ("spec.nodeSelector", "spec.peerSelector")
+    } else {
+        ("spec.peerSelector", "spec.nodeSelector")
+    };
+    let message = format!(
+        "{missing} selects no other Node, so node {node}, which {by} selects, has no neighbour by it"
+    );
+    let remedy = "label the Nodes that are meant (kubectl get nodes --show-labels), or correct the selector";
+    Problem::new(kind, name, missing, message, remedy).because(ProblemReason::NoMatchingNodes)
 }
 
 /// The addresses of the session between this node and another one, our own first; none while the two have no family in

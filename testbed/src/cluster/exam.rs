@@ -65,12 +65,12 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
-    /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
-    Privileges,
     /// How quick it is.
     Pace,
     /// Nodes that are neighbours of each other, on a segment.
     Mesh,
+    /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
+    Privileges,
     /// docs/remove.md: really the last, since nothing is left.
     Remove,
 }

@@ -98,14 +98,14 @@ fn session(peer: &Peer, taken: Timestamp, before: &[NodePeer]) -> NodePeer {
         not_negotiated,
     } = peer;
     let before = before.iter().find(|old| {
-        (&old.name, old.address, &old.interface) == (object, session.address, &session.interface)
+        (&old.name, old.address, &old.interface) == (object, Some(session.address), &session.interface)
     });
     let state = state(&session.state);
     let same = before.filter(|old| is_up(old.state) == is_up(state));
     NodePeer {
         // As much of it as the API server takes; of the mesh, a Node's name with a word before it.
         name: object.chars().take(253).collect(),
-        address: session.address,
+        address: Some(session.address),
         interface: session.interface.clone(),
         asn: session.asn,
         state,
@@ -125,7 +125,8 @@ fn session(peer: &Peer, taken: Timestamp, before: &[NodePeer]) -> NodePeer {
     }
 }
 
-/// BGPPeers that select this node and have no session because something is wrong: an operator looks for them here too.
+/// BGPPeers that select this node and have no session because something is wrong: an operator looks for them here too. One that
+/// would find its neighbours, and finds none, has no address to show.
 fn left_out(snapshot: &Snapshot) -> impl Iterator<Item = NodePeer> {
     let has_session = |name: &str| snapshot.peers.iter().any(|peer| peer.object == name);
     let mut told = std::collections::BTreeSet::new();
@@ -136,7 +137,7 @@ fn left_out(snapshot: &Snapshot) -> impl Iterator<Item = NodePeer> {
         }
         Some(NodePeer {
             name: problem.name.clone(),
-            address: object.spec.peer_address?,
+            address: object.spec.peer_address,
             interface: object.spec.interface.clone(),
             asn: None,
             state: SessionState::Idle,

@@ -202,6 +202,19 @@ impl<'a> Reports<'a> {
         })
     }
 
+    /// Why no node finds a neighbour, if that is so of all.
+    fn nobody(&self) -> Option<PeerReason> {
+        let mut reasons = self.sessions().map(|(_, peer)| {
+            let (word, _) = split(peer.reason.as_deref()?);
+            match ground(word) {
+                Ground::Nobody(reason) => Some(reason),
+                Ground::Conflict | Ground::Object | Ground::Secret | Ground::Filter | Ground::Node => None,
+            }
+        });
+        let first = reasons.next()??;
+        reasons.all(|reason| reason.is_some()).then_some(first)
+    }
+
     /// The session that an operator should look at first: one that was refused or broke says more than one that is tried.
     fn worst(&self) -> Option<(&'a str, &'a NodePeer)> {
         let down = self.sessions().filter(|(_, peer)| !is_up(peer));
@@ -231,6 +244,8 @@ enum Ground {
     Secret,
     /// `ResolvedRefs`, which sees it in the objects.
     Filter,
+    /// `Established`: the object is good, and finds no neighbour on the node.
+    Nobody(PeerReason),
     /// `Established`: the object is good, and the node cannot.
     Node,
 }
@@ -250,6 +265,9 @@ fn ground(word: &str) -> Ground {
         P::ConflictingPeer => Ground::Conflict,
         P::FilterNotFound => Ground::Filter,
         P::SecretKeyNotFound | P::SecretNotFound => Ground::Secret,
+        P::NoDefaultGateway => Ground::Nobody(PeerReason::NoDefaultGateway),
+        P::NoMatchingNodes => Ground::Nobody(PeerReason::NoMatchingNodes),
+        P::NoCommonFamily => Ground::Node,
         P::APIServerUnreachable
         | P::CopyRefused
         | P::Duplicate
@@ -258,7 +276,6 @@ fn ground(word: &str) -> Ground {
         | P::InterfaceNotFound
         | P::Invalid
         | P::MeshTooLarge
-        | P::NoDefaultGateway
         | P::NoPodCIDRs
         | P::NodeNotFound
         | P::NotInstalled
@@ -284,7 +301,7 @@ fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verd
     let refused = |ground| match ground {
         Ground::Conflict => Some(PeerReason::ConflictingPeer),
         Ground::Object => Some(PeerReason::Invalid),
-        Ground::Secret | Ground::Filter | Ground::Node => None,
+        Ground::Secret | Ground::Filter | Ground::Nobody(_) | Ground::Node => None,
     };
     if let Some((node, word, sentence, reason)) = reports.reason(refused) {
         // The reason of a conflict says it already.
@@ -304,12 +321,12 @@ fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verd
         0 => {
             let text = match (&spec.node_selector, spec.discover, &spec.peer_selector) {
                 (_, Some(_), _) => {
-                    "no node that spec.nodeSelector selects has a default route to discover a neighbour from, or runs \
-                     the agent; see kubectl get nodes --show-labels, and ip route show default on a node"
+                    "no node that runs the agent is selected by spec.nodeSelector and has a gateway that no other BGPPeer \
+                     names; see kubectl get nodes --show-labels, and ip route show default on a node"
                 }
                 (_, _, Some(_)) => {
-                    "spec.nodeSelector and spec.peerSelector select no two nodes that run the agent; see kubectl get \
-                     nodes --show-labels"
+                    "no node that runs the agent is selected by spec.nodeSelector or spec.peerSelector and has a neighbour \
+                     that no other BGPPeer names; see kubectl get nodes --show-labels"
                 }
                 (Some(_), None, None) => {
                     "no node that runs the agent has the labels of spec.nodeSelector; see kubectl get nodes --show-labels"
@@ -323,7 +340,7 @@ fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verd
         nodes => (
             true,
             PeerReason::Accepted,
-            format!("{} have it", in_words(nodes, "node")),
+            format!("{} shall have it", in_words(nodes, "node")),
         ),
     }
 }
@@ -364,7 +381,7 @@ fn resolved(spec: &BGPPeerSpec, objects: &Objects, reports: &Reports<'_>) -> Ver
     }
     let missing = |ground| match ground {
         Ground::Secret => Some(PeerReason::SecretNotFound),
-        Ground::Conflict | Ground::Object | Ground::Filter | Ground::Node => None,
+        Ground::Conflict | Ground::Object | Ground::Filter | Ground::Nobody(_) | Ground::Node => None,
     };
     if let Some((node, _, sentence, reason)) = reports.reason(missing) {
         return (false, reason, format!("node {node}: {sentence}"));
@@ -385,10 +402,10 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
         }
     }
     if up < all || all == 0 {
-        let reason = if up == 0 {
-            PeerReason::NotEstablished
-        } else {
+        let reason = if up > 0 {
             PeerReason::PartiallyEstablished
+        } else {
+            reports.nobody().unwrap_or(PeerReason::NotEstablished)
         };
         let start = format!("{up} of {} have it", in_words(all, "node"));
         let text = reports.worst().map_or(start.clone(), |(node, peer)| {
@@ -408,7 +425,7 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
         let text = format!(
             "node {node}: {} left {} out of its OPEN, so those routes are not exchanged; activate the family for this \
              neighbour on the switch, or set spec.families",
-            peer.address,
+            place(peer),
             families.join(" and ")
         );
         return (true, PeerReason::FamilyNotNegotiated, text);
@@ -424,11 +441,20 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
     )
 }
 
+/// Where the neighbour is.
+fn place(peer: &NodePeer) -> String {
+    let place = peer.address.map(|address| address.to_string());
+    place.unwrap_or_else(|| "its neighbour".to_owned())
+}
+
 /// A session that is down.
 fn in_sentence(peer: &NodePeer) -> String {
-    let mut text = format!("{} is not Established", peer.address);
+    if let (None, Some(reason)) = (peer.address, &peer.reason) {
+        return bounded(reason);
+    }
+    let mut text = format!("{} is not Established", place(peer));
     if let Some(since) = &peer.since {
-        text = format!("{} is down since {}", peer.address, since.0);
+        text = format!("{} is down since {}", place(peer), since.0);
     }
     if let Some(reason) = &peer.reason {
         return bounded(&format!("{text}: {reason}"));

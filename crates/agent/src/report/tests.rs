@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flatroute_api::values::PeerAsn;
-use flatroute_api::{BGPNodeStatus, BGPPeer, BGPPeerSpec, control};
+use flatroute_api::{BGPNodeStatus, BGPPeer, Problem, ProblemReason, control};
 use flatroute_lab::apiserver::{ADMIN, AGENT, ApiServer, Parts, STRANGER, User};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
@@ -36,6 +35,11 @@ apiVersion: flatroute.io/v1alpha1
 kind: BGPPeer
 metadata: {name: tor}
 spec: {peerAddress: 10.0.1.1, peerASN: 65001}
+---
+apiVersion: flatroute.io/v1alpha1
+kind: BGPPeer
+metadata: {name: gateways}
+spec: {discover: DefaultGateways, peerASN: 65001}
 ";
 
 /// A server with our definitions, an agent's rights, two Nodes and a BGPPeer.
@@ -108,16 +112,23 @@ fn snapshot(uid: &str, state: &str, received: u64, objects: &Arc<Objects>) -> Sn
     }
 }
 
-/// The BGPPeer as an agent has it.
+/// The BGPPeers as an agent has them whose node has no default gateway.
 async fn objects(api: &Api<BGPPeer>) -> Arc<Objects> {
-    let peer = api.get("tor").await.expect("the BGPPeer");
-    let object = Object {
-        uid: peer.metadata.uid,
-        generation: peer.metadata.generation,
-        spec: BGPPeerSpec::new("10.0.1.1".parse().expect("an address"), PeerAsn::Number(65001)),
-    };
+    let mut peers = BTreeMap::new();
+    for name in ["tor", "gateways"] {
+        let peer = api.get(name).await.expect("the BGPPeer");
+        let object = Object {
+            uid: peer.metadata.uid,
+            generation: peer.metadata.generation,
+            spec: peer.spec,
+        };
+        peers.insert(name.to_owned(), object);
+    }
+    let nobody = Problem::new("BGPPeer", "gateways", "spec.discover", "there is none", "add one")
+        .because(ProblemReason::NoDefaultGateway);
     Arc::new(Objects {
-        peers: BTreeMap::from([("tor".to_owned(), object)]),
+        peers,
+        problems: vec![nobody],
         ..Objects::default()
     })
 }
@@ -158,7 +169,7 @@ async fn tell_all(server: &ApiServer) {
         found.status.clone().ok_or_else(|| format!("{found:?}"))
     })
     .await;
-    assert_eq!((status.desired_peers, status.established_peers), (1, 1));
+    assert_eq!((status.desired_peers, status.established_peers), (2, 1));
     let owners = statuses
         .get("n1")
         .await
@@ -171,21 +182,7 @@ async fn tell_all(server: &ApiServer) {
         ("Node", uid_one.as_str())
     );
 
-    until("the status of the BGPPeer", async || {
-        let found = peers.get("tor").await.map_err(|error| error.to_string())?.status;
-        let status = found.ok_or("none")?;
-        let established = status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Established")
-            .ok_or("no condition")?;
-        let is_it = (status.desired_nodes, status.established_nodes) == (2, 1)
-            && established.reason == "PartiallyEstablished"
-            && established.message.contains("node n2: 10.0.1.1 is down since")
-            && status.observed_generation == Some(1);
-        is_it.then_some(()).ok_or_else(|| format!("{status:?}"))
-    })
-    .await;
+    peers_are_told(&peers).await;
     let leases: Api<Lease> = Api::namespaced(admin.clone(), "flatroute-system");
     let lease = leases
         .get(server::LEASE)
@@ -210,6 +207,39 @@ async fn tell_all(server: &ApiServer) {
 
     tell_events(&one, &admin, &objects).await;
     assert!(told.try_recv().is_err(), "nothing was forbidden");
+}
+
+/// Waits for the status of both BGPPeers.
+async fn peers_are_told(peers: &Api<BGPPeer>) {
+    until("the status of the BGPPeer", async || {
+        let found = peers.get("tor").await.map_err(|error| error.to_string())?.status;
+        let status = found.ok_or("none")?;
+        let established = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Established")
+            .ok_or("no condition")?;
+        let is_it = (status.desired_nodes, status.established_nodes) == (2, 1)
+            && established.reason == "PartiallyEstablished"
+            && established.message.contains("node n2: 10.0.1.1 is down since")
+            && status.observed_generation == Some(1);
+        is_it.then_some(()).ok_or_else(|| format!("{status:?}"))
+    })
+    .await;
+    until("the status of the BGPPeer that finds nobody", async || {
+        let found = peers.get("gateways").await.map_err(|error| error.to_string())?;
+        let status = found.status.ok_or("none")?;
+        let of = |kind: &str| {
+            let condition = status.conditions.iter().find(|c| c.type_ == kind);
+            condition.map(|c| [&c.status, &c.reason, &c.message].map(String::as_str))
+        };
+        let why = "0 of 2 nodes have it; node n1: NoDefaultGateway: there is none; add one";
+        let is_it = status.desired_nodes == 2
+            && of("Accepted") == Some(["True", "Accepted", "2 nodes shall have it"])
+            && of("Established") == Some(["False", "NoDefaultGateway", why]);
+        is_it.then_some(()).ok_or_else(|| format!("{status:?}"))
+    })
+    .await;
 }
 
 /// An event of a BGPPeer, and one that every node tells.
@@ -297,8 +327,8 @@ fn the_newest_state_is_written_when_the_server_is_back() {
             let status = found.status.unwrap_or_default();
             let received = status
                 .peers
-                .first()
-                .and_then(|peer| peer.prefixes.first())
+                .iter()
+                .find_map(|peer| peer.prefixes.first())
                 .map(|p| p.received);
             (received == Some(77))
                 .then_some(())

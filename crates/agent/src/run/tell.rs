@@ -188,7 +188,9 @@ fn reason(of: ProblemReason) -> Reason {
         | P::InterfaceNotFound
         | P::Invalid
         | P::MeshTooLarge
+        | P::NoCommonFamily
         | P::NoDefaultGateway
+        | P::NoMatchingNodes
         | P::NoPodCIDRs
         | P::NodeNotFound
         | P::NotInstalled

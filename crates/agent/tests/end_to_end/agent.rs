@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,7 +11,7 @@ use flatroute_api::control::{Event, Events, Peer, Route, Routes, Status};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
-use super::lab::{Namespace, until};
+use super::lab::{Namespace, http, until};
 
 pub(crate) struct Agent {
     pub(crate) number: u8,
@@ -166,18 +165,9 @@ impl Agent {
 
     /// The same, as status and text.
     pub(crate) fn ask_raw(&self, request: &str) -> std::io::Result<(u16, String)> {
-        let mut stream = UnixStream::connect(self.socket())?;
+        let stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(
-            stream,
-            "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        )?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let broken = || std::io::Error::other(format!("no HTTP answer: {text:?}"));
-        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Ok((status.ok_or_else(broken)?, body.to_owned()))
+        http(stream, request)
     }
 
     pub(crate) fn peer(&self, name: &str) -> Result<Peer, String> {

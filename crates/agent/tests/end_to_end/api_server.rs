@@ -151,7 +151,7 @@ fn an_agent_lives_with_a_real_api_server_and_without() {
     it_follows_edits(&world);
     it_starts_without_the_server(&mut world);
     it_follows_its_node(&world);
-    assert!(world.agent.terminate().success());
+    it_keeps_the_newest_when_it_stops(&mut world);
 }
 
 /// Nothing is there, and nothing is granted: it waits, and says for what.
@@ -266,6 +266,18 @@ fn it_starts_without_the_server(world: &mut World) {
     world.apply(&peer("peerASN: 65005, auth: {md5: {secretRef: {name: tor}}}"));
     world.config("APIServer", |config| asns(config) == ["64512 -> 65005"]);
     world.is_well();
+}
+
+/// Two edits within the time between two writings of the copy, and a regular stop.
+fn it_keeps_the_newest_when_it_stops(world: &mut World) {
+    for asn in [65006, 65007] {
+        world.apply(&peer(&format!("peerASN: {asn}")));
+        world.config("APIServer", |config| asns(config) == [format!("64512 -> {asn}")]);
+    }
+    assert!(world.agent.terminate().success());
+    let kept = std::fs::read_to_string(world.agent.dir_file("state/last-known-good.json"));
+    let kept = kept.expect("a copy");
+    assert!(kept.contains("65007"), "{kept}");
 }
 
 /// A Node that is deleted announces nothing; one that is made again under its name does.

@@ -1,5 +1,6 @@
-//! Namespaces for agents, joined by links, and patience.
+//! Namespaces for agents, joined by links, questions over HTTP, and patience.
 
+use std::io::{self, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,20 @@ pub(crate) fn join(number: u8, one: &Namespace, other: &Namespace) {
         namespace.ip(&format!("-6 addr add fe80::{end}/64 dev link{number} nodad"));
         namespace.ip(&format!("link set link{number} up"));
     }
+}
+
+/// Asks over HTTP and gives the status and the body. `request` is `METHOD PATH`.
+pub(crate) fn http(mut stream: impl Read + Write, request: &str) -> io::Result<(u16, String)> {
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let broken = || io::Error::other(format!("no HTTP answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((status.ok_or_else(broken)?, body.to_owned()))
 }
 
 /// Looks again and again until there is what is looked for. What stood in the way is said at the end.

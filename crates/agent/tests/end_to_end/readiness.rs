@@ -1,27 +1,20 @@
 //! When a node can serve pods, who is told, and what is written then.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use flatroute_api::control::Status;
 
 use super::agent::{Agent, bgp_peer};
-use super::lab::{join, until};
+use super::lab::{http, join, until};
 
 /// Asks the HTTP port.
 fn probe(agent: &Agent, path: &str) -> Result<(u16, String), String> {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = agent.namespace.inside(|| TcpStream::connect("127.0.0.1:9179"))?;
+    let ask = || -> std::io::Result<(u16, String)> {
+        let stream = agent.namespace.inside(|| TcpStream::connect("127.0.0.1:9179"))?;
         stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
+        http(stream, &format!("GET {path}"))
     };
-    let text = ask().map_err(|error| error.to_string())?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| text.clone())?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok((status.ok_or("no status")?, body.to_owned()))
+    ask().map_err(|error| error.to_string())
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub struct BGPPeerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// How many nodes shall have this neighbour.
+    /// How many nodes shall have this neighbour: those whose agents say so, also where it finds no neighbour. A node without an
+    /// agent is not among them.
     #[serde(default)]
     pub desired_nodes: u32,
     /// How many of them have all their sessions with it Established.
@@ -69,7 +70,8 @@ pub enum PeerReason {
     Accepted,
     /// `Accepted` is False: something in it cannot be used; the message has the field and the remedy.
     Invalid,
-    /// `Accepted` is False: its nodeSelector selects no Node.
+    /// `Accepted` is False: no node says that it shall have the neighbour. `Established` alone is False: the nodes that it selects
+    /// find no other one to be their neighbour.
     NoMatchingNodes,
     /// `Accepted` is False: another BGPPeer has the same neighbour on the same node.
     ConflictingPeer,
@@ -85,6 +87,8 @@ pub enum PeerReason {
     PartiallyEstablished,
     /// `Established` is False: on no node; the message names the worst session.
     NotEstablished,
+    /// `Established` is False: no node that it selects has a default gateway to discover.
+    NoDefaultGateway,
     /// `Established` is False: `state: Down` asks for it.
     AdministrativelyDown,
     /// `Established` is True, but a family that was asked for was not agreed on.
@@ -123,6 +127,7 @@ impl PeerReason {
             Self::Established => "Established",
             Self::PartiallyEstablished => "PartiallyEstablished",
             Self::NotEstablished => "NotEstablished",
+            Self::NoDefaultGateway => "NoDefaultGateway",
             Self::AdministrativelyDown => "AdministrativelyDown",
             Self::FamilyNotNegotiated => "FamilyNotNegotiated",
             Self::NoRoutesFromPeer => "NoRoutesFromPeer",
@@ -217,8 +222,9 @@ pub struct NodePeer {
     /// The name of the BGPPeer.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// The neighbour's address.
-    pub address: IpAddr,
+    /// The neighbour's address; none when the BGPPeer finds no neighbour on this node, for the reason that is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// The interface of a link-local address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 15))]

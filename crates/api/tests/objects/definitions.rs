@@ -1,5 +1,8 @@
 //! The definitions themselves: applied twice, explained, and what `kubectl get` shows.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use flatroute_api::API_VERSION;
 use flatroute_lab::apiserver::ApiServer;
 use serde_json::{Value, json};
@@ -27,23 +30,38 @@ fn definitions_that_are_applied_again_change_nothing() {
     assert_eq!(versions(), before);
 }
 
+/// A definition is Established a moment before the server lists its kind and has its schema.
+fn explained(server: &ApiServer, field: &str) -> String {
+    const DEADLINE: Duration = Duration::from_secs(60);
+    let start = Instant::now();
+    loop {
+        match server.kubectl(&["explain", field]) {
+            Ok(text) => return text,
+            Err(error) => assert!(start.elapsed() < DEADLINE, "{field}: {error}"),
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn fields_are_explained() {
     let Some(server) = ApiServer::shared("fields_are_explained") else {
         return;
     };
     install(server);
-    let asn = server.kubectl(&["explain", "bgppeers.spec.peerASN"]).unwrap();
+    let explain = |field: &str| explained(server, field);
+    let asn = explain("bgppeers.spec.peerASN");
     assert!(
         asn.contains("The neighbour's ASN, or `External` (any but ours)"),
         "{asn}"
     );
-    let mode = server.kubectl(&["explain", "frpeer.spec.connectMode"]).unwrap();
+    let mode = explain("frpeer.spec.connectMode");
     assert!(
         mode.contains("ENUM:") && mode.contains("The node waits."),
         "{mode}"
     );
     for kind in ["frpeer", "frfilter", "frconf", "frnode"] {
+        explain(kind);
         server.kubectl(&["explain", "--recursive", kind]).unwrap();
     }
 }

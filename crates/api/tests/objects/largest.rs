@@ -151,9 +151,7 @@ fn largest_status() -> BGPNodeStatusStatus {
 fn peer(i: usize, time: &Time, text: &str) -> NodePeer {
     NodePeer {
         name: format!("{i:03}{}", "n".repeat(250)),
-        address: format!("fd00:ffff:ffff:ffff:ffff:ffff:ffff:{i:x}")
-            .parse()
-            .unwrap(),
+        address: format!("fd00:ffff:ffff:ffff:ffff:ffff:ffff:{i:x}").parse().ok(),
         interface: Some("fifteen-letters".to_owned()),
         asn: Some(u32::MAX),
         state: SessionState::Established,

@@ -193,6 +193,7 @@ pub(super) struct Export<'a> {
     decoded: Option<(AttrId, PathAttributes)>,
     changed: Vec<u16>,
     variants: Vec<Vec<u16>>,
+    /// For look-up; what is in it at the end is sorted before use.
     cache: HashMap<(u32, u16), AttrId, Seed>,
     last: Option<((u32, u16), AttrId)>,
 }

@@ -19,6 +19,7 @@ use crate::types::Family;
 pub(super) struct NextHopSets {
     sets: Vec<(Arc<[FibPath]>, u32)>,
     free: Vec<u32>,
+    /// For look-up only, never iterated.
     index: HashMap<Arc<[FibPath]>, u32, Seed>,
 }
 

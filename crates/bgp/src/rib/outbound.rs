@@ -93,6 +93,7 @@ struct Buckets {
 }
 
 impl Buckets {
+    /// `known` is for look-up only, never iterated: the groups are in the order of their first id.
     fn push(&mut self, known: &mut HashMap<u32, usize, super::hash::Seed>, attributes: AttrId, id: u32) {
         let bucket = match self.last {
             Some((last, bucket)) if last == attributes => bucket,

@@ -242,6 +242,55 @@ fn a_selector_makes_a_session_at_both_ends_of_each_pair() {
 }
 
 #[test]
+fn a_selected_node_without_another_one_says_so() {
+    let spec = "{nodeSelector: {matchLabels: {rack: r1}}, peerSelector: {matchLabels: {role: rr}}}";
+    let rr = |address: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: rr, labels: {{role: rr}}}}\nstatus: {{addresses: [{address}]}}\n"
+        )
+    };
+    let address = "{type: InternalIP, address: 10.0.1.12}";
+    let other = "---\napiVersion: v1\nkind: Node\nmetadata: {name: other}\n";
+    let seen_from = |name: &str, nodes: &str| {
+        let state = synced(&(nodes.to_owned() + &object("BGPPeer", "reflectors", spec)));
+        let plan = plan(name, &state, &Facts::default());
+        (neighbours(&plan).len(), told(&plan).join("\n"))
+    };
+    let remedy = "label the Nodes that are meant (kubectl get nodes --show-labels), or correct the selector";
+    assert_eq!(
+        seen_from("n1", &(NODE.to_owned() + other)),
+        (
+            0,
+            format!(
+                "[NoMatchingNodes] BGPPeer/reflectors: spec.peerSelector: spec.peerSelector selects no other Node, so node n1, which spec.nodeSelector selects, has no neighbour by it; {remedy}"
+            )
+        )
+    );
+    assert_eq!(
+        seen_from("rr", &(rr(address) + other)),
+        (
+            0,
+            format!(
+                "[NoMatchingNodes] BGPPeer/reflectors: spec.nodeSelector: spec.nodeSelector selects no other Node, so node rr, which spec.peerSelector selects, has no neighbour by it; {remedy}"
+            )
+        )
+    );
+    assert_eq!(
+        seen_from("n1", &(NODE.to_owned() + &rr(""))),
+        (
+            0,
+            "[NoCommonFamily] BGPPeer/reflectors: spec.peerSelector: node n1 and node rr have no InternalIP of the same family; see status.addresses of both Nodes; a kubelet sets them by --node-ip".to_owned()
+        )
+    );
+    // One pair is enough, and who is not selected has nothing to say.
+    assert_eq!(
+        seen_from("n1", &(NODE.to_owned() + &rr(address))),
+        (1, String::new())
+    );
+    assert_eq!(seen_from("other", &(NODE.to_owned() + other)), (0, String::new()));
+}
+
+#[test]
 fn two_selectors_on_one_pair_are_told_and_the_first_is_used() {
     let manifests = NODE.to_owned()
         + &node("n2", 12, "")

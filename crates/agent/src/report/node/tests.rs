@@ -235,6 +235,44 @@ fn a_bgp_peer_without_a_session_is_listed_with_the_reason() {
 }
 
 #[test]
+fn a_bgp_peer_that_finds_no_neighbour_is_listed_without_an_address() {
+    let spec = BGPPeerSpec {
+        peer_address: None,
+        discover: Some(flatroute_api::objects::Discover::DefaultGateways),
+        ..BGPPeerSpec::new(
+            "10.0.1.9".parse().unwrap(),
+            flatroute_api::values::PeerAsn::External,
+        )
+    };
+    let object = Object {
+        uid: None,
+        generation: Some(1),
+        spec,
+    };
+    let problem = Problem::new("BGPPeer", "tors", "spec.discover", "none here", "add one")
+        .because(ProblemReason::NoDefaultGateway);
+    let objects = Objects {
+        peers: BTreeMap::from([("tors".to_owned(), object)]),
+        problems: vec![problem],
+        ..Objects::default()
+    };
+    let snapshot = Snapshot {
+        peers: Vec::new(),
+        objects: Arc::new(objects),
+        ..snapshot(1000, session("Established", 1))
+    };
+    let status = status(&snapshot, None);
+    assert_eq!((status.desired_peers, status.established_peers), (1, 0));
+    let listed = serde_json::to_value(&status.peers).unwrap();
+    assert_eq!(
+        listed,
+        serde_json::json!([{
+            "name": "tors", "state": "Idle", "flaps": 0, "reason": "NoDefaultGateway: none here; add one"
+        }])
+    );
+}
+
+#[test]
 fn a_status_is_bounded_and_counts_go_on() {
     let mut snapshot = snapshot(1000, session("Active", 1));
     let first = snapshot.peers[0].clone();

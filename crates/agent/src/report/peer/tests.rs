@@ -20,7 +20,7 @@ fn object() -> Object {
 fn session(is_up: bool, received: u64) -> NodePeer {
     NodePeer {
         name: "tor".to_owned(),
-        address: "10.0.1.1".parse().unwrap(),
+        address: "10.0.1.1".parse().ok(),
         interface: None,
         asn: None,
         state: if is_up {
@@ -49,6 +49,15 @@ fn held(reason: &str) -> NodePeer {
         reason: Some(reason.to_owned()),
         prefixes: Vec::new(),
         ..session(false, 0)
+    }
+}
+
+/// What a node reports that finds no neighbour.
+fn nobody(reason: &str) -> NodePeer {
+    NodePeer {
+        address: None,
+        since: None,
+        ..held(reason)
     }
 }
 
@@ -200,6 +209,45 @@ fn established_carries_the_reason_of_the_other_conditions() {
             alone("KeyNotSet: EINVAL"),
             ["True Accepted", "True ResolvedRefs", "False NotEstablished"],
             "0 of 1 node have it; node n0: 10.0.1.1 is down since 1970-01-01T00:01:00Z: KeyNotSet: EINVAL",
+        ),
+    ]);
+}
+
+#[test]
+fn a_neighbour_that_no_node_finds_is_not_established() {
+    check(&[
+        (
+            "no node finds a gateway",
+            nodes(&[
+                &[nobody("NoDefaultGateway: node n0 has none; add one")],
+                &[nobody("NoDefaultGateway: node n1 has none; add one")],
+            ]),
+            ["True Accepted", "True ResolvedRefs", "False NoDefaultGateway"],
+            "0 of 2 nodes have it; node n0: NoDefaultGateway: node n0 has none; add one",
+        ),
+        (
+            "one node finds a gateway that is down",
+            nodes(&[
+                &[session(false, 0)],
+                &[nobody("NoDefaultGateway: node n1 has none; add one")],
+            ]),
+            ["True Accepted", "True ResolvedRefs", "False NotEstablished"],
+            "0 of 2 nodes have it; node n1: NoDefaultGateway: node n1 has none; add one",
+        ),
+        (
+            "one node finds a gateway that is up",
+            nodes(&[
+                &[session(true, 4)],
+                &[nobody("NoDefaultGateway: node n1 has none; add one")],
+            ]),
+            ["True Accepted", "True ResolvedRefs", "False PartiallyEstablished"],
+            "1 of 2 nodes have it; node n1: NoDefaultGateway: node n1 has none; add one",
+        ),
+        (
+            "no node finds another one",
+            nodes(&[&[nobody("NoMatchingNodes: no other Node; label one")]]),
+            ["True Accepted", "True ResolvedRefs", "False NoMatchingNodes"],
+            "0 of 1 node have it; node n0: NoMatchingNodes: no other Node; label one",
         ),
     ]);
 }
