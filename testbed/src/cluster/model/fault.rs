@@ -193,11 +193,7 @@ fn crash(cluster: &mut Cluster, loser: &Loser) -> Result<String> {
 fn come_back(cluster: &mut Cluster, loser: &Loser) -> Result<String> {
     let begun = Instant::now();
     let namespace = cluster.ground.fabric.namespace(&loser.name)?;
-    // A kernel that starts holds no routes but its own.
-    for ipv6 in [false, true] {
-        batch(namespace, ipv6, &["route flush table main proto 79".to_owned()])?;
-    }
-    batch(namespace, false, &["nexthop flush proto 79".to_owned()])?;
+    forget(namespace)?;
     carrier(cluster, loser, true)?;
     let router = cluster.router(&loser.name)?;
     let mut node = start_node(&cluster.ground, &cluster.common, router, &cluster.archives)?;
@@ -223,6 +219,25 @@ fn come_back(cluster: &mut Cluster, loser: &Loser) -> Result<String> {
         "started again: its pods answer after {:.0} s",
         begun.elapsed().as_secs_f64()
     ))
+}
+
+/// A kernel that starts holds no routes but its own, and no pods' links. Here the namespace is the one of before: it has the
+/// agent's routes, and links that our probes' sockets keep alive in namespaces of pods that are gone.
+fn forget(namespace: &Namespace) -> Result<()> {
+    for ipv6 in [false, true] {
+        batch(namespace, ipv6, &["route flush table main proto 79".to_owned()])?;
+    }
+    batch(namespace, false, &["nexthop flush proto 79".to_owned()])?;
+    let mut netlink = namespace.netlink()?;
+    for link in netlink.links()? {
+        if link.name != "lo" && !link.name.starts_with("to-") {
+            match netlink.delete_link(link.index) {
+                Err(error) if error.is_missing() => {}
+                result => result?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes the ToRs' ends of its links down or up.
