@@ -259,8 +259,13 @@ pub(super) fn m20(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         let seen = seen_at(&far.namespace, target, &near.namespace)?;
         ensure!(seen == near.address(*ipv6), "{target}: saw {seen}");
     }
+    let own = match scene.families() {
+        [false] => ", 127.0.0.1",
+        [true] => "; not [::1]",
+        _ => ", 127.0.0.1; not [::1]",
+    };
     ok(format!(
-        "TCP and UDP, {asked} times: from outside, the node, the pod itself, pods here and there, 127.0.0.1; not [::1]; what passes through the node to the same port is left alone. By the standard portmap plugin"
+        "TCP and UDP, {asked} times: from outside, the node, the pod itself, pods here and there{own}; what passes through the node to the same port is left alone. By the standard portmap plugin"
     ))
 }
 
