@@ -144,7 +144,7 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
                 .unwrap()
                 .unwrap()
                 .unwrap();
-            assert_eq!(heard.recv().await.unwrap(), "shutdown");
+            assert_eq!(heard.recv().await.unwrap(), "leave");
             assert_eq!(heard.recv().await, None);
         });
 }
