@@ -211,7 +211,11 @@ fn an_agent_that_stops_says_nothing_and_the_next_one_takes_its_place() {
     let peer = two.peer("one").expect("one");
     assert_ne!(peer.state, "Established");
     let error = peer.last_error.expect("the connection ended");
-    assert_eq!((error.direction.as_str(), error.code), ("Local", None), "{error:?}");
+    assert_eq!(
+        (error.direction.as_str(), error.code),
+        ("Local", None),
+        "{error:?}"
+    );
     assert_eq!(one.kernel(), routes, "the routes stay");
     assert!(!one.socket().exists(), "the socket goes");
 
