@@ -33,6 +33,7 @@ fn settings(n: u8) -> PeerSettings {
             ..LocalAddresses::default()
         },
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 0,
         next_hops: None,
         limit: PrefixLimit {

@@ -32,6 +32,7 @@ fn peer(n: u8) -> PeerSettings {
             ..LocalAddresses::default()
         },
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 1,
         next_hops: None,
         limit: PrefixLimit {

@@ -10,5 +10,7 @@ mod boundaries;
 mod model;
 #[path = "rib/promises.rs"]
 mod promises;
+#[path = "rib/reflection.rs"]
+mod reflection;
 #[path = "rib/support.rs"]
 mod support;

@@ -16,6 +16,8 @@ mod long_lived;
 mod losses;
 #[path = "speakers/puppet.rs"]
 mod puppet;
+#[path = "speakers/reflection.rs"]
+mod reflection;
 #[path = "speakers/refresh.rs"]
 mod refresh;
 #[path = "speakers/restarting.rs"]

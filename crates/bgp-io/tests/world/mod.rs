@@ -97,6 +97,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
         ttl: Ttl::Direct,
         auth: Auth::None,
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 0,
         next_hops: None,
         max_prefixes: PrefixLimit {

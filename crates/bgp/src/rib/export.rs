@@ -1,13 +1,14 @@
 //! What may go out, and how it looks on the wire.
 //!
 //! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
-//! 4271 §9.2), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
+//! 4271 §9.2) and neither is a client of ours, when we would reflect it and the peer originated it or cannot be told its next hop (RFC 4456), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
 //! 9494 §4.3), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
 //! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
 //! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an
 //! internal peer: LOCAL_PREF always (100 if there was none), the next hop as received, or us for our own routes. A next
-//! hop is never the peer itself (RFC 4271 §5.1.3): then it is us. Unknown attributes get the Partial bit (§5).
+//! hop is never the peer itself (RFC 4271 §5.1.3): then it is us. What is reflected gets ORIGINATOR_ID, if it has none, and our cluster in
+//! front of CLUSTER_LIST; a reflector takes no traffic upon itself, so the next hop stays as it is unless `Self` is asked for. Unknown attributes get the Partial bit (§5).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +19,7 @@ use super::attributes::{AttrId, AttributeTable};
 use super::hash::Seed;
 use super::words;
 use crate::policy::{NextHopMode, RuleName, Source, Verdict, View};
-use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix};
+use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix, RouterId};
 
 const PARTIAL: u8 = 0x20;
 
@@ -47,6 +48,25 @@ impl<'a> Best<'a> {
             peer,
         }
     }
+
+    /// How it is reflected to a peer; `None`: it is not, because one of the two is external, or it is our own.
+    fn reflected(&self, table: &AttributeTable, to: &PeerSettings) -> Option<Reflected> {
+        let (_, from) = self
+            .from
+            .filter(|(_, from)| from.is_internal() && to.is_internal())?;
+        let (originator, _) = words::reflection(table.words(self.attributes));
+        Some(Reflected {
+            originator: originator.unwrap_or(from.router_id),
+            cluster: to.reflection?.cluster_id,
+        })
+    }
+}
+
+/// What a route carries from one internal peer to another (RFC 4456 §8).
+#[derive(Clone, Copy)]
+struct Reflected {
+    originator: RouterId,
+    cluster: RouterId,
 }
 
 /// Why a best path is not told to a peer.
@@ -54,6 +74,8 @@ impl<'a> Best<'a> {
 pub(super) enum Withheld {
     ItsOwn,
     Internal,
+    Originator,
+    NextHop,
     Community(Community),
     NoAddress(Family),
     LongLived,
@@ -65,6 +87,10 @@ impl fmt::Display for Withheld {
         match self {
             Self::ItsOwn => f.write_str("learned from this peer"),
             Self::Internal => f.write_str("learned from an internal peer"),
+            Self::Originator => f.write_str("the peer is the originator of the route"),
+            Self::NextHop => {
+                f.write_str("the peer cannot be told its next hop, and a reflector takes nobody's place")
+            }
             Self::Community(Community::NO_ADVERTISE) => f.write_str("community NO_ADVERTISE"),
             Self::Community(Community::NO_EXPORT) => f.write_str("community NO_EXPORT"),
             Self::Community(_) => f.write_str("community NO_EXPORT_SUBCONFED"),
@@ -100,9 +126,13 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
         if from == index {
             return Some(Withheld::ItsOwn);
         }
-        if settings.is_internal() && peer.is_internal() {
+        if settings.is_internal() && peer.is_internal() && !(settings.is_client() || peer.is_client()) {
             return Some(Withheld::Internal);
         }
+    }
+    let reflected = best.reflected(table, peer);
+    if reflected.is_some_and(|r| r.originator == peer.router_id) {
+        return Some(Withheld::Originator);
     }
     let only_with_care = words::is_long_lived(table.words(best.attributes)) && !peer.long_lived;
     if only_with_care && !peer.is_internal() {
@@ -116,6 +146,11 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
         return Some(Withheld::Community(community));
     }
     let family = best.prefix.family();
+    if reflected.is_some() && peer.next_hop != NextHopMode::ItSelf {
+        let received = words::next_hop(table.words(best.attributes));
+        let passes = received.and_then(|hop| passed_on(hop, peer, family)).is_some();
+        return (!passes).then_some(Withheld::NextHop);
+    }
     own_next_hop(peer, family)
         .is_none()
         .then_some(Withheld::NoAddress(family))
@@ -139,11 +174,21 @@ pub(super) fn explain(
 }
 
 /// The attributes as the peer gets them.
-fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed: &[u16]) -> PathAttributes {
+fn transform(
+    mut a: PathAttributes,
+    peer: &PeerSettings,
+    family: Family,
+    changed: &[u16],
+    reflected: Option<Reflected>,
+) -> PathAttributes {
     let own = own_next_hop(peer, family);
     let prepend: usize = peer.export.changes(changed).map(|s| usize::from(s.prepend)).sum();
     if peer.is_internal() {
         a.local_pref = a.local_pref.or(Some(100));
+        if let Some(Reflected { originator, cluster }) = reflected {
+            a.originator_id = Some(originator);
+            a.cluster_list.insert(0, cluster);
+        }
     } else {
         a.med = None;
         a.originator_id = None;
@@ -200,8 +245,11 @@ fn passed_on(hop: NextHop, peer: &PeerSettings, family: Family) -> Option<NextHo
     }
 }
 
-/// The export of any number of routes to one peer, with what was worked out kept by (attributes, rules that
-/// change them). It lives only while nothing else changes, so that a handle means the same throughout.
+/// What outgoing attributes are made from: those of the route, the rules that change them, and who originated what is
+/// reflected (zero: it is not).
+type Made = (u32, u16, u32);
+
+/// The export of any number of routes to one peer, with what was worked out kept by what it was made from. It lives only while nothing else changes, so that a handle means the same throughout.
 pub(super) struct Export<'a> {
     to: (u16, &'a PeerSettings),
     family: Family,
@@ -211,8 +259,8 @@ pub(super) struct Export<'a> {
     changed: Vec<u16>,
     variants: Vec<Vec<u16>>,
     /// For look-up; what is in it at the end is sorted before use.
-    cache: HashMap<(u32, u16), AttrId, Seed>,
-    last: Option<((u32, u16), AttrId)>,
+    cache: HashMap<Made, AttrId, Seed>,
+    last: Option<(Made, AttrId)>,
 }
 
 impl<'a> Export<'a> {
@@ -249,7 +297,12 @@ impl<'a> Export<'a> {
             return AttrId::NONE;
         }
         let variant = self.variant();
-        let key = (best.attributes.0, variant);
+        let reflected = best.reflected(table, self.to.1);
+        let key = (
+            best.attributes.0,
+            variant,
+            reflected.map_or(0, |r| r.originator.0),
+        );
         if let Some((_, id)) = self.last.filter(|(last, _)| *last == key) {
             return id;
         }
@@ -261,6 +314,7 @@ impl<'a> Export<'a> {
                     self.to.1,
                     self.family,
                     &self.changed,
+                    reflected,
                 );
                 let id = table.intern(&sent);
                 self.cache.insert(key, id);

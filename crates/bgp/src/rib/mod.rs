@@ -291,6 +291,7 @@ impl Rib {
         let export = old.export != new.export
             || old.local != new.local
             || old.next_hop != new.next_hop
+            || old.reflection != new.reflection
             || old.address != new.address;
         self.core.replace_settings(p.0, new);
         for family in Family::ALL {
@@ -468,12 +469,25 @@ impl Rib {
 
 /// Whether what a peer said is to be judged again, and whether it is another peer for the decision too.
 fn import_differs(old: &PeerSettings, new: &PeerSettings) -> (bool, bool) {
-    let identity = (&old.name, old.address, old.interface, old.router_id)
-        != (&new.name, new.address, new.interface, new.router_id);
+    // Whom a client's paths are told is another question than whom those of others are.
+    let identity = (
+        &old.name,
+        old.address,
+        old.interface,
+        old.router_id,
+        old.is_client(),
+    ) != (
+        &new.name,
+        new.address,
+        new.interface,
+        new.router_id,
+        new.is_client(),
+    );
     let import = identity
         || old.import != new.import
         || old.allow_own_asn != new.allow_own_asn
         || old.next_hops != new.next_hops
+        || old.reflection != new.reflection
         || old.local != new.local;
     (import, identity)
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::policy::{Filter, NextHopMode, PrefixLimit};
+use crate::policy::{Filter, NextHopMode, PrefixLimit, Reflection};
 use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId};
 
 /// A peer that is up. The number may be given to another peer after [`super::Rib::peer_down`].
@@ -63,6 +63,8 @@ pub struct PeerSettings {
     pub local: LocalAddresses,
     /// Which next hop it is told.
     pub next_hop: NextHopMode,
+    /// What it is to this speaker as a route reflector; `None`: this speaker is none.
+    pub reflection: Option<Reflection>,
     /// How often our own AS may stand in a path that it sends.
     pub allow_own_asn: u8,
     /// Where the next hops in what it sends may lie; `None`: anywhere. A link-local one lies on its link.
@@ -80,6 +82,11 @@ impl PeerSettings {
     #[must_use]
     pub fn is_internal(&self) -> bool {
         self.asn == self.local_asn
+    }
+
+    /// Whether the peer is a client of this speaker, a route reflector.
+    pub(super) fn is_client(&self) -> bool {
+        self.reflection.is_some_and(|r| r.client)
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::policy::{Filter, NextHopMode, PrefixLimit, Source, Verdict};
+use crate::policy::{Filter, NextHopMode, PrefixLimit, Reflection, Source, Verdict};
 use crate::rib::Multipath;
 use crate::session::Settings;
 use crate::speaker::Auth;
@@ -67,6 +67,8 @@ pub struct PeerConfig {
     pub auth: Auth,
     /// Which next hop it is told.
     pub next_hop: NextHopMode,
+    /// What it is to this speaker as a route reflector (RFC 4456); `None`: this speaker is none.
+    pub reflection: Option<Reflection>,
     /// How often our own AS may stand in a path that it sends.
     pub allow_own_asn: u8,
     /// Where the next hops in what it sends may lie; `None`: anywhere.

@@ -45,7 +45,7 @@ use crate::wire::CeaseSubcode;
 use allowance::Allowance;
 use retention::Retained;
 
-pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
+pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction, Reflection};
 pub use crate::rib::Multipath;
 pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
 pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
@@ -461,6 +461,7 @@ fn rib_settings(
         relays: config.relays,
         local,
         next_hop: config.next_hop,
+        reflection: config.reflection,
         allow_own_asn: config.allow_own_asn,
         next_hops: config.next_hops.clone(),
         limit: config.max_prefixes,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the peer's address, interface, port, our source address, the TTL or the key | the session is closed (Cease/6) and dialled anew |
 //! | what the session was negotiated with ([`Settings`](crate::session::Settings)) | Cease/6, and it starts again |
-//! | filters, limits, next hop and those that are taken, allowed own ASNs | evaluated again over the routes that are there; no reset |
+//! | filters, limits, next hop and those that are taken, allowed own ASNs, who is a client and of which cluster | evaluated again over the routes that are there; no reset |
 //! | what comes of graceful restart with what the peer offers | Cease/6, and it starts again; only other times hold from the next session on |
 //! | the administrative state | Cease/2 with the text, or a start; a neighbour that is held hears no text |
 //! | originated prefixes, multipath, what goes into the kernel | the routes concerned change; no reset |

@@ -105,6 +105,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 0,
         next_hops: None,
         max_prefixes: PrefixLimit {

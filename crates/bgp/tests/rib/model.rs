@@ -7,17 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
+use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Reflection, Rule, Set, Source, Verdict};
 use flatroute_bgp::rib::{
     Batch, FibPath, Loss, MAX_LOSSES, Multipath, PeerIndex, PeerSettings, Rib, RouteView, Usage,
 };
-use flatroute_bgp::types::{Asn, Community, Family, LargeCommunity, NextHop, Origin, PathAttributes, Prefix};
+use flatroute_bgp::types::{
+    Asn, Community, Family, LargeCommunity, NextHop, Origin, PathAttributes, Prefix, RouterId,
+};
 use proptest::prelude::*;
 
 use super::support::{RELAXED, hop, hop6, path, peer, rib};
 
 const PEERS: usize = 5;
 const PREFIXES: usize = 10;
+const CLUSTER: RouterId = RouterId(500);
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -29,6 +32,8 @@ enum Op {
     Unoriginate(usize),
     Filters(usize, usize, usize),
     Install(usize),
+    /// Whether we reflect to a peer, and it is a client.
+    Client(usize, Option<bool>),
     Multipath(bool, u16),
     Resend(usize, bool),
     /// A refresh between brackets, out and in.
@@ -59,6 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..PREFIXES).prop_map(Op::Unoriginate),
         2 => (p.clone(), 0usize..4, 0usize..4).prop_map(|(p, i, e)| Op::Filters(p, i, e)),
         1 => (0usize..4).prop_map(Op::Install),
+        1 => (p.clone(), prop::option::of(any::<bool>())).prop_map(|(p, c)| Op::Client(p, c)),
         1 => (any::<bool>(), 1u16..4).prop_map(|(r, m)| Op::Multipath(r, m)),
         1 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Resend(p, f)),
         2 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Answer(p, f)),
@@ -83,7 +89,7 @@ fn prefix_of(i: usize) -> Prefix {
     }
 }
 
-/// Peers 0 to 3 are external (2 and 3 of one AS), 4 is internal, and so is 1.
+/// Peers 0 to 3 are external (2 and 3 of one AS), 4 is internal and a client of ours, and so is 1, which is none.
 fn settings(i: usize) -> PeerSettings {
     let n = u8::try_from(i).unwrap();
     let mut s = peer(n, [65001, 64512, 65003, 65003, 64512][i]);
@@ -91,10 +97,18 @@ fn settings(i: usize) -> PeerSettings {
     s.relays = n.is_multiple_of(2);
     s.long_lived = n % 3 == 1;
     s.restarted = n % 4 == 3;
+    s.reflection = reflection(Some(i == 4));
     if i == 3 {
         s.local.ipv6 = None;
     }
     s
+}
+
+fn reflection(client: Option<bool>) -> Option<Reflection> {
+    client.map(|client| Reflection {
+        cluster_id: CLUSTER,
+        client,
+    })
 }
 
 fn filter(i: usize) -> Arc<Filter> {
@@ -191,6 +205,14 @@ fn attributes(p: usize, a: usize) -> PathAttributes {
         4 => vec![Community::LLGR_STALE],
         _ => Vec::new(),
     };
+    if first == 64512 {
+        attrs.originator_id = [None, Some(RouterId(1)), Some(RouterId(4)), Some(RouterId(1000))][a / 3 % 4];
+        attrs.cluster_list = match a / 6 % 4 {
+            0 => vec![RouterId(501)],
+            1 => vec![RouterId(501), CLUSTER],
+            _ => Vec::new(),
+        };
+    }
     attrs
 }
 
@@ -259,7 +281,10 @@ impl Model {
                 let s = &self.up[p].1;
                 let first_ok = s.is_internal() || a.as_path.first() == Some(s.asn);
                 let own = a.as_path.iter().filter(|x| *x == Asn(64512)).count();
-                if !first_ok || own > usize::from(s.allow_own_asn) {
+                let cluster = s.reflection.map(|r| r.cluster_id);
+                let looped = a.originator_id == Some(s.local_router_id)
+                    || a.cluster_list.iter().any(|c| Some(*c) == cluster);
+                if !first_ok || looped || own > usize::from(s.allow_own_asn) {
                     return None;
                 }
                 let mut out = a.clone();
@@ -310,6 +335,11 @@ impl Model {
             left.retain(|p, a| fresh(p, a));
         }
         // Router ids and addresses rise with the number of the peer.
+        let mut left: Vec<(usize, PathAttributes)> = left.into_iter().collect();
+        left.sort_by_key(|(p, a)| {
+            let id = a.originator_id.unwrap_or(self.up[p].1.router_id);
+            (id, a.cluster_list.len(), *p)
+        });
         let mut left = left.into_iter();
         let best = left.next().unwrap();
         let mut out = vec![best.clone()];
@@ -351,8 +381,11 @@ impl Model {
             None => return None,
         };
         let from_settings = from.map(|p| &self.up[&p].1);
+        let is_client = |s: &PeerSettings| s.reflection.is_some_and(|r| r.client);
+        let reflected = s.is_internal() && from_settings.is_some_and(PeerSettings::is_internal);
         let forbidden = from == Some(to)
-            || from_settings.is_some_and(|f| f.is_internal() && s.is_internal())
+            || (reflected && !(is_client(s) || from_settings.is_some_and(is_client)))
+            || (reflected && a.originator_id.or(from_settings.map(|f| f.router_id)) == Some(s.router_id))
             || a.communities.contains(&Community::NO_ADVERTISE)
             || (a.communities.contains(&Community::NO_EXPORT) && !s.is_internal())
             || (a.communities.contains(&Community::LLGR_STALE) && !s.long_lived && !s.is_internal());
@@ -369,7 +402,12 @@ impl Model {
         let source = self.local.get(&prefix).copied().unwrap_or(Source::Learned);
         let seen = a.clone();
         if !s.is_internal() {
-            a.med = None;
+            (a.med, a.originator_id) = (None, None);
+            a.cluster_list.clear();
+        }
+        if let Some(r) = s.reflection.filter(|_| reflected) {
+            a.originator_id = a.originator_id.or(from_settings.map(|f| f.router_id));
+            a.cluster_list.insert(0, r.cluster_id);
         }
         let mut prepend = apply(&s.export, &view(prefix, &seen, source, from_settings), &mut a)?;
         prepend += usize::from(!s.is_internal());
@@ -586,6 +624,12 @@ impl Model {
                 if let Some((i, s)) = self.up.get_mut(&p) {
                     (s.import, s.export) = (filter(import), filter(export));
                     rib.set_filters(*i, s.import.clone(), s.export.clone());
+                }
+            }
+            Op::Client(p, client) => {
+                if let Some((i, s)) = self.up.get_mut(&p) {
+                    s.reflection = reflection(client);
+                    rib.set_peer(*i, s.clone());
                 }
             }
             Op::Install(f) => {

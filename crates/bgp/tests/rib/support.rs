@@ -43,6 +43,7 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
             link_local: Some(format!("fe80::{n}:2").parse().unwrap()),
         },
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 1,
         next_hops: None,
         limit: PrefixLimit {
