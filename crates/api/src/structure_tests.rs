@@ -187,11 +187,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
             "field longLivedStaleTime",
         ),
         (
-            json!({"routeReflectorClient": "Enabled"}),
-            "spec.routeReflectorClient",
-            "field routeReflectorClient",
-        ),
-        (
             json!({"advertise": ["PodCIDRs", "ServiceClusterIPs"]}),
             "spec.advertise[1]",
             "value ServiceClusterIPs",
@@ -204,14 +199,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
         &json!({"listenRange": "10.0.0.0/8", "peerASN": "External"}),
     );
     assert_eq!(range, refused("spec.listenRange", "field listenRange"));
-    let mesh = json!({"nodeMesh": {"mode": "Auto", "routeReflectorSelector": {}}});
-    assert_eq!(
-        said(Kind::BGPConfiguration, &mesh),
-        refused(
-            "spec.nodeMesh.routeReflectorSelector",
-            "field routeReflectorSelector"
-        )
-    );
 }
 
 #[test]

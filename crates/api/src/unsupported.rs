@@ -13,12 +13,10 @@ pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.role"),
     (Kind::BGPPeer, "spec.bfd"),
     (Kind::BGPPeer, "spec.gracefulRestart.longLivedStaleTime"),
-    (Kind::BGPPeer, "spec.routeReflectorClient"),
     (Kind::BGPPeer, "spec.addPath"),
     (Kind::BGPConfiguration, "spec.routerIDFrom"),
     (Kind::BGPConfiguration, "spec.drain"),
     (Kind::BGPConfiguration, "spec.communities"),
-    (Kind::BGPConfiguration, "spec.nodeMesh.routeReflectorSelector"),
     (Kind::BGPConfiguration, "spec.podNetwork.mtu"),
     (Kind::BGPConfiguration, "spec.podNetwork.masquerade"),
 ];

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::objects::{BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind, Node, State};
+use crate::objects::{
+    BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind, Node, NodeMeshMode, State, Toggle,
+};
 use crate::problem::{Problem, ProblemReason};
-use crate::values::Cidr;
+use crate::values::{Cidr, PeerAsn};
 use crate::{CONFIGURATION_NAME, annotations};
 
 /// The smallest hold time that is not zero (RFC 4271 §4.2).
@@ -76,6 +78,7 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     }
     timers(&mut report, spec);
     graceful_restart(&mut report, spec);
+    reflection(&mut report, spec);
     for (field, selector) in [
         ("spec.nodeSelector", &spec.node_selector),
         ("spec.peerSelector", &spec.peer_selector),
@@ -293,6 +296,23 @@ fn graceful_restart(report: &mut Report<'_>, spec: &BGPPeerSpec) {
     }
 }
 
+fn reflection(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    if spec.route_reflector_client.is_some() && spec.peer_selector.is_some() {
+        report.add(
+            "spec.routeReflectorClient",
+            "excludes peerSelector, with which the Nodes say who reflects",
+            "remove it, and annotate the Nodes that reflect with flatroute.io/cluster-id",
+        );
+    }
+    if spec.route_reflector_client == Some(Toggle::Enabled) && spec.peer_asn == Some(PeerAsn::External) {
+        report.add(
+            "spec.routeReflectorClient",
+            "a neighbour of another ASN cannot be a client",
+            "remove it, or set peerASN: Internal",
+        );
+    }
+}
+
 fn label_selector(report: &mut Report<'_>, field: &str, selector: &LabelSelector) {
     for (i, requirement) in selector.match_expressions.iter().flatten().enumerate() {
         let empty = requirement.values.as_ref().is_none_or(Vec::is_empty);
@@ -383,6 +403,18 @@ pub fn configuration(name: &str, spec: &BGPConfigurationSpec) -> Vec<Problem> {
             "set one of the two",
         );
     }
+    if let Some(mesh) = &spec.node_mesh
+        && let Some(selector) = &mesh.route_reflector_selector
+    {
+        if mesh.mode == Some(NodeMeshMode::Disabled) {
+            report.add(
+                "spec.nodeMesh.routeReflectorSelector",
+                "there is no mesh to reflect in while mode is Disabled",
+                "remove it, or set mode: Auto",
+            );
+        }
+        label_selector(&mut report, "spec.nodeMesh.routeReflectorSelector", selector);
+    }
     if let Some(cidrs) = spec.pod_network.as_ref().and_then(|n| n.cluster_cidrs.as_ref()) {
         for (i, cidr) in cidrs.iter().enumerate() {
             if cidr.0.prefix() == 0 {
@@ -433,11 +465,14 @@ pub fn node(name: &str, node: &Node) -> Vec<Problem> {
             "correct it, or remove the annotation",
         );
     }
-    if node.annotation(annotations::CLUSTER_ID).is_some() {
+    if let Some(Err(message)) = node
+        .annotation(annotations::CLUSTER_ID)
+        .map(annotations::parse_cluster_id)
+    {
         report.add(
             at(annotations::CLUSTER_ID),
-            "not supported yet in this version: route reflectors",
-            "remove the annotation",
+            message,
+            "correct it, or remove the annotation",
         );
     }
     report.problems

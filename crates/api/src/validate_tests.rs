@@ -269,12 +269,12 @@ fn configurations_and_nodes() {
     );
     assert_eq!(
         n(
-            json!({"metadata": {"annotations": {"flatroute.io/asn": "65000", "flatroute.io/router-id": "1.2.3.4"}}})
+            json!({"metadata": {"annotations": {"flatroute.io/asn": "65000", "flatroute.io/router-id": "1.2.3.4", "flatroute.io/cluster-id": "0.0.0.1"}}})
         ),
         0
     );
     assert_eq!(
-        n(json!({"metadata": {"annotations": {"flatroute.io/cluster-id": "1.2.3.4"}}})),
+        n(json!({"metadata": {"annotations": {"flatroute.io/cluster-id": "0.0.0.0"}}})),
         1
     );
 }

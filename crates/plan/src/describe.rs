@@ -152,13 +152,18 @@ fn policy(config: &PeerConfig) -> String {
         let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
         format!(" (taken only in [{}])", prefixes.join(" "))
     });
+    let reflection = match config.reflection {
+        None => String::new(),
+        Some(r) if r.client => format!(", client of cluster {}", r.cluster_id),
+        Some(r) => format!(", no client of cluster {}", r.cluster_id),
+    };
     let (own, limit) = (config.allow_own_asn, config.max_prefixes.limit);
     let auth = match &config.auth {
         Auth::None => "",
         Auth::Md5(_) => "TCP MD5, ",
     };
     format!(
-        "{auth}{ttl}, next hop {next_hop}{within}, own ASN {own} times, at most {limit} prefixes ({action})"
+        "{auth}{ttl}, next hop {next_hop}{within}, own ASN {own} times, at most {limit} prefixes ({action}){reflection}"
     )
 }
 

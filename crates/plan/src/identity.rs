@@ -14,6 +14,8 @@ use crate::{ClusterCidrs, Facts, ObjectSource, configuration};
 pub(crate) struct Identity {
     pub(crate) asn: Asn,
     pub(crate) router_id: RouterId,
+    /// The cluster that it reflects routes for, where its annotation makes it a route reflector.
+    pub(crate) cluster_id: Option<RouterId>,
     pub(crate) pod_cidrs: Vec<Prefix>,
     pub(crate) internal_ips: Vec<IpAddr>,
     pub(crate) labels: BTreeMap<String, String>,
@@ -34,6 +36,7 @@ impl Identity {
         Self {
             asn: Asn(asn(name, &node, state, problems)),
             router_id: router_id(name, &node, &internal_ips, problems),
+            cluster_id: cluster_id(name, &node, problems),
             pod_cidrs: pod_cidrs(&node).collect(),
             internal_ips,
             labels: node.labels().into_owned(),
@@ -119,6 +122,19 @@ pub(crate) fn asn(name: &str, node: &Node, state: &ClusterState, problems: &mut 
         }
     }
     configuration.and_then(|c| c.local_asn).unwrap_or(DEFAULT_ASN)
+}
+
+/// The cluster that a node reflects routes for by its annotation.
+pub(crate) fn cluster_id(name: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<RouterId> {
+    match annotations::parse_cluster_id(node.annotation(annotations::CLUSTER_ID)?) {
+        Ok(id) => Some(RouterId::from_addr(id)),
+        Err(message) => {
+            let field = format!("metadata.annotations[{}]", annotations::CLUSTER_ID);
+            let remedy = "correct it, or remove the annotation";
+            problems.push(Problem::new(Kind::Node.as_str(), name, field, message, remedy));
+            None
+        }
+    }
 }
 
 fn router_id(name: &str, node: &Node, internal_ips: &[IpAddr], problems: &mut Vec<Problem>) -> RouterId {

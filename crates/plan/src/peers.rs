@@ -11,12 +11,13 @@ use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
     AdminState, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimit,
-    PrefixLimitAction, Ttl,
+    PrefixLimitAction, Reflection, Ttl,
 };
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
 
 use crate::auth;
 use crate::filters::{self, Context};
+use crate::identity::Identity;
 use crate::targets::{Origin, Target};
 
 /// The hold time that is proposed unless configured.
@@ -46,6 +47,26 @@ pub(crate) fn advertises(spec: &BGPPeerSpec, what: api::Advertise) -> bool {
     spec.advertise
         .as_ref()
         .map_or(what == api::Advertise::PodCIDRs, |set| set.contains(&what))
+}
+
+/// Our ASN towards a neighbour, and which it must be of.
+fn asns(identity: &Identity, target: &Target<'_>) -> (Asn, PeerAsn) {
+    let peer_asn = match target.asn {
+        ApiAsn::Number(asn) => PeerAsn::Exact(Asn(asn)),
+        ApiAsn::External => PeerAsn::External,
+        ApiAsn::Internal => PeerAsn::Internal,
+    };
+    (target.spec.local_asn.map_or(identity.asn, Asn), peer_asn)
+}
+
+/// Whether a neighbour is of our own AS.
+pub(crate) fn is_internal(identity: &Identity, target: &Target<'_>) -> bool {
+    let (local_asn, peer_asn) = asns(identity, target);
+    match peer_asn {
+        PeerAsn::Exact(asn) => asn == local_asn,
+        PeerAsn::External => false,
+        PeerAsn::Internal => true,
+    }
 }
 
 /// All neighbours of the node, by name.
@@ -186,18 +207,10 @@ fn peer(
     let (_, object) = target.object();
     let found = auth::auth(context, object, spec.auth.as_ref());
     told.extend(found.problem);
-    let local_asn = spec.local_asn.map_or(context.identity.asn, Asn);
     let transit = advertises(spec, api::Advertise::LearnedRoutes);
-    let peer_asn = match target.asn {
-        ApiAsn::Number(asn) => PeerAsn::Exact(Asn(asn)),
-        ApiAsn::External => PeerAsn::External,
-        ApiAsn::Internal => PeerAsn::Internal,
-    };
-    let internal = match peer_asn {
-        PeerAsn::Exact(asn) => asn == local_asn,
-        PeerAsn::External => false,
-        PeerAsn::Internal => true,
-    };
+    let (local_asn, peer_asn) = asns(context.identity, target);
+    let internal = is_internal(context.identity, target);
+    let reflection = reflection(context, target, told);
     Ok(PeerConfig {
         address: target.address,
         interface,
@@ -211,20 +224,40 @@ fn peer(
             Some(api::NextHop::ItSelf) => NextHopMode::ItSelf,
             Some(api::NextHop::Unchanged) => NextHopMode::Unchanged,
         },
+        reflection,
         // Nodes share an ASN and are told apart by their prefixes: a stub cannot close a loop, a transit router can.
         allow_own_asn: spec.allow_own_asn.unwrap_or(u8::from(!internal && !transit)),
-        next_hops: target.origin.object.is_none().then(|| on_link(context)),
+        next_hops: target.is_of_mesh().then(|| on_link(context)),
         max_prefixes: max_prefixes(spec),
         import: filters::import(context, spec),
-        export: filters::export(context, spec),
+        export: filters::export(context, target),
         graceful_restart: graceful_restart(spec),
         // A filter may let learned routes out, whatever is advertised by default.
-        relays: transit || !spec.export_filters.is_empty(),
+        relays: transit || reflection.is_some() || !spec.export_filters.is_empty(),
         admin_state: match (spec.state, found.held) {
             (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
             (None | Some(api::State::Up), Some(reason)) => AdminState::Held(reason),
             (None | Some(api::State::Up), None) => AdminState::Up,
         },
+    })
+}
+
+/// What the neighbour is to this node as a route reflector.
+fn reflection(context: &Context<'_>, target: &Target<'_>, told: &mut Vec<Problem>) -> Option<Reflection> {
+    let internal = is_internal(context.identity, target);
+    if target.is_client && !internal && target.spec.route_reflector_client.is_some() {
+        let message = format!(
+            "the neighbour {} is of another ASN than node {}, and cannot be its client",
+            target.address, context.identity.name
+        );
+        let remedy = "remove it, or correct peerASN or localASN";
+        let field = "spec.routeReflectorClient";
+        told.push(problem(target, field, ProblemReason::Invalid, message, remedy));
+    }
+    let cluster_id = context.cluster_id.filter(|_| internal)?;
+    Some(Reflection {
+        cluster_id,
+        client: target.is_client,
     })
 }
 

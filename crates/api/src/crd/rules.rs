@@ -190,6 +190,20 @@ const RULES: &[Rule] = &[
     ),
     rule(
         PEER,
+        "spec",
+        ".routeReflectorClient",
+        "!has(self.routeReflectorClient) || !has(self.peerSelector)",
+        "routeReflectorClient excludes peerSelector, with which the Nodes say who reflects; remove it, and annotate the Nodes that reflect with flatroute.io/cluster-id",
+    ),
+    rule(
+        PEER,
+        "spec",
+        ".routeReflectorClient",
+        "!has(self.routeReflectorClient) || self.routeReflectorClient != 'Enabled' || !has(self.peerASN) || self.peerASN != 'External'",
+        "routeReflectorClient makes a neighbour of another ASN a client, which it cannot be; remove it, or set peerASN: Internal",
+    ),
+    rule(
+        PEER,
         "spec.gracefulRestart.restartTime",
         "",
         concat!(
@@ -337,6 +351,13 @@ const RULES: &[Rule] = &[
         "",
         "has(self.nodeLabel) != has(self.nodeAnnotation)",
         "localASNFrom needs exactly one of nodeLabel and nodeAnnotation; set one of the two",
+    ),
+    rule(
+        CONFIGURATION,
+        "spec.nodeMesh",
+        ".routeReflectorSelector",
+        "!has(self.routeReflectorSelector) || !has(self.mode) || self.mode != 'Disabled'",
+        "routeReflectorSelector has no mesh to reflect in while mode is Disabled; remove it, or set mode: Auto",
     ),
     rule(
         CONFIGURATION,

@@ -39,8 +39,9 @@ pub struct BGPPeerSpec {
     pub discover: Option<Discover>,
     /// Nodes that are neighbours of the nodes that `nodeSelector` selects: one session for each such pair, planned at both ends
     /// from this one object; each neighbour has the name `OBJECT-NODE`. The addresses of both ends are their Nodes' first
-    /// InternalIPs of IPv4 (of IPv6 where one has none of IPv4), the ASNs those of their Nodes. Excludes `peerASN`, `localASN`
-    /// and `sourceAddress`. A change resets the sessions of pairs that come or go, and no other.
+    /// InternalIPs of IPv4 (of IPv6 where one has none of IPv4), the ASNs those of their Nodes. A Node with the annotation
+    /// `flatroute.io/cluster-id` is a route reflector, and its neighbours by this that have none and are of its ASN are its
+    /// clients. Excludes `peerASN`, `localASN` and `sourceAddress`. A change resets the sessions of pairs that come or go, and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::node_selector")]
     pub peer_selector: Option<LabelSelector>,
@@ -99,6 +100,12 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "allowOwnASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub allow_own_asn: Option<u8>,
+    /// Whether the neighbour, of our own ASN, is a client of this node as a route reflector (RFC 4456): it is told what other
+    /// neighbours of our ASN say, and they what it says, with the next hop unchanged. The cluster is the Node's annotation
+    /// `flatroute.io/cluster-id`, or else its BGP identifier. Excludes `peerSelector`, with which that annotation says who
+    /// reflects. Default: `Disabled`. A change resets no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_reflector_client: Option<Toggle>,
     /// How many prefixes a family the neighbour may send. Default: 10000, `Drop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
@@ -155,6 +162,7 @@ impl BGPPeerSpec {
             families: None,
             next_hop: None,
             allow_own_asn: None,
+            route_reflector_client: None,
             max_prefixes: None,
             import_filters: Vec::new(),
             export_filters: Vec::new(),

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Another node: name, last number of its addresses, and what else its metadata holds.
-fn node(name: &str, last: u8, extra: &str) -> String {
+pub(super) fn node(name: &str, last: u8, extra: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}{extra}}}\nspec: {{podCIDRs: [10.244.{last}.0/24, 'fd00:244:{last}::/64']}}\n\
          status: {{addresses: [{{type: InternalIP, address: 10.0.1.{last}}}, {{type: InternalIP, address: 'fd00:1::{last}'}}]}}\n"
@@ -26,7 +26,7 @@ fn gateways(of: &[(&str, Option<u32>, u8)]) -> Facts {
     }
 }
 
-fn on_link(of: &[&str]) -> Facts {
+pub(super) fn on_link(of: &[&str]) -> Facts {
     Facts {
         links: Links {
             on_link: of.iter().map(|p| p.parse().unwrap()).collect(),
@@ -45,7 +45,7 @@ fn neighbours(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-fn told(plan: &Plan) -> Vec<String> {
+pub(super) fn told(plan: &Plan) -> Vec<String> {
     plan.problems
         .iter()
         .map(|p| format!("[{}] {p}", p.reason))
@@ -423,7 +423,7 @@ fn a_large_mesh_is_told_and_goes_on() {
     assert_eq!(
         told(&plan),
         [
-            "[MeshTooLarge] BGPConfiguration/default: spec.nodeMesh.mode: node n1 has 101 neighbours in the mesh between nodes, more than the 100 that it is meant for; every node holds a session to every other one; give the nodes a neighbour in the fabric by a BGPPeer (discover: DefaultGateways), or set spec.nodeMesh.mode: Disabled"
+            "[MeshTooLarge] BGPConfiguration/default: spec.nodeMesh.mode: node n1 has 101 neighbours in the mesh between nodes, more than the 100 that it is meant for; every node holds a session to every other one; give the nodes a neighbour in the fabric by a BGPPeer (discover: DefaultGateways), name route reflectors by spec.nodeMesh.routeReflectorSelector, or set spec.nodeMesh.mode: Disabled"
         ]
     );
 }
