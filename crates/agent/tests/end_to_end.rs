@@ -10,6 +10,7 @@ mod end_to_end {
     mod lab;
     mod leadership;
     mod readiness;
+    mod reflection;
     mod relay;
     mod stories;
 }
