@@ -10,7 +10,9 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flatroute_bgp::policy::{Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
 use flatroute_bgp::rib::{LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib};
-use flatroute_bgp::types::{AsPath, Asn, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId};
+use flatroute_bgp::types::{
+    AsPath, Asn, FamilySet, NextHop, PathAttributes, PathIds, PeerName, Prefix, RouterId,
+};
 
 const PREFIXES: u32 = 1000;
 
@@ -25,6 +27,7 @@ fn settings(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        path_ids: PathIds::NONE,
         long_lived: false,
         restarted: false,
         relays: false,

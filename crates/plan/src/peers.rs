@@ -279,6 +279,7 @@ fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn:
         connect_retry_time: timers.connect_retry_time.map_or(CONNECT_RETRY_TIME, |d| d.0),
         families: families(spec).unwrap_or_else(|| context.identity.families()),
         extended_next_hop: target.address.is_ipv6(),
+        add_path: None,
     }
 }
 

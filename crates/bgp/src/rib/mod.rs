@@ -34,6 +34,7 @@ mod import;
 mod outbound;
 mod receiver;
 mod retained;
+mod several;
 mod stale;
 mod table;
 mod values;
@@ -44,15 +45,15 @@ use std::sync::Arc;
 
 pub use retained::{Loss, MAX_LOSSES};
 pub use values::{
-    Batch, Counts, FibPath, Kept, LimitOutcome, LocalAddresses, Multipath, PeerIndex, PeerSettings,
-    RouteChange, RouteInfo, RouteView,
+    Batch, Counts, FibPath, Kept, LimitOutcome, LocalAddresses, MAX_PATHS, Multipath, PeerIndex,
+    PeerSettings, RouteChange, RouteInfo, RouteView,
 };
 
-use self::core::Core;
+use self::core::{Core, Said};
 use self::hash::Seed;
 use self::table::Table;
 use crate::policy::{Filter, Source};
-use crate::types::{Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix};
+use crate::types::{Family, FamilySet, NextHop, PathAttributes, PathId, PeerName, Prefix};
 
 /// The table of IPv4 prefixes.
 type Table4 = Table<u64>;
@@ -152,6 +153,13 @@ impl Rib {
         };
         let (import, identity) = import_differs(&old, &new);
         let families = new.families;
+        // What was told apart by identifiers cannot be matched with what is not, nor the other way round.
+        let differs = |family: &Family| {
+            old.path_ids.received.contains(*family) != new.path_ids.received.contains(*family)
+        };
+        for family in Family::ALL.into_iter().filter(differs) {
+            on_family!(self, family, |t| self.core.sweep(t, family, p.0, Loss::Any));
+        }
         self.core.return_peer(p.0, new);
         for family in Family::ALL {
             if !families.contains(family) {
@@ -218,14 +226,28 @@ impl Rib {
         attrs: &PathAttributes,
         prefixes: &[Prefix],
     ) -> LimitOutcome {
+        self.announce_paths(p, next_hop, attrs, prefixes, &[])
+    }
+
+    /// The same with the identifiers of the paths (RFC 7911), one each: none at all means zero for each. They count for
+    /// families of which the peer was agreed to say several paths a prefix.
+    pub fn announce_paths(
+        &mut self,
+        p: PeerIndex,
+        next_hop: NextHop,
+        attrs: &PathAttributes,
+        prefixes: &[Prefix],
+        ids: &[PathId],
+    ) -> LimitOutcome {
         let mut outcome = LimitOutcome::Within;
-        for run in prefixes.chunk_by(|a, b| a.family() == b.family()) {
-            let Some(family) = run.first().map(|p| p.family()) else {
-                continue;
-            };
-            let of_run = on_family!(self, family, |t| self
-                .core
-                .announce(t, family, p.0, next_hop, attrs, run));
+        for (family, run) in runs(prefixes, ids) {
+            let of_run = on_family!(self, family, |t| self.core.announce(
+                t,
+                family,
+                p.0,
+                (next_hop, attrs),
+                run
+            ));
             if of_run != LimitOutcome::Within {
                 outcome = of_run;
             }
@@ -235,10 +257,13 @@ impl Rib {
 
     /// Prefixes taken back by a peer; those that it never announced are ignored.
     pub fn withdraw(&mut self, p: PeerIndex, prefixes: &[Prefix]) {
-        for run in prefixes.chunk_by(|a, b| a.family() == b.family()) {
-            if let Some(family) = run.first().map(|p| p.family()) {
-                on_family!(self, family, |t| self.core.withdraw(t, family, p.0, run));
-            }
+        self.withdraw_paths(p, prefixes, &[]);
+    }
+
+    /// The same with the identifiers of the paths, as in [`Rib::announce_paths`].
+    pub fn withdraw_paths(&mut self, p: PeerIndex, prefixes: &[Prefix], ids: &[PathId]) {
+        for (family, run) in runs(prefixes, ids) {
+            on_family!(self, family, |t| self.core.withdraw(t, family, p.0, run));
         }
     }
 
@@ -280,6 +305,7 @@ impl Rib {
         };
         let new = PeerSettings {
             families: old.families,
+            path_ids: old.path_ids,
             asn: old.asn,
             local_asn: old.local_asn,
             ..s
@@ -369,6 +395,19 @@ impl Rib {
         for prefix in prefixes {
             let family = prefix.family();
             on_family!(self, family, |t| self.core.untell(t, family, p.0, *prefix));
+        }
+    }
+
+    /// The same of paths, to a peer that is told several of a prefix.
+    pub fn untell_paths(&mut self, p: PeerIndex, paths: &[(Prefix, PathId)]) {
+        for (prefix, id) in paths {
+            let family = prefix.family();
+            on_family!(self, family, |t| self.core.untell_path(
+                t,
+                family,
+                p.0,
+                (*prefix, *id)
+            ));
         }
     }
 
@@ -465,6 +504,17 @@ impl Rib {
             ..self.core.usage()
         }
     }
+}
+
+/// The runs of prefixes of one family, with their identifiers.
+fn runs<'a>(prefixes: &'a [Prefix], mut ids: &'a [PathId]) -> impl Iterator<Item = (Family, Said<'a>)> {
+    let runs = prefixes.chunk_by(|a, b| a.family() == b.family());
+    runs.filter_map(move |prefixes| {
+        let (of_run, rest) = ids.split_at(prefixes.len().min(ids.len()));
+        ids = rest;
+        let ids = of_run;
+        Some((prefixes.first()?.family(), Said { prefixes, ids }))
+    })
 }
 
 /// Whether what a peer said is to be judged again, and whether it is another peer for the decision too.

@@ -94,6 +94,8 @@ struct Session {
     heard: Instant,
     /// The families whose prefix limit was reached, so that it is told once a session.
     limited: FamilySet,
+    /// The families of which a prefix had too many paths, likewise.
+    crowded: FamilySet,
     /// The families that the peer is sending again (RFC 7313), and until when it may.
     refreshing: BTreeMap<Family, Instant>,
     /// A batch that did not fit into one message yet, and how many of its prefixes are sent.
@@ -374,6 +376,7 @@ impl Speaker {
             end_of_rib: FamilySet::NONE,
             heard: now,
             limited: FamilySet::NONE,
+            crowded: FamilySet::NONE,
             refreshing: BTreeMap::new(),
             batch: None,
         });
@@ -453,6 +456,7 @@ fn rib_settings(
         interface: config.interface,
         families: negotiated.families,
         extended_next_hop: negotiated.context.extended_next_hop,
+        path_ids: negotiated.context.path_ids,
         long_lived: negotiated
             .graceful_restart
             .as_ref()

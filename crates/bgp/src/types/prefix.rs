@@ -144,6 +144,17 @@ impl fmt::Debug for Prefix {
     }
 }
 
+/// What tells the paths of one prefix from one speaker apart (RFC 7911 §3): any number, of that speaker's choice. Zero where it
+/// says one path a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub u32);
+
+impl fmt::Display for PathId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

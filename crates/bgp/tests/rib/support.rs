@@ -7,7 +7,9 @@ use flatroute_bgp::policy::{Filter, NextHopMode, PrefixLimit, PrefixLimitAction}
 use flatroute_bgp::rib::{
     Batch, LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib, RouteChange, RouteView,
 };
-use flatroute_bgp::types::{AsPath, Asn, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId};
+use flatroute_bgp::types::{
+    AsPath, Asn, FamilySet, NextHop, PathAttributes, PathIds, PeerName, Prefix, RouterId,
+};
 
 pub(crate) const RELAXED: Multipath = Multipath {
     relaxed: true,
@@ -34,6 +36,7 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        path_ids: PathIds::NONE,
         long_lived: false,
         restarted: false,
         relays: false,
