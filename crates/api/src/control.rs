@@ -171,6 +171,9 @@ pub struct Negotiated {
     pub send_hold_time: u64,
     /// Whether routes that are sent again stand between brackets (RFC 7313).
     pub enhanced_route_refresh: bool,
+    /// The families of which several paths of a prefix are received or sent (RFC 7911): `IPv4 received`, `IPv4 sent`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_path: Vec<String>,
 }
 
 /// Prefixes of a neighbour in one family.
@@ -211,6 +214,10 @@ pub struct Route {
     /// The neighbour that it was learned from, or is advertised to; absent for our own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
+    /// What tells it from other paths of its prefix from or to the same neighbour, where there may be several (RFC 7911): the
+    /// neighbour's identifier, or ours among those advertised.
+    #[serde(rename = "pathID", skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
     /// The next hops; several only in the view of the kernel.
     pub next_hops: Vec<String>,
     /// The AS path as text: `65001 64512`, sets in braces.

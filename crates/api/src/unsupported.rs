@@ -13,7 +13,6 @@ pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.role"),
     (Kind::BGPPeer, "spec.bfd"),
     (Kind::BGPPeer, "spec.gracefulRestart.longLivedStaleTime"),
-    (Kind::BGPPeer, "spec.addPath"),
     (Kind::BGPConfiguration, "spec.routerIDFrom"),
     (Kind::BGPConfiguration, "spec.drain"),
     (Kind::BGPConfiguration, "spec.communities"),

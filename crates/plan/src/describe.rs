@@ -9,6 +9,7 @@ use flatroute_bgp::policy::{Action, Filter, PrefixRange, Rule, Source, Verdict};
 use flatroute_bgp::session::{ConnectMode, PeerAsn};
 use flatroute_bgp::speaker::{AdminState, Auth, NextHopMode, PeerConfig, PrefixLimitAction, Ttl};
 use flatroute_bgp::types::LargeCommunity;
+use flatroute_bgp::wire::AddPathMode;
 
 use crate::Plan;
 
@@ -124,11 +125,17 @@ fn session(config: &PeerConfig) -> String {
     let send_hold = s
         .send_hold_time
         .map_or_else(String::new, |d| format!(", send hold {}", Duration(d)));
+    let add_path = match s.add_path {
+        None => "",
+        Some(AddPathMode::Receive) => ", add-path Receive",
+        Some(AddPathMode::Send) => ", add-path Send",
+        Some(AddPathMode::Both) => ", add-path Both",
+    };
     let families: Vec<String> = s.families.iter().map(|f| f.to_string()).collect();
     let (hold, retry) = (Duration(s.hold_time), Duration(s.connect_retry_time));
     let (id, families) = (s.router_id, families.join(" "));
     format!(
-        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}"
+        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}{add_path}"
     )
 }
 

@@ -14,6 +14,7 @@ use flatroute_bgp::speaker::{
     PrefixLimitAction, Reflection, Ttl,
 };
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
+use flatroute_bgp::wire::AddPathMode;
 
 use crate::auth;
 use crate::filters::{self, Context};
@@ -279,7 +280,12 @@ fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn:
         connect_retry_time: timers.connect_retry_time.map_or(CONNECT_RETRY_TIME, |d| d.0),
         families: families(spec).unwrap_or_else(|| context.identity.families()),
         extended_next_hop: target.address.is_ipv6(),
-        add_path: None,
+        add_path: match spec.add_path {
+            None | Some(api::AddPath::Disabled) => None,
+            Some(api::AddPath::Receive) => Some(AddPathMode::Receive),
+            Some(api::AddPath::Send) => Some(AddPathMode::Send),
+            Some(api::AddPath::Both) => Some(AddPathMode::Both),
+        },
     }
 }
 

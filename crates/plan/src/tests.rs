@@ -433,3 +433,36 @@ fn what_is_down_by_its_object_is_not_held() {
     assert_eq!(only_peer(&plan).admin_state, down);
     assert_eq!(plan.problems[0].reason, ProblemReason::SecretNotFound);
 }
+
+#[test]
+fn several_paths_a_prefix_are_offered_as_the_object_says() {
+    use flatroute_bgp::wire::AddPathMode;
+    for (value, want, words) in [
+        ("", None, "families IPv4"),
+        (", addPath: Disabled", None, "families IPv4"),
+        (
+            ", addPath: Receive",
+            Some(AddPathMode::Receive),
+            "families IPv4, add-path Receive",
+        ),
+        (
+            ", addPath: Send",
+            Some(AddPathMode::Send),
+            "families IPv4, add-path Send",
+        ),
+        (
+            ", addPath: Both",
+            Some(AddPathMode::Both),
+            "families IPv4, add-path Both",
+        ),
+    ] {
+        let spec = format!("{{peerAddress: 10.0.1.1, peerASN: 65001{value}}}");
+        let plan = planned(
+            &(NODE_V4.to_owned() + &object("BGPPeer", "tor-a", &spec)),
+            &Facts::default(),
+        );
+        assert_eq!(only_peer(&plan).session.add_path, want, "{value}");
+        let session = &plan.describe().peers["tor-a"].session;
+        assert!(session.ends_with(words), "{session}");
+    }
+}

@@ -7,7 +7,7 @@ use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
 use flatroute_bgp::session::Offence;
 use flatroute_bgp::speaker::{Event, EventKind, PeerSummary, RouteEntry, Sweep};
-use flatroute_bgp::types::{Family, PeerName};
+use flatroute_bgp::types::{Family, PathIds, PeerName};
 use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
 
@@ -99,6 +99,7 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
             extended_messages: n.context.extended_message,
             send_hold_time: n.send_hold_time.as_secs(),
             enhanced_route_refresh: n.enhanced_route_refresh,
+            add_path: add_path(n.context.path_ids),
         }),
         silent_seconds: peer.silent.as_secs(),
         prefixes: peer
@@ -116,9 +117,18 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
     }
 }
 
+/// The families of several paths a prefix, by direction.
+fn add_path(ids: PathIds) -> Vec<String> {
+    let received = ids.received.iter().map(|f| format!("{f} received"));
+    received
+        .chain(ids.sent.iter().map(|f| format!("{f} sent")))
+        .collect()
+}
+
 pub(super) fn route(entry: &RouteEntry) -> control::Route {
     control::Route {
         peer: entry.peer.as_ref().map(ToString::to_string),
+        path_id: entry.path_id.map(|id| id.0),
         best: entry.best,
         multipath: entry.multipath,
         installed: entry.installed,

@@ -106,6 +106,11 @@ pub struct BGPPeerSpec {
     /// reflects. Default: `Disabled`. A change resets no session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_reflector_client: Option<Toggle>,
+    /// Whether several paths of one prefix go over the session (RFC 7911), of every family: what the neighbour agrees to. At most
+    /// 64 of a prefix either way, and what is sent are the best. Each counts for `maxPrefixes`. Default: `Disabled`: one path a
+    /// prefix. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_path: Option<AddPath>,
     /// How many prefixes a family the neighbour may send. Default: 10000, `Drop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
@@ -163,6 +168,7 @@ impl BGPPeerSpec {
             next_hop: None,
             allow_own_asn: None,
             route_reflector_client: None,
+            add_path: None,
             max_prefixes: None,
             import_filters: Vec::new(),
             export_filters: Vec::new(),
@@ -299,6 +305,19 @@ pub enum NextHop {
     ItSelf,
     /// As received, where it is on the neighbour's link.
     Unchanged,
+}
+
+/// Which way several paths of one prefix go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AddPath {
+    /// Neither.
+    Disabled,
+    /// From the neighbour.
+    Receive,
+    /// To the neighbour: all that may be told to it.
+    Send,
+    /// Both ways.
+    Both,
 }
 
 /// A limit on the prefixes of a neighbour, a family.
