@@ -12,5 +12,7 @@ mod model;
 mod promises;
 #[path = "rib/reflection.rs"]
 mod reflection;
+#[path = "rib/several.rs"]
+mod several;
 #[path = "rib/support.rs"]
 mod support;

@@ -26,6 +26,8 @@ mod restarting;
 mod restarts;
 #[path = "speakers/retained.rs"]
 mod retained;
+#[path = "speakers/several.rs"]
+mod several;
 #[path = "speakers/terms.rs"]
 mod terms;
 #[path = "speakers/unsendable.rs"]
