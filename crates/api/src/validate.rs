@@ -79,6 +79,7 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     timers(&mut report, spec);
     graceful_restart(&mut report, spec);
     reflection(&mut report, spec);
+    role(&mut report, spec);
     for (field, selector) in [
         ("spec.nodeSelector", &spec.node_selector),
         ("spec.peerSelector", &spec.peer_selector),
@@ -309,6 +310,26 @@ fn reflection(report: &mut Report<'_>, spec: &BGPPeerSpec) {
             "spec.routeReflectorClient",
             "a neighbour of another ASN cannot be a client",
             "remove it, or set peerASN: Internal",
+        );
+    }
+}
+
+/// Roles are between ASes, and the two ends of a pair of nodes cannot both have the same one.
+fn role(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    if spec.role.is_none() {
+        return;
+    }
+    if spec.peer_selector.is_some() {
+        report.add(
+            "spec.role",
+            "excludes peerSelector, with which both ends have the same object",
+            "remove it",
+        );
+    } else if spec.peer_asn == Some(PeerAsn::Internal) {
+        report.add(
+            "spec.role",
+            "means nothing between two of one AS, and peerASN is Internal",
+            "remove it, or correct peerASN",
         );
     }
 }

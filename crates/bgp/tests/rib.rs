@@ -6,12 +6,16 @@
 
 #[path = "rib/boundaries.rs"]
 mod boundaries;
+#[path = "rib/drained.rs"]
+mod drained;
 #[path = "rib/model.rs"]
 mod model;
 #[path = "rib/promises.rs"]
 mod promises;
 #[path = "rib/reflection.rs"]
 mod reflection;
+#[path = "rib/roles.rs"]
+mod roles;
 #[path = "rib/several.rs"]
 mod several;
 #[path = "rib/support.rs"]

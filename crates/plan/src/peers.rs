@@ -13,7 +13,7 @@ use flatroute_bgp::speaker::{
     AdminState, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimit,
     PrefixLimitAction, Reflection, Ttl,
 };
-use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
+use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix, Role};
 use flatroute_bgp::wire::AddPathMode;
 
 use crate::auth;
@@ -141,6 +141,16 @@ fn same_name(target: &Target<'_>) -> Problem {
     )
 }
 
+/// A role between two of one AS: it is left out, and said.
+fn role_of_internal(target: &Target<'_>, asn: Asn) -> Problem {
+    let message = format!(
+        "{} is of AS {asn} like this node: between the two a role means nothing",
+        target.address
+    );
+    let remedy = "remove it, or correct peerASN or localASN";
+    problem(target, "spec.role", ProblemReason::Invalid, message, remedy)
+}
+
 /// What the object refers to: filters, the node's addresses, an interface. Gives the interface's index.
 fn references(context: &Context<'_>, target: &Target<'_>) -> Result<Option<u32>, Vec<Problem>> {
     let spec = &target.spec;
@@ -212,6 +222,9 @@ fn peer(
     let (local_asn, peer_asn) = asns(context.identity, target);
     let internal = is_internal(context.identity, target);
     let reflection = reflection(context, target, told);
+    if internal && spec.role.is_some() {
+        told.push(role_of_internal(target, local_asn));
+    }
     Ok(PeerConfig {
         address: target.address,
         interface,
@@ -237,9 +250,10 @@ fn peer(
         relays: transit || reflection.is_some() || !spec.export_filters.is_empty(),
         admin_state: match (spec.state, found.held) {
             (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
-            (None | Some(api::State::Up), Some(reason)) => AdminState::Held(reason),
-            (None | Some(api::State::Up), None) => AdminState::Up,
+            (None | Some(api::State::Up | api::State::Drained), Some(reason)) => AdminState::Held(reason),
+            (None | Some(api::State::Up | api::State::Drained), None) => AdminState::Up,
         },
+        drained: spec.state == Some(api::State::Drained),
     })
 }
 
@@ -286,6 +300,17 @@ fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn:
             Some(api::AddPath::Send) => Some(AddPathMode::Send),
             Some(api::AddPath::Both) => Some(AddPathMode::Both),
         },
+        role: spec.role.map(role),
+    }
+}
+
+fn role(role: api::Role) -> Role {
+    match role {
+        api::Role::Provider => Role::Provider,
+        api::Role::Customer => Role::Customer,
+        api::Role::Peer => Role::Peer,
+        api::Role::RouteServer => Role::RouteServer,
+        api::Role::RouteServerClient => Role::RouteServerClient,
     }
 }
 

@@ -94,6 +94,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
             families: FamilySet::BOTH,
             extended_next_hop: false,
             add_path: None,
+            role: None,
         },
         ttl: Ttl::Direct,
         auth: Auth::None,
@@ -110,6 +111,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
         graceful_restart: GracefulRestart::DISABLED,
         relays: false,
         admin_state: AdminState::Up,
+        drained: false,
     }
 }
 

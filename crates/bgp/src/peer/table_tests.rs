@@ -261,6 +261,7 @@ fn peer_in((_, id, mode, path): Path, octets: &Octets) -> (Peer, Instant) {
         families: FamilySet::BOTH,
         extended_next_hop: false,
         add_path: None,
+        role: None,
     };
     let mut peer = Peer::new(settings, 7, 100, now);
     peer.set_offer(Some(Offer {

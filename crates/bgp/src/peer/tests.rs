@@ -20,6 +20,7 @@ fn peer() -> Peer {
         families: FamilySet::BOTH,
         extended_next_hop: false,
         add_path: None,
+        role: None,
     };
     Peer::new(settings, 7, 100, NOW)
 }

@@ -41,3 +41,14 @@ pub struct Reflection {
     /// Whether the neighbour is a client: it is told what other internal neighbours say, and they what it says.
     pub client: bool,
 }
+
+/// Whether a neighbour is being taken out of service while its session stays (RFC 8326).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// It is not.
+    None,
+    /// What it is told says GRACEFUL_SHUTDOWN, and what it says has LOCAL_PREF 0.
+    Announced,
+    /// The same, and it is told only what no other neighbour is.
+    Withdrawn,
+}

@@ -36,11 +36,10 @@ pub(super) struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// Each with its identifier: zero where none was agreed on.
-    fn iter(&self, several: bool) -> impl Iterator<Item = (Prefix, PathId)> {
-        let ids = if several { self.ids } else { &[] };
-        let ids = ids.iter().copied().chain(std::iter::repeat(PathId(0)));
-        self.prefixes.iter().copied().zip(ids)
+    /// The identifier of the prefix at a place: zero where none was agreed on.
+    fn id(&self, place: usize, several: bool) -> PathId {
+        let id = if several { self.ids.get(place) } else { None };
+        id.copied().unwrap_or_default()
     }
 }
 
@@ -188,6 +187,7 @@ impl Core {
             }
         }
         state.out.close(t, &mut self.attributes);
+        self.consider_all_drained(t, family);
     }
 
     pub(super) fn remove_peer(&mut self, p: u16) {
@@ -237,8 +237,13 @@ impl Core {
         let returning = self.has_retained(family, p);
         let mut ids = std::mem::take(&mut self.ids);
         t.find_all(said.prefixes, &mut ids);
-        for ((prefix, path_id), id) in said.iter(several).zip(&ids) {
-            let id = if *id == NIL { t.find_or_insert(prefix) } else { *id };
+        for (place, (prefix, id)) in said.prefixes.iter().zip(&ids).enumerate() {
+            let path_id = said.id(place, several);
+            let id = if *id == NIL {
+                t.find_or_insert(*prefix)
+            } else {
+                *id
+            };
             let path = t.path_of(id, p, path_id);
             // What stands for it in the sets of the peer; a path that is new has no number yet, and is in none of them.
             let key = if several { path.unwrap_or(NIL) } else { id };
@@ -358,7 +363,8 @@ impl Core {
         let several = self.says_several(family, p);
         let mut ids = std::mem::take(&mut self.ids);
         t.find_all(said.prefixes, &mut ids);
-        for ((_, path_id), id) in said.iter(several).zip(&ids) {
+        for (place, id) in ids.iter().enumerate() {
+            let path_id = said.id(place, several);
             let path = || {
                 Some(*id)
                     .filter(|id| t.is_live(*id))

@@ -1,8 +1,8 @@
 //! What may go out, and how it looks on the wire.
 //!
 //! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
-//! 4271 §9.2) and neither is a client of ours, when we would reflect it and the peer originated it or cannot be told its next hop (RFC 4456), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
-//! 9494 §4.3), when we have no address of its family to give as a
+//! 4271 §9.2) and neither is a client of ours, when we would reflect it and the peer originated it or cannot be told its next hop (RFC 4456), when the peer is drained and others are told (RFC 8326), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
+//! 9494 §4.3), when it is for customers only and the peer is none (RFC 9234 §5), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
 //! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
 //! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an
@@ -18,8 +18,8 @@ use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
 use super::hash::Seed;
 use super::words;
-use crate::policy::{NextHopMode, RuleName, Source, Verdict, View};
-use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix, RouterId};
+use crate::policy::{Drain, NextHopMode, RuleName, Source, Verdict, View};
+use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
 
 const PARTIAL: u8 = 0x20;
 
@@ -31,6 +31,8 @@ pub(super) struct Best<'a> {
     pub(super) attributes: AttrId,
     /// Who gave it; none for our own.
     pub(super) from: Option<(u16, &'a PeerSettings)>,
+    /// Whether another neighbour is told of it that carries it as well: worked out for one that is drained only.
+    pub(super) elsewhere: bool,
 }
 
 impl<'a> Best<'a> {
@@ -57,6 +59,7 @@ impl<'a> Best<'a> {
         let (originator, _) = words::reflection(table.words(self.attributes));
         Some(Reflected {
             originator: originator.unwrap_or(from.router_id),
+            adds_originator: originator.is_none(),
             cluster: to.reflection?.cluster_id,
         })
     }
@@ -66,6 +69,8 @@ impl<'a> Best<'a> {
 #[derive(Clone, Copy)]
 struct Reflected {
     originator: RouterId,
+    /// It had none.
+    adds_originator: bool,
     cluster: RouterId,
 }
 
@@ -79,6 +84,8 @@ pub(super) enum Withheld {
     Community(Community),
     NoAddress(Family),
     LongLived,
+    OnlyToCustomer(Role),
+    Drained,
     Filter(RuleName),
 }
 
@@ -98,6 +105,10 @@ impl fmt::Display for Withheld {
             Self::LongLived => {
                 f.write_str("community LLGR_STALE, and the peer has no long-lived graceful restart")
             }
+            Self::OnlyToCustomer(role) => {
+                write!(f, "ONLY_TO_CUSTOMER, and the peer is our {}", role.counterpart())
+            }
+            Self::Drained => f.write_str("the peer is drained, and others are told"),
             Self::Filter(rule) => write!(f, "filter: {rule}"),
         }
     }
@@ -134,9 +145,17 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
     if reflected.is_some_and(|r| r.originator == peer.router_id) {
         return Some(Withheld::Originator);
     }
+    if peer.drain == Drain::Withdrawn && best.elsewhere {
+        return Some(Withheld::Drained);
+    }
     let only_with_care = words::is_long_lived(table.words(best.attributes)) && !peer.long_lived;
     if only_with_care && !peer.is_internal() {
         return Some(Withheld::LongLived);
+    }
+    if let Some(role) = peer.role.filter(|role| role.withholds_marked())
+        && words::is_only_to_customer(table.words(best.attributes))
+    {
+        return Some(Withheld::OnlyToCustomer(role));
     }
     let (no_export, no_advertise) = words::well_known(table.words(best.attributes));
     if no_advertise {
@@ -185,7 +204,10 @@ fn transform(
     let prepend: usize = peer.export.changes(changed).map(|s| usize::from(s.prepend)).sum();
     if peer.is_internal() {
         a.local_pref = a.local_pref.or(Some(100));
-        if let Some(Reflected { originator, cluster }) = reflected {
+        if let Some(Reflected {
+            originator, cluster, ..
+        }) = reflected
+        {
             a.originator_id = Some(originator);
             a.cluster_list.insert(0, cluster);
         }
@@ -195,6 +217,9 @@ fn transform(
         a.cluster_list.clear();
         a.extended_communities.retain(|c| c.is_transitive());
         a.as_path.prepend(peer.local_asn);
+        if peer.role.is_some_and(Role::marks_what_is_told) {
+            a.only_to_customer = a.only_to_customer.or(Some(peer.local_asn));
+        }
     }
     for _ in 0..prepend {
         a.as_path.prepend(peer.local_asn);
@@ -212,6 +237,9 @@ fn transform(
         if !a.communities.contains(&Community::NO_EXPORT) {
             a.communities.push(Community::NO_EXPORT);
         }
+    }
+    if peer.drain != Drain::None && !a.communities.contains(&Community::GRACEFUL_SHUTDOWN) {
+        a.communities.push(Community::GRACEFUL_SHUTDOWN);
     }
     let keep = match peer.next_hop {
         NextHopMode::Auto => peer.is_internal(),
@@ -245,11 +273,8 @@ fn passed_on(hop: NextHop, peer: &PeerSettings, family: Family) -> Option<NextHo
     }
 }
 
-/// What outgoing attributes are made from: those of the route, the rules that change them, and who originated what is
-/// reflected (zero: it is not).
-type Made = (u32, u16, u32);
-
-/// The export of any number of routes to one peer, with what was worked out kept by what it was made from. It lives only while nothing else changes, so that a handle means the same throughout.
+/// The export of any number of routes to one peer, with what was worked out kept by what it was made from: the attributes of the
+/// route, and the number of what changes them. It lives only while nothing else changes, so that a handle means the same throughout.
 pub(super) struct Export<'a> {
     to: (u16, &'a PeerSettings),
     family: Family,
@@ -257,10 +282,11 @@ pub(super) struct Export<'a> {
     nothing: PathAttributes,
     decoded: Option<(AttrId, PathAttributes)>,
     changed: Vec<u16>,
-    variants: Vec<Vec<u16>>,
+    /// The rules that change attributes, and the ORIGINATOR_ID that is added (zero: none).
+    variants: Vec<(u32, Vec<u16>)>,
     /// For look-up; what is in it at the end is sorted before use.
-    cache: HashMap<Made, AttrId, Seed>,
-    last: Option<(Made, AttrId)>,
+    cache: HashMap<(u32, u16), AttrId, Seed>,
+    last: Option<((u32, u16), AttrId)>,
 }
 
 impl<'a> Export<'a> {
@@ -272,7 +298,7 @@ impl<'a> Export<'a> {
             nothing: PathAttributes::local(),
             decoded: None,
             changed: Vec::new(),
-            variants: vec![Vec::new()],
+            variants: vec![(0, Vec::new())],
             cache: HashMap::with_hasher(seed),
             last: None,
         }
@@ -296,13 +322,11 @@ impl<'a> Export<'a> {
         if outcome.verdict == Verdict::Reject {
             return AttrId::NONE;
         }
-        let variant = self.variant();
         let reflected = best.reflected(table, self.to.1);
-        let key = (
-            best.attributes.0,
-            variant,
-            reflected.map_or(0, |r| r.originator.0),
-        );
+        // One that was there already is among the attributes, and one that is not is a peer of ours: few.
+        let added = reflected.filter(|r| r.adds_originator);
+        let variant = self.variant(added.map_or(0, |r| r.originator.0));
+        let key = (best.attributes.0, variant);
         if let Some((_, id)) = self.last.filter(|(last, _)| *last == key) {
             return id;
         }
@@ -325,10 +349,11 @@ impl<'a> Export<'a> {
         id
     }
 
-    fn variant(&mut self) -> u16 {
-        let known = self.variants.iter().position(|v| *v == self.changed);
+    fn variant(&mut self, originator: u32) -> u16 {
+        let is = |(by, rules): &(u32, Vec<u16>)| *by == originator && *rules == self.changed;
+        let known = self.variants.iter().position(is);
         let i = known.unwrap_or_else(|| {
-            self.variants.push(self.changed.clone());
+            self.variants.push((originator, self.changed.clone()));
             self.variants.len() - 1
         });
         u16::try_from(i).expect("fewer combinations of rules than 65,536")

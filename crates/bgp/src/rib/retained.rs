@@ -129,6 +129,7 @@ impl Core {
         let oldest = state.retained.first().map(|g| g.number);
         let too_many = state.retained.len() > MAX_LOSSES;
         out.close(t, &mut self.attributes);
+        self.consider_all_drained(t, family);
         for key in fresh.iter() {
             if let Some((id, path)) = self.held(t, family, p, key) {
                 t.path_mut(path).flags |= STALE;

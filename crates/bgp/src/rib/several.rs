@@ -72,7 +72,7 @@ impl Several {
         before.unwrap_or(AttrId::NONE)
     }
 
-    pub(super) fn close<K: Key>(self: Box<Self>, t: &mut Table<K>, attributes: &mut AttributeTable) {
+    pub(super) fn close<K: Key>(self, t: &mut Table<K>, attributes: &mut AttributeTable) {
         for (id, _) in &self.withdraw {
             t.release(*id);
         }
@@ -142,7 +142,7 @@ impl Core {
         let mut groups: BTreeMap<AttrId, usize> = BTreeMap::new();
         out.forced = out.receiver.has_forced();
         while let Some((id, again)) = out.receiver.pop() {
-            let wanted = self.wanted(t, id, to.1, &mut export);
+            let wanted = self.wanted(t, family, id, to, &mut export);
             let gone = several.of(id).map(|(path, _)| path.0);
             let gone: Vec<u32> = gone
                 .filter(|path| !wanted.iter().any(|(w, _)| w == path))
@@ -174,11 +174,13 @@ impl Core {
     fn wanted<K: Key>(
         &mut self,
         t: &Table<K>,
+        family: Family,
         id: u32,
-        to: &PeerSettings,
+        (p, to): (u16, &PeerSettings),
         export: &mut Export<'_>,
     ) -> Vec<(u32, AttrId)> {
         let prefix = t.prefix(id);
+        let elsewhere = self.told_elsewhere(family, id, p, to);
         let mut wanted = Vec::new();
         for (path, source, attributes, from) in self.ranked(t, id, to) {
             let from = from.and_then(|f| {
@@ -190,6 +192,7 @@ impl Core {
                 source,
                 attributes,
                 from,
+                elsewhere,
             };
             let sent = export.evaluate(&mut self.attributes, &best);
             if sent != AttrId::NONE {
@@ -214,7 +217,7 @@ impl Core {
         if let Some(mut several) = out.several.take() {
             while paths.len() < MAX_BATCH {
                 let Some(told) = several.withdraw.pop() else { break };
-                paths.extend(self.hand_out(t, &mut out, &mut several, told, AttrId::NONE));
+                paths.extend(self.hand_out(t, (family, p), (&mut out, &mut several), told, AttrId::NONE));
             }
             out.several = Some(several);
         }
@@ -223,7 +226,13 @@ impl Core {
     }
 
     /// The next group of the round.
-    pub(super) fn next_reach_paths<K: Key>(&mut self, t: &mut Table<K>, out: &mut Outbound) -> Option<Batch> {
+    pub(super) fn next_reach_paths<K: Key>(
+        &mut self,
+        t: &mut Table<K>,
+        family: Family,
+        p: u16,
+        out: &mut Outbound,
+    ) -> Option<Batch> {
         let mut several = out.several.take()?;
         let mut batch = None;
         while batch.is_none()
@@ -232,7 +241,7 @@ impl Core {
             let rest = group.split_off(group.len().min(MAX_BATCH));
             let mut paths = Vec::with_capacity(group.len());
             for told in group {
-                paths.extend(self.hand_out(t, out, &mut several, told, attributes));
+                paths.extend(self.hand_out(t, (family, p), (out, &mut several), told, attributes));
             }
             if !paths.is_empty() {
                 let attributes = Arc::new(self.attributes.unpack(attributes));
@@ -252,8 +261,8 @@ impl Core {
     fn hand_out<K: Key>(
         &mut self,
         t: &mut Table<K>,
-        out: &mut Outbound,
-        several: &mut Several,
+        of: (Family, u16),
+        (out, several): (&mut Outbound, &mut Several),
         told: Told,
         now: AttrId,
     ) -> Option<(Prefix, PathId)> {
@@ -261,7 +270,7 @@ impl Core {
         let stays = !out.receiver.is_dirty(id);
         let handed = stays.then(|| (t.prefix(id), PathId(path)));
         if stays {
-            self.record(t, out, several, told, now);
+            self.record(t, of, (out, several), told, now);
         } else if out.forced {
             out.receiver.force(id);
         }
@@ -272,8 +281,8 @@ impl Core {
     fn record<K: Key>(
         &mut self,
         t: &mut Table<K>,
-        out: &mut Outbound,
-        several: &mut Several,
+        (family, p): (Family, u16),
+        (out, several): (&mut Outbound, &mut Several),
         told: Told,
         now: AttrId,
     ) {
@@ -281,6 +290,10 @@ impl Core {
         let before = several.tell(told, now);
         self.attributes.release(before);
         let paths = u32::try_from(several.of(told.0).count()).unwrap_or(u32::MAX);
+        // The first path of a prefix, or the last one gone: while the number of the prefix is still held.
+        if (out.receiver.told(told.0) == 0) != (paths == 0) {
+            self.consider_drained(t, family, p, &[told.0]);
+        }
         out.receiver.tell(t, told.0, paths);
     }
 
@@ -297,7 +310,8 @@ impl Core {
             return;
         };
         if let Some(mut several) = out.several.take() {
-            self.record(t, &mut out, &mut several, (id, path.0), AttrId::NONE);
+            let of = (&mut out, &mut *several);
+            self.record(t, (family, p), of, (id, path.0), AttrId::NONE);
             out.several = Some(several);
         }
         self.put_back(family, p, out);

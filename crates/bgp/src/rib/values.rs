@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::policy::{Filter, NextHopMode, PrefixLimit, Reflection};
+use crate::policy::{Drain, Filter, NextHopMode, PrefixLimit, Reflection};
 use crate::types::{
-    Asn, Family, FamilySet, NextHop, PathAttributes, PathId, PathIds, PeerName, Prefix, RouterId,
+    Asn, Family, FamilySet, NextHop, PathAttributes, PathId, PathIds, PeerName, Prefix, Role, RouterId,
 };
 
 /// A peer that is up. The number may be given to another peer after [`super::Rib::peer_down`].
@@ -57,6 +57,10 @@ pub struct PeerSettings {
     pub extended_next_hop: bool,
     /// The families of which it says, and is told, several paths a prefix (RFC 7911): negotiated.
     pub path_ids: PathIds,
+    /// What our AS is to its AS (RFC 9234); `None` for an internal peer.
+    pub role: Option<Role>,
+    /// Whether it is being taken out of service.
+    pub drain: Drain,
     /// Whether long-lived graceful restart was agreed on: only then is it told of routes that are a last resort (RFC 9494).
     pub long_lived: bool,
     /// It has restarted itself (R), and chooses no routes yet either: it may be told at once what this speaker has learned.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::types::{Asn, FamilySet, RouterId};
+use crate::types::{Asn, FamilySet, Role, RouterId};
 use crate::wire::AddPathMode;
 
 /// Which AS the peer must be of.
@@ -52,4 +52,6 @@ pub struct Settings {
     pub extended_next_hop: bool,
     /// Which way to offer several paths a prefix (RFC 7911), in all families; `None`: neither.
     pub add_path: Option<AddPathMode>,
+    /// What our AS is to the peer's (RFC 9234). Towards an internal peer it means nothing, and is not said.
+    pub role: Option<Role>,
 }

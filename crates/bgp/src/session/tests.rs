@@ -22,6 +22,7 @@ fn settings() -> Settings {
         families: FamilySet::BOTH,
         extended_next_hop: false,
         add_path: None,
+        role: None,
     }
 }
 

@@ -103,6 +103,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
             families: FamilySet::BOTH,
             extended_next_hop: false,
             add_path: None,
+            role: None,
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,
@@ -119,6 +120,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         graceful_restart: GracefulRestart::DISABLED,
         relays: false,
         admin_state: AdminState::Up,
+        drained: false,
     }
 }
 

@@ -141,6 +141,7 @@ pub(crate) fn settings(asn: u32, router_id: u32) -> Settings {
         families: FamilySet::BOTH,
         extended_next_hop: false,
         add_path: None,
+        role: None,
     }
 }
 
