@@ -1,6 +1,9 @@
 //! Route reflection between agents on one link (RFC 4456): the reflector in the middle of the sessions, not of the traffic.
 
-use flatroute_api::control::{Peers, Routes, Status};
+use std::path::Path;
+use std::process::Child;
+
+use flatroute_api::control::{Peers, Route, Routes, Status};
 
 use super::agent::Agent;
 use super::lab::{Namespace, until};
@@ -79,6 +82,30 @@ fn leads_to(agent: &Agent, other: &Agent) {
     });
 }
 
+/// What `ip monitor` saw, up to a route of our own making.
+fn heard(agent: &Agent, monitor: &mut Child, watched: &Path) -> String {
+    agent.namespace.ip("route add 192.0.2.0/24 dev lo");
+    let seen = until("the monitor is through", || {
+        let seen = std::fs::read_to_string(watched).map_err(|error| error.to_string())?;
+        if seen.contains("192.0.2.0/24") {
+            Ok(seen)
+        } else {
+            Err(seen)
+        }
+    });
+    monitor.kill().expect("it runs");
+    monitor.wait().expect("it ends");
+    seen
+}
+
+/// The route in use to the pods of node 2.
+fn route_of_two(agent: &Agent) -> Route {
+    let routes: Routes = agent
+        .ask("GET /v1/routes?view=best&prefix=10.244.2.0/24")
+        .expect("routes");
+    routes.routes.into_iter().next().expect("a route")
+}
+
 fn problems(agent: &Agent) -> usize {
     let status: Status = agent.ask("GET /v1/status").expect("status");
     status.problems.len()
@@ -116,34 +143,17 @@ fn a_mesh_becomes_a_star_around_its_reflector_and_loses_no_route() {
     neighbours(&one, &["mesh:n3"]);
     neighbours(&two, &["mesh:n3"]);
     neighbours(&hub, &["mesh:n1", "mesh:n2"]);
-    let routes: Routes = one
-        .ask("GET /v1/routes?view=best&prefix=10.244.2.0/24")
-        .expect("routes");
-    let route = &routes.routes[0];
+    let route = route_of_two(&one);
     assert_eq!(
-        (
-            route.peer.as_deref(),
-            route.originator_id.as_deref(),
-            route.cluster_list.as_slice()
-        ),
-        (Some("mesh:n3"), Some("10.0.12.2"), &["10.0.12.3".to_owned()][..])
+        (route.peer.as_deref(), route.originator_id.as_deref()),
+        (Some("mesh:n3"), Some("10.0.12.2"))
     );
+    assert_eq!(route.cluster_list, ["10.0.12.3"]);
     leads_to(&one, &two);
     leads_to(&two, &one);
     assert_eq!((problems(&one), problems(&hub)), (0, 0));
 
-    // The monitor is heard up to a route of our own making.
-    one.namespace.ip("route add 192.0.2.0/24 dev lo");
-    let seen = until("the monitor is through", || {
-        let seen = std::fs::read_to_string(&watched).map_err(|error| error.to_string())?;
-        if seen.contains("192.0.2.0/24") {
-            Ok(seen)
-        } else {
-            Err(seen)
-        }
-    });
-    monitor.kill().expect("it runs");
-    monitor.wait().expect("it ends");
+    let seen = heard(&one, &mut monitor, &watched);
     for prefix in two.pod_cidrs() {
         assert!(!seen.contains(&format!("Deleted {prefix}")), "{seen}");
     }

@@ -15,6 +15,7 @@ use super::import::Import;
 use super::outbound::Outbound;
 use super::receiver::Receiver;
 use super::retained::Generation;
+use super::said::Said;
 use super::table::{Key, LONG_LIVED, NIL, Path, SELECTED, STALE, Table};
 use super::{Counts, LimitOutcome, MAX_PATHS, Multipath, PeerIndex, PeerSettings, Usage};
 use crate::policy::{Filter, PrefixLimitAction, Source};
@@ -25,21 +26,6 @@ pub(super) fn at(family: Family) -> usize {
     match family {
         Family::Ipv4 => 0,
         Family::Ipv6 => 1,
-    }
-}
-
-/// Prefixes of one family in an UPDATE, with the identifiers of their paths where there are such.
-#[derive(Clone, Copy)]
-pub(super) struct Said<'a> {
-    pub(super) prefixes: &'a [Prefix],
-    pub(super) ids: &'a [PathId],
-}
-
-impl Said<'_> {
-    /// The identifier of the prefix at a place: zero where none was agreed on.
-    fn id(&self, place: usize, several: bool) -> PathId {
-        let id = if several { self.ids.get(place) } else { None };
-        id.copied().unwrap_or_default()
     }
 }
 

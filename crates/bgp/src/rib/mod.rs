@@ -23,6 +23,22 @@
 //!
 //! Every handle kept in an array is a counted reference; when all peers are down the tables are empty.
 
+/// Does the same with the table of a family; the core stands beside it, so both can be borrowed.
+macro_rules! on_family {
+    ($rib:expr, $family:expr, |$table:ident| $body:expr) => {
+        match $family {
+            Family::Ipv4 => {
+                let $table = &mut $rib.v4;
+                $body
+            }
+            Family::Ipv6 => {
+                let $table = &mut $rib.v6;
+                $body
+            }
+        }
+    };
+}
+
 mod attributes;
 mod bits;
 mod core;
@@ -36,6 +52,7 @@ mod import;
 mod outbound;
 mod receiver;
 mod retained;
+mod said;
 mod several;
 mod stale;
 mod table;
@@ -53,32 +70,16 @@ pub use values::{
     PeerSettings, RouteChange, RouteInfo, RouteView,
 };
 
-use self::core::{Core, Said};
+use self::core::Core;
 use self::hash::Seed;
 use self::table::Table;
 use crate::policy::{Filter, Source};
-use crate::types::{Family, FamilySet, NextHop, PathAttributes, PathId, PeerName, Prefix};
+use crate::types::{Family, FamilySet, PathId, PeerName, Prefix};
 
 /// The table of IPv4 prefixes.
 type Table4 = Table<u64>;
 /// The table of IPv6 prefixes.
 type Table6 = Table<(u64, u64, u8)>;
-
-/// Does the same with the table of a family; the core stands beside it, so both can be borrowed.
-macro_rules! on_family {
-    ($rib:expr, $family:expr, |$table:ident| $body:expr) => {
-        match $family {
-            Family::Ipv4 => {
-                let $table = &mut $rib.v4;
-                $body
-            }
-            Family::Ipv6 => {
-                let $table = &mut $rib.v6;
-                $body
-            }
-        }
-    };
-}
 
 /// How much a RIB keeps; all zero when nothing is announced, originated or told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -220,55 +221,6 @@ impl Rib {
         self.core
             .settings(p.0)
             .map_or_else(LocalAddresses::default, |s| s.local)
-    }
-
-    /// Prefixes announced by a peer. A family that was not negotiated is ignored.
-    pub fn announce(
-        &mut self,
-        p: PeerIndex,
-        next_hop: NextHop,
-        attrs: &PathAttributes,
-        prefixes: &[Prefix],
-    ) -> LimitOutcome {
-        self.announce_paths(p, next_hop, attrs, prefixes, &[])
-    }
-
-    /// The same with the identifiers of the paths (RFC 7911), one each: none at all means zero for each. They count for
-    /// families of which the peer was agreed to say several paths a prefix.
-    pub fn announce_paths(
-        &mut self,
-        p: PeerIndex,
-        next_hop: NextHop,
-        attrs: &PathAttributes,
-        prefixes: &[Prefix],
-        ids: &[PathId],
-    ) -> LimitOutcome {
-        let mut outcome = LimitOutcome::Within;
-        for (family, run) in runs(prefixes, ids) {
-            let of_run = on_family!(self, family, |t| self.core.announce(
-                t,
-                family,
-                p.0,
-                (next_hop, attrs),
-                run
-            ));
-            if of_run != LimitOutcome::Within {
-                outcome = of_run;
-            }
-        }
-        outcome
-    }
-
-    /// Prefixes taken back by a peer; those that it never announced are ignored.
-    pub fn withdraw(&mut self, p: PeerIndex, prefixes: &[Prefix]) {
-        self.withdraw_paths(p, prefixes, &[]);
-    }
-
-    /// The same with the identifiers of the paths, as in [`Rib::announce_paths`].
-    pub fn withdraw_paths(&mut self, p: PeerIndex, prefixes: &[Prefix], ids: &[PathId]) {
-        for (family, run) in runs(prefixes, ids) {
-            on_family!(self, family, |t| self.core.withdraw(t, family, p.0, run));
-        }
     }
 
     /// A prefix of our own; again with another source replaces the source.
@@ -531,17 +483,6 @@ impl Rib {
             ..self.core.usage()
         }
     }
-}
-
-/// The runs of prefixes of one family, with their identifiers.
-fn runs<'a>(prefixes: &'a [Prefix], mut ids: &'a [PathId]) -> impl Iterator<Item = (Family, Said<'a>)> {
-    let runs = prefixes.chunk_by(|a, b| a.family() == b.family());
-    runs.filter_map(move |prefixes| {
-        let (of_run, rest) = ids.split_at(prefixes.len().min(ids.len()));
-        ids = rest;
-        let ids = of_run;
-        Some((prefixes.first()?.family(), Said { prefixes, ids }))
-    })
 }
 
 /// Whether what a peer said is to be judged again, and whether it is another peer for the decision too.
