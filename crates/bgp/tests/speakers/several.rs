@@ -206,9 +206,12 @@ fn too_many_paths_of_a_prefix_are_refused_and_that_is_told_once() {
     world.say(&peer, &paths(&many, 14, &[8]));
     world.say(&peer, &paths(&many, 14, &[8]));
     assert_eq!(held(&world).len(), MAX_PATHS);
-    let told = |kind: &EventKind| match kind {
-        EventKind::PrefixLimit { what, .. } => Some(what.clone()),
-        _ => None,
+    let told = |kind: &EventKind| {
+        if let EventKind::PrefixLimit { what, .. } = kind {
+            Some(what.clone())
+        } else {
+            None
+        }
     };
     let told: Vec<String> = world.events.iter().filter_map(|e| told(&e.kind)).collect();
     assert_eq!(

@@ -207,7 +207,7 @@ fn reflectors_stay_until_every_node_has_the_fabric() {
     }
 
     // A reflector says its mark of its own routes only: those of its clients have their own, or none.
-    let mut marked = facts.clone();
+    let mut marked = facts;
     marked.mesh.in_fabric = true;
     let set = |node: &str| {
         plan(node, &synced(&with_tor(some)), &marked).describe().peers["mesh:n2"].export[0].clone()
