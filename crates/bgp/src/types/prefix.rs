@@ -63,6 +63,7 @@ impl Prefix {
 
     /// The family of this prefix.
     #[must_use]
+    #[inline]
     pub fn family(self) -> Family {
         match self {
             Self::V4(..) => Family::Ipv4,
@@ -81,6 +82,7 @@ impl Prefix {
 
     /// The length, in bits.
     #[must_use]
+    #[inline]
     pub fn prefix_len(self) -> u8 {
         match self {
             Self::V4(_, len) | Self::V6(_, len) => len,

@@ -48,10 +48,12 @@ pub trait Destination: Copy {
 }
 
 impl Destination for Prefix {
+    #[inline]
     fn prefix(self) -> Prefix {
         self
     }
 
+    #[inline]
     fn path_id(self) -> Option<PathId> {
         None
     }
@@ -59,10 +61,12 @@ impl Destination for Prefix {
 
 /// For peers that path identifiers were agreed on with.
 impl Destination for (Prefix, PathId) {
+    #[inline]
     fn prefix(self) -> Prefix {
         self.0
     }
 
+    #[inline]
     fn path_id(self) -> Option<PathId> {
         Some(self.1)
     }
@@ -174,6 +178,7 @@ pub(super) fn encode(destinations: &[impl Destination], out: &mut BytesMut) {
     }
 }
 
+#[inline]
 fn encode_one(address: &[u8], len: u8, out: &mut BytesMut) {
     out.put_u8(len);
     out.put_slice(address.get(..octet_len(len)).unwrap_or(address));
