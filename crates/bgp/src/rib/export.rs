@@ -137,7 +137,8 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
         if from == index {
             return Some(Withheld::ItsOwn);
         }
-        if settings.is_internal() && peer.is_internal() && !(settings.is_client() || peer.is_client()) {
+        let reflects = peer.reflection.is_some() && (settings.is_client() || peer.is_client());
+        if settings.is_internal() && peer.is_internal() && !reflects {
             return Some(Withheld::Internal);
         }
     }

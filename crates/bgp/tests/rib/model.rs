@@ -485,7 +485,8 @@ impl Model {
         let is_client = |s: &PeerSettings| s.reflection.is_some_and(|r| r.client);
         let reflected = s.is_internal() && from_settings.is_some_and(PeerSettings::is_internal);
         let forbidden = from == Some(to)
-            || (reflected && !(is_client(s) || from_settings.is_some_and(is_client)))
+            || (reflected
+                && !(s.reflection.is_some() && (is_client(s) || from_settings.is_some_and(is_client))))
             || (reflected && a.originator_id.or(from_settings.map(|f| f.router_id)) == Some(s.router_id))
             || a.communities.contains(&Community::NO_ADVERTISE)
             || (a.communities.contains(&Community::NO_EXPORT) && !s.is_internal())
