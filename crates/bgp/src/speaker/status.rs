@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{AdminState, Speaker};
 use crate::peer::{LastError, Negotiated, State};
-use crate::rib::{Counts, RouteView};
+use crate::rib::{Counts, RouteView, Usage};
 use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
 
 /// A neighbour and how it is doing.
@@ -158,6 +158,12 @@ impl Speaker {
                     .as_ref()
                     .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f)))
             })
+    }
+
+    /// How much the RIB keeps: nothing when nothing is announced, originated or kept for a neighbour that is away.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.rib.usage()
     }
 
     /// Routes, in the order of their prefixes.

@@ -1,0 +1,276 @@
+//! Stories: a fabric of thirty nodes and a swarm of faults, a mesh that starts in one millisecond, a data centre that starts
+//! cold and loses a spine. Each is a function of a seed and ends with what it found.
+
+use std::time::Duration;
+
+use flatroute_bgp::speaker::{Config, Input};
+use flatroute_bgp::types::{FamilySet, Instant};
+
+use crate::dice::Dice;
+use crate::faults;
+use crate::marks::Marks;
+use crate::model::{Prediction, predict};
+use crate::topology::{Fabric, Role, Topology, fabric, mesh};
+use crate::trace::Trace;
+use crate::traffic::Traffic;
+use crate::verify;
+use crate::world::{Death, Options, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a fabric may take to come to rest once everything is whole: the longest pause between attempts to connect (32
+/// times the first, and a quarter), and the hold time of sessions whose other end is gone.
+const REST: Duration = Duration::from_secs(300);
+/// How long everything may take to be gone.
+const END: Duration = Duration::from_secs(120);
+/// How many sessions of a large world have both their ends compared.
+const COMPARED: usize = 200;
+
+/// What a story found.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The story and its seed.
+    pub name: String,
+    /// What went wrong, if something did.
+    pub failure: Option<String>,
+    /// All that happened, in one number.
+    pub digest: u64,
+    /// How many facts that were.
+    pub facts: u64,
+    /// The situations that were met.
+    pub marks: Marks,
+    /// What went over the links.
+    pub traffic: Traffic,
+    /// How much virtual time it took.
+    pub took: Duration,
+    /// When the routes of the last kernel were complete after the cold start.
+    pub converged: Duration,
+    /// The same after the loss of a spine, from the moment of the loss.
+    pub reconverged: Option<Duration>,
+    /// What went over the links until the cold start was over.
+    pub cold: Traffic,
+    /// How many speakers there were.
+    pub speakers: usize,
+    /// How many sessions there were at once.
+    pub sessions: usize,
+    /// How many paths all speakers held together after the cold start.
+    pub paths: usize,
+}
+
+struct Story {
+    world: World,
+    prediction: Option<Prediction>,
+    name: String,
+    converged: Duration,
+    reconverged: Option<Duration>,
+    cold: Traffic,
+    sessions: usize,
+    paths: usize,
+    compared: usize,
+}
+
+impl Story {
+    fn new(name: String, topology: Topology, options: Options, seed: u64, trace: Trace) -> Self {
+        Self {
+            world: World::new(topology, options, seed, trace),
+            prediction: None,
+            name,
+            converged: Duration::ZERO,
+            reconverged: None,
+            cold: Traffic::default(),
+            sessions: 0,
+            paths: 0,
+            compared: COMPARED,
+        }
+    }
+
+    /// What the world must come to as it is now.
+    fn predict(&mut self) {
+        let world = &self.world;
+        let is_whole = |link: usize| world.links[link].cut == [false; 2];
+        let runs = |host: usize| world.machines[host].powered && world.machines[host].speaker.is_some();
+        match predict(&world.topology, is_whole, runs) {
+            Ok(prediction) => self.prediction = Some(prediction),
+            Err(words) => self.world.fail(|| words),
+        }
+    }
+
+    fn at_rest(&self) -> Result<(), String> {
+        let Some(prediction) = &self.prediction else { return Ok(()) };
+        verify::sessions(&self.world, prediction)?;
+        verify::kernels(&self.world, prediction)
+    }
+
+    /// Waits, at most so long, until the world is as predicted. The kernels' last change before that is the answer.
+    fn rest(&mut self, within: Duration, step: Duration, when: &str) {
+        self.predict();
+        let end = self.world.now + within;
+        let mut found = Err(String::new());
+        while self.world.failure.is_none() && self.world.now < end {
+            self.world.run(step);
+            found = self.at_rest();
+            if found.is_ok() {
+                break;
+            }
+        }
+        let found = found
+            .and_then(|()| verify::packets(&self.world))
+            .and_then(|()| match &self.prediction {
+                Some(prediction) => verify::tables(&self.world, prediction, self.compared),
+                None => Ok(()),
+            });
+        if let Err(words) = found {
+            self.world.fail(|| format!("{when}, {within:?} later: {words}"));
+        }
+    }
+
+    /// From nothing to everything.
+    fn cold_start(&mut self, within: Duration, step: Duration) {
+        self.world.start_all(within);
+        self.world.run(within);
+        self.rest(REST, step, "after the cold start");
+        self.converged = self.world.last_change.since(Instant::ZERO);
+        self.cold = self.world.traffic;
+        self.sessions = self.prediction.as_ref().map_or(0, |p| p.sessions.len());
+        self.paths = self.world.speakers().map(|(_, s)| s.usage().paths).sum();
+    }
+
+    /// Takes everything away, and looks whether something is left.
+    fn end(&mut self) {
+        let hosts: Vec<usize> = self.world.honest().collect();
+        for host in hosts {
+            self.world.unplan(host);
+            self.world.tell(host, Input::Configure(Config::default()));
+        }
+        self.world.run(END);
+        if self.world.failure.is_none()
+            && let Err(words) = verify::emptiness(&self.world)
+        {
+            self.world.fail(|| format!("after the end: {words}"));
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        let world = self.world;
+        Outcome {
+            name: self.name,
+            failure: world.failure,
+            digest: world.trace.digest(),
+            facts: world.trace.facts(),
+            marks: world.marks,
+            traffic: world.traffic,
+            took: world.now.since(Instant::ZERO),
+            converged: self.converged,
+            reconverged: self.reconverged,
+            cold: self.cold,
+            speakers: world.machines.iter().filter(|m| m.speaker.is_some()).count(),
+            sessions: self.sessions,
+            paths: self.paths,
+        }
+    }
+}
+
+/// A fabric of thirty nodes, of a shape that the seed decides, under two swarms of faults.
+#[must_use]
+pub fn swarm(seed: u64, trace: Trace) -> Outcome {
+    let mut dice = Dice::new(seed ^ 0x5eed);
+    let shape = thirty(&mut dice);
+    let options = Options {
+        whole_kernels: true,
+        cuts: true,
+        watches: true,
+        think: Duration::from_micros(dice.between(50, 5_000)),
+        latency: [Duration::from_micros(100), Duration::from_millis(dice.between(1, 20))],
+    };
+    let mut story = Story::new(format!("swarm, seed {seed}"), fabric(&shape), options, seed, trace);
+    story.compared = usize::MAX;
+    story.cold_start(Duration::from_millis(dice.between(0, 3_000)), SECOND);
+    for round in 1..=2 {
+        if story.world.failure.is_some() {
+            break;
+        }
+        let count = dice.between(2, 14);
+        let over = faults::order_swarm(&mut story.world, &mut dice, count, Duration::from_secs(30));
+        let span = over.since(story.world.now) + SECOND;
+        story.world.run(span);
+        story.rest(REST, SECOND, &format!("after swarm {round}"));
+    }
+    if story.world.failure.is_none() {
+        story.end();
+    }
+    story.outcome()
+}
+
+fn thirty(dice: &mut Dice) -> Fabric {
+    let (racks, nodes) = [(1, 30), (2, 15), (3, 10), (5, 6), (6, 5)][dice.index(5)];
+    let mut families = FamilySet::NONE;
+    let which = dice.index(4);
+    for (family, without) in [
+        (flatroute_bgp::types::Family::Ipv4, 0),
+        (flatroute_bgp::types::Family::Ipv6, 1),
+    ] {
+        if which != without {
+            families.insert(family);
+        }
+    }
+    Fabric {
+        racks,
+        nodes,
+        tors: 1 + dice.index(2),
+        spines: 1 + dice.index(3),
+        families,
+        shared_asns: dice.chance(500),
+        discovers: dice.chance(500),
+        hold: Duration::from_secs(dice.between(3, 20)),
+        retry: Duration::from_secs(dice.between(1, 4)),
+        rogues: dice.chance(500),
+    }
+}
+
+/// How large worlds behave.
+fn large(latency_micros: [u64; 2]) -> Options {
+    Options {
+        whole_kernels: false,
+        cuts: false,
+        watches: false,
+        think: Duration::from_millis(1),
+        latency: latency_micros.map(Duration::from_micros),
+    }
+}
+
+/// Nodes on one link, each a neighbour of every other one, that all start in the same millisecond.
+#[must_use]
+pub fn full_mesh(nodes: usize, seed: u64, trace: Trace) -> Outcome {
+    let topology = mesh(nodes, FamilySet::BOTH);
+    let name = format!("mesh of {nodes}, seed {seed}");
+    let mut story = Story::new(name, topology, large([50, 400]), seed, trace);
+    story.cold_start(Duration::from_millis(1), SECOND);
+    story.outcome()
+}
+
+/// Racks of twenty nodes with two ToRs each, and four spines: from a cold start, and after the loss of a spine.
+#[must_use]
+pub fn data_centre(nodes: usize, seed: u64, trace: Trace) -> Outcome {
+    let shape = Fabric {
+        racks: nodes.div_ceil(20),
+        nodes: nodes.min(20),
+        tors: 2,
+        spines: 4,
+        families: FamilySet::BOTH,
+        shared_asns: false,
+        discovers: true,
+        hold: Duration::from_secs(9),
+        retry: Duration::from_secs(5),
+        rogues: false,
+    };
+    let name = format!("data centre of {nodes}, seed {seed}");
+    let mut story = Story::new(name, fabric(&shape), large([20, 200]), seed, trace);
+    story.cold_start(Duration::from_millis(200), SECOND);
+    let spine = story.world.topology.of_role(&[Role::Spine]).next();
+    if let Some(spine) = spine.filter(|_| story.world.failure.is_none()) {
+        let lost = story.world.now;
+        story.world.end(spine, Death::PowerLoss);
+        story.rest(REST, SECOND, "after the loss of a spine");
+        story.reconverged = Some(story.world.last_change.since(lost));
+    }
+    story.outcome()
+}
