@@ -103,7 +103,9 @@ pub fn order(world: &mut World, after: Duration, fault: Fault) {
 
 /// Does it.
 pub(crate) fn carry_out(world: &mut World, id: FaultId, fault: &Fault) {
-    world.trace.fact(world.now, "fault", &[id as u64], || format!("{fault:?}"));
+    world
+        .trace
+        .fact(world.now, "fault", &[id as u64], || format!("{fault:?}"));
     match fault {
         Fault::Cut {
             links,

@@ -1,20 +1,188 @@
-//! Runs stories and prints what they found.
-fn main() {
-    let a: Vec<String> = std::env::args().collect();
-    let n = |i: usize| a.get(i).and_then(|s| s.parse::<u64>().ok()).unwrap_or(1);
-    let trace = || if a.len() > 4 {
-        sim::trace::Trace::to(Box::new(|l| println!("{l}")))
-    } else {
-        sim::trace::Trace::silent()
-    };
-    let mut marks = sim::marks::Marks::default();
-    for seed in n(2)..=n(3) {
-        let o = match a[1].as_str() { "mesh" => sim::scenario::full_mesh(n(3) as usize, n(2), trace()),
-            "dc" => sim::scenario::data_centre(n(3) as usize, n(2), trace()),
-            _ => sim::scenario::swarm(seed, trace()) };
-        marks.add(&o.marks);
-        if a[1] != "swarm" { println!("{o:#?}"); break; }
-        if let Some(f) = o.failure { println!("{}: {f}", o.name); }
+//! `cargo run -p sim -- --seed 7 --trace`: runs stories of the simulator and prints what they found; a story that failed by the
+//! command that shows it again.
+
+use std::process::{Command, ExitCode};
+
+use clap::{Parser, ValueEnum};
+use sim::marks::Marks;
+use sim::scenario::{Outcome, data_centre, full_mesh, swarm};
+use sim::trace::Trace;
+
+/// The sizes of the planner's table.
+const MESHES: [usize; 4] = [10, 30, 100, 300];
+/// The sizes of the planner's table.
+const DATA_CENTRES: [usize; 5] = [20, 100, 200, 500, 1000];
+
+/// What is simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Story {
+    /// A fabric of thirty nodes under swarms of faults.
+    Swarm,
+    /// Nodes on one link that all start in the same millisecond.
+    Mesh,
+    /// Racks of twenty nodes, two ToRs each, four spines: a cold start and the loss of a spine.
+    DataCentre,
+    /// What a planner needs: messages, octets, time, memory, as the number of nodes grows.
+    Table,
+}
+
+impl Story {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Swarm => "swarm",
+            Self::Mesh => "mesh",
+            Self::DataCentre => "data-centre",
+            Self::Table => "table",
+        }
     }
-    println!("{marks}");
+
+    fn size(self) -> usize {
+        match self {
+            Self::Swarm | Self::Table => 30,
+            Self::Mesh => 300,
+            Self::DataCentre => 1000,
+        }
+    }
+}
+
+/// Speakers, plans and kernels of flatroute in a world that one seed decides.
+#[derive(Debug, Parser)]
+#[command(name = "sim", version)]
+struct Arguments {
+    /// What is simulated.
+    #[arg(long, value_enum, default_value_t = Story::Swarm)]
+    story: Story,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after the other.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// How many nodes, for `mesh` (300) and `data-centre` (1000); a swarm has thirty.
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Prints all that happens, a line each.
+    #[arg(long)]
+    trace: bool,
+    /// Prints a row of the planner's table and nothing else.
+    #[arg(long, hide = true)]
+    row: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.story == Story::Table {
+        return table();
+    }
+    let mut marks = Marks::default();
+    let mut failed = 0;
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
+        let outcome = run(&arguments, seed);
+        if arguments.row {
+            row(&outcome, arguments.nodes.unwrap_or_default());
+        } else {
+            println!("{}", words(&outcome));
+        }
+        if let Some(failure) = &outcome.failure {
+            failed += 1;
+            println!("FAILED {}: {failure}", outcome.name);
+            println!("  again, with a trace: {}", again(&arguments, seed));
+        }
+        marks.add(&outcome.marks);
+    }
+    if !arguments.row {
+        println!("\nsituations:\n{marks}");
+        println!("{} of {} seeds failed", failed, arguments.seeds);
+    }
+    if failed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+fn run(arguments: &Arguments, seed: u64) -> Outcome {
+    let trace = if arguments.trace {
+        Trace::to(Box::new(|line| println!("{line}")))
+    } else {
+        Trace::silent()
+    };
+    let nodes = arguments.nodes.unwrap_or_else(|| arguments.story.size());
+    match arguments.story {
+        Story::Swarm | Story::Table => swarm(seed, trace),
+        Story::Mesh => full_mesh(nodes, seed, trace),
+        Story::DataCentre => data_centre(nodes, seed, trace),
+    }
+}
+
+fn again(arguments: &Arguments, seed: u64) -> String {
+    let nodes = arguments
+        .nodes
+        .map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
+    format!(
+        "cargo run -p sim -- --story {} --seed {seed}{nodes} --trace",
+        arguments.story.word()
+    )
+}
+
+fn words(outcome: &Outcome) -> String {
+    format!(
+        "{}: {} facts, {} sessions, {} messages, {:.1} s of virtual time, digest {:016x}",
+        outcome.name,
+        outcome.facts,
+        outcome.sessions,
+        outcome.traffic.total(),
+        outcome.took.as_secs_f64(),
+        outcome.digest
+    )
+}
+
+/// The planner's table: each row is a process of its own, so that its memory is its own.
+fn table() -> ExitCode {
+    println!(
+        "| world | nodes | speakers | sessions | messages | of them UPDATEs | MB sent | time to converge | after losing a spine | paths held | memory of all |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let meshes = MESHES.iter().map(|nodes| (Story::Mesh, nodes));
+    let centres = DATA_CENTRES.iter().map(|nodes| (Story::DataCentre, nodes));
+    for (story, nodes) in meshes.chain(centres) {
+        let status = std::env::current_exe().and_then(|program| {
+            Command::new(program)
+                .args(["--row", "--story", story.word(), "--nodes", &nodes.to_string()])
+                .status()
+        });
+        if !status.is_ok_and(|status| status.success()) {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn row(outcome: &Outcome, nodes: usize) {
+    let world = if outcome.reconverged.is_some() {
+        "data centre"
+    } else {
+        "mesh"
+    };
+    let millis = |time: std::time::Duration| format!("{} ms", time.as_millis());
+    println!(
+        "| {world} | {nodes} | {} | {} | {} | {} | {:.1} | {} | {} | {} | {} MB |",
+        outcome.speakers,
+        outcome.sessions,
+        outcome.cold.total(),
+        outcome.cold.updates(),
+        outcome.cold.octets as f64 / 1e6,
+        millis(outcome.converged),
+        outcome.reconverged.map_or_else(|| "–".to_owned(), millis),
+        outcome.paths,
+        peak_megabytes()
+    );
+}
+
+/// The most memory that this process had, as Linux counts it.
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    kilobytes.and_then(|k| k.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

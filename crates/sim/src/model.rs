@@ -53,42 +53,44 @@ pub fn predict(
     Ok(Prediction { sessions, trees })
 }
 
-/// What a host has of one origin: how it may look to its neighbours, before its own ASN is put in front.
+/// The AS paths that a switch may have of one origin, all equally long. Those of nodes matter to nobody.
 type Paths = BTreeSet<Vec<u32>>;
 
 fn tree(topology: &Topology, neighbours: &[Vec<HostId>], origin: HostId) -> Result<Tree, String> {
+    let relays = |host: HostId| topology.hosts[host].role.relays();
     let mut via: Tree = vec![BTreeSet::new(); topology.hosts.len()];
-    let mut paths: Vec<Option<Paths>> = vec![None; topology.hosts.len()];
-    paths[origin] = Some([Vec::new()].into());
-    let mut frontier = vec![origin];
+    let mut frontier: BTreeMap<HostId, Paths> = [(origin, [Vec::new()].into())].into();
     while !frontier.is_empty() {
         // All paths of one length reach their hosts at once.
         let mut found: BTreeMap<HostId, (BTreeSet<HostId>, Paths)> = BTreeMap::new();
-        for from in frontier {
-            if from != origin && !topology.hosts[from].role.relays() {
-                continue;
-            }
-            for to in &neighbours[from] {
-                if paths[*to].is_some() {
+        for (from, paths) in &frontier {
+            for to in &neighbours[*from] {
+                if *to == origin || !via[*to].is_empty() {
                     continue;
                 }
-                let told = paths[from].iter().flatten().map(|path| told(topology, from, *to, path));
-                let (good, bad): (Vec<_>, Vec<_>) = told.partition(|path| accepts(topology, *to, path));
-                if !good.is_empty() && !bad.is_empty() {
-                    let (from, to) = (&topology.hosts[from].name, &topology.hosts[*to].name);
-                    return Err(format!("whether {to} takes the path of {from} depends on its choice"));
+                let takes = paths.iter().filter(|path| accepts(topology, *from, *to, path));
+                let count = takes.count();
+                if count > 0 && count < paths.len() {
+                    let (from, to) = (&topology.hosts[*from].name, &topology.hosts[*to].name);
+                    return Err(format!(
+                        "whether {to} takes the path of {from} depends on its choice"
+                    ));
                 }
-                if !good.is_empty() {
-                    let (hosts, paths) = found.entry(*to).or_default();
-                    hosts.insert(from);
-                    paths.extend(good);
+                if count > 0 {
+                    let (hosts, known) = found.entry(*to).or_default();
+                    hosts.insert(*from);
+                    if relays(*to) {
+                        known.extend(paths.iter().map(|path| told(topology, *from, *to, path)));
+                    }
                 }
             }
         }
-        frontier = found.keys().copied().collect();
-        for (host, (hosts, of_host)) in found {
+        frontier.clear();
+        for (host, (hosts, paths)) in found {
             via[host] = hosts;
-            paths[host] = Some(of_host);
+            if relays(host) {
+                frontier.insert(host, paths);
+            }
         }
     }
     Ok(via)
@@ -101,12 +103,15 @@ fn told(topology: &Topology, from: HostId, to: HostId, path: &[u32]) -> Vec<u32>
     own.into_iter().chain(path.iter().copied()).collect()
 }
 
-fn accepts(topology: &Topology, host: HostId, path: &[u32]) -> bool {
-    let this = &topology.hosts[host];
+/// Whether a host takes a path that a neighbour tells it.
+fn accepts(topology: &Topology, from: HostId, to: HostId, path: &[u32]) -> bool {
+    let this = &topology.hosts[to];
     let allowed = match this.role {
         Role::Node => 1,
         Role::Tor | Role::Spine | Role::Rogue => 0,
     };
+    // The neighbour's own ASN comes in front where it is not ours, and so is none of those that count.
+    debug_assert!(topology.hosts[from].asn != this.asn || path.is_empty());
     path.iter().filter(|asn| **asn == this.asn).count() <= allowed
 }
 
@@ -154,12 +159,20 @@ mod tests {
     }
 
     fn host(topology: &Topology, name: &str) -> HostId {
-        topology.hosts.iter().position(|h| h.name == name).expect("it is there")
+        topology
+            .hosts
+            .iter()
+            .position(|h| h.name == name)
+            .expect("it is there")
     }
 
     fn link(topology: &Topology, a: &str, b: &str) -> LinkId {
         let ends = [host(topology, a), host(topology, b)];
-        topology.links.iter().position(|l| l.ends == ends).expect("it is there")
+        topology
+            .links
+            .iter()
+            .position(|l| l.ends == ends)
+            .expect("it is there")
     }
 
     #[test]

@@ -17,11 +17,16 @@ use flatroute_bgp::wire::{self, Capabilities, Context, Open};
 
 use crate::dice::Dice;
 use crate::queue::Happening;
+use crate::tcp::{Key, Side};
 use crate::topology::{Host, HostId, Topology};
 use crate::world::World;
 
-/// How long it waits before it dials again, in seconds at least and at most.
-const PAUSE: [u64; 2] = [2, 12];
+/// How often it looks what it might do next.
+const TICK: Duration = Duration::from_secs(1);
+/// In how many of a thousand ticks it dials.
+const DIALS: u64 = 140;
+/// How long it does not read, when it does not: longer than any run.
+const DEAF: Duration = Duration::from_secs(100_000);
 /// How often it answers on one connection.
 const MAX_ANSWERS: u32 = 12;
 /// The longest garbage.
@@ -40,6 +45,8 @@ enum Intent {
     WrongAsn,
     /// Makes a session, and then says nothing.
     Death,
+    /// Makes a session, lives on, and reads nothing more.
+    Deaf,
     /// Makes a session, and sends more prefixes than it may.
     Flood,
     /// Makes a session, and sends UPDATEs with errors, or routes that are not its business.
@@ -48,11 +55,12 @@ enum Intent {
     Noise,
 }
 
-const INTENTS: [Intent; 7] = [
+const INTENTS: [Intent; 8] = [
     Intent::Silence,
     Intent::Garbage,
     Intent::WrongAsn,
     Intent::Death,
+    Intent::Deaf,
     Intent::Flood,
     Intent::Mischief,
     Intent::Noise,
@@ -227,7 +235,9 @@ impl Rogue {
                 let asn = Asn(self.asn.0 + 1);
                 self.open(asn)
             }
-            Intent::Death | Intent::Flood | Intent::Mischief | Intent::Noise => self.open(self.asn),
+            Intent::Death | Intent::Deaf | Intent::Flood | Intent::Mischief | Intent::Noise => {
+                self.open(self.asn)
+            }
         }
     }
 
@@ -246,7 +256,7 @@ impl Rogue {
             Intent::Silence | Intent::WrongAsn => Vec::new(),
             Intent::Garbage => self.garbage(),
             Intent::Death if answers > 1 => Vec::new(),
-            Intent::Death => keepalive(),
+            Intent::Death | Intent::Deaf => keepalive(),
             Intent::Flood if answers == 2 => self.flood(),
             Intent::Flood => keepalive(),
             Intent::Mischief => {
@@ -266,25 +276,25 @@ fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
 }
 
 impl World {
-    /// Sets the moment at which a rogue dials next.
-    pub(crate) fn order_rogue(&mut self, host: HostId) {
-        let [low, high] = PAUSE;
-        if let Some(rogue) = self.machines[host].rogue.as_mut() {
-            let millis = rogue.dice.between(low * 1000, high * 1000);
-            self.order(Duration::from_millis(millis), Happening::Wake(host));
-        }
-    }
-
-    pub(crate) fn rogue_dials(&mut self, host: HostId) {
-        if !self.machines[host].powered {
-            return;
-        }
-        self.order_rogue(host);
+    /// A rogue looks what it might do: it dials, and says on connections that it does not read that it lives.
+    pub(crate) fn rogue_ticks(&mut self, host: HostId) {
         let Some(rogue) = self.machines[host].rogue.as_mut() else {
             return;
         };
-        let (conn, address) = rogue.dials();
-        self.dial(host, conn, address);
+        let deaf = rogue.conns.iter().filter(|(_, (intent, answers))| {
+            let is_deaf = *intent == Intent::Deaf;
+            is_deaf && *answers > 1
+        });
+        let deaf: Vec<ConnId> = deaf.map(|(conn, _)| *conn).collect();
+        let dialled = rogue.dice.chance(DIALS).then(|| rogue.dials());
+        for conn in deaf {
+            let words = encoded(wire::encode_keepalive);
+            self.rogue_says(host, conn, &words);
+        }
+        if let Some((conn, address)) = dialled {
+            self.dial(host, conn, address);
+        }
+        self.order(TICK, Happening::Wake(host));
     }
 
     pub(crate) fn rogue_opens(&mut self, host: HostId, conn: ConnId) {
@@ -292,9 +302,26 @@ impl World {
         self.rogue_says(host, conn, &words.unwrap_or_default());
     }
 
-    pub(crate) fn rogue_hears(&mut self, host: HostId, conn: ConnId) {
-        let words = self.machines[host].rogue.as_mut().map(|rogue| rogue.answers(conn));
-        self.rogue_says(host, conn, &words.unwrap_or_default());
+    /// A rogue has read something that `from` sent.
+    pub(crate) fn rogue_hears(&mut self, host: HostId, from: (Key, Side), conn: ConnId) {
+        let Some(rogue) = self.machines[host].rogue.as_mut() else {
+            return;
+        };
+        let words = rogue.answers(conn);
+        if rogue
+            .conns
+            .get(&conn)
+            .is_some_and(|(intent, answers)| *intent == Intent::Deaf && *answers > 1)
+        {
+            self.stall(from.0, from.1, self.now + DEAF);
+        }
+        self.rogue_says(host, conn, &words);
+    }
+
+    pub(crate) fn rogue_ends(&mut self, host: HostId, conn: ConnId) {
+        if let Some(rogue) = self.machines[host].rogue.as_mut() {
+            rogue.conns.remove(&conn);
+        }
     }
 
     fn rogue_says(&mut self, host: HostId, conn: ConnId, octets: &[u8]) {

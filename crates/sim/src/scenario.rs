@@ -23,7 +23,7 @@ const REST: Duration = Duration::from_secs(300);
 /// How long everything may take to be gone.
 const END: Duration = Duration::from_secs(120);
 /// How many sessions of a large world have both their ends compared.
-const COMPARED: usize = 200;
+const COMPARED: usize = 40;
 
 /// What a story found.
 #[derive(Clone, Debug)]
@@ -95,7 +95,12 @@ impl Story {
     }
 
     fn at_rest(&self) -> Result<(), String> {
-        let Some(prediction) = &self.prediction else { return Ok(()) };
+        let Some(prediction) = &self.prediction else {
+            return Ok(());
+        };
+        if !self.world.is_quiet() {
+            return Err("octets are still under way".to_owned());
+        }
         verify::sessions(&self.world, prediction)?;
         verify::kernels(&self.world, prediction)
     }
@@ -178,10 +183,20 @@ pub fn swarm(seed: u64, trace: Trace) -> Outcome {
         whole_kernels: true,
         cuts: true,
         watches: true,
+        window: *dice.pick(&[256, 1_500, 9_000, 65_536]).unwrap_or(&256),
         think: Duration::from_micros(dice.between(50, 5_000)),
-        latency: [Duration::from_micros(100), Duration::from_millis(dice.between(1, 20))],
+        latency: [
+            Duration::from_micros(100),
+            Duration::from_millis(dice.between(1, 20)),
+        ],
     };
-    let mut story = Story::new(format!("swarm, seed {seed}"), fabric(&shape), options, seed, trace);
+    let mut story = Story::new(
+        format!("swarm, seed {seed}"),
+        fabric(&shape),
+        options,
+        seed,
+        trace,
+    );
     story.compared = usize::MAX;
     story.cold_start(Duration::from_millis(dice.between(0, 3_000)), SECOND);
     for round in 1..=2 {
@@ -227,12 +242,13 @@ fn thirty(dice: &mut Dice) -> Fabric {
 }
 
 /// How large worlds behave.
-fn large(latency_micros: [u64; 2]) -> Options {
+fn large(latency_micros: [u64; 2], think: Duration) -> Options {
     Options {
         whole_kernels: false,
         cuts: false,
         watches: false,
-        think: Duration::from_millis(1),
+        window: 65_536,
+        think,
         latency: latency_micros.map(Duration::from_micros),
     }
 }
@@ -242,7 +258,13 @@ fn large(latency_micros: [u64; 2]) -> Options {
 pub fn full_mesh(nodes: usize, seed: u64, trace: Trace) -> Outcome {
     let topology = mesh(nodes, FamilySet::BOTH);
     let name = format!("mesh of {nodes}, seed {seed}");
-    let mut story = Story::new(name, topology, large([50, 400]), seed, trace);
+    let mut story = Story::new(
+        name,
+        topology,
+        large([50, 400], Duration::from_millis(1)),
+        seed,
+        trace,
+    );
     story.cold_start(Duration::from_millis(1), SECOND);
     story.outcome()
 }
@@ -263,7 +285,13 @@ pub fn data_centre(nodes: usize, seed: u64, trace: Trace) -> Outcome {
         rogues: false,
     };
     let name = format!("data centre of {nodes}, seed {seed}");
-    let mut story = Story::new(name, fabric(&shape), large([20, 200]), seed, trace);
+    let mut story = Story::new(
+        name,
+        fabric(&shape),
+        large([20, 200], Duration::from_millis(5)),
+        seed,
+        trace,
+    );
     story.cold_start(Duration::from_millis(200), SECOND);
     let spine = story.world.topology.of_role(&[Role::Spine]).next();
     if let Some(spine) = spine.filter(|_| story.world.failure.is_none()) {

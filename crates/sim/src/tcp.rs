@@ -1,11 +1,11 @@
 //! TCP as a program sees it: octets in order or not at all, and no promise about when, or in which pieces.
 //!
 //! ```text
-//!   end 0 (dialled)   unsent ──► flow 0: segments on their way, WINDOW at most ──► end 1 (accepted)
+//!   end 0 (dialled)   unsent ──► flow 0: segments on their way, a window at most ──► end 1 (accepted)
 //!                     end 0  ◄── flow 1                                        ◄── unsent
 //! ```
 //!
-//! What a socket takes counts against [`WINDOW`] until the other process has read it: a process that does not read, a frozen
+//! What a socket takes counts against the window of its connection until the other process has read it: a process that does not read, a frozen
 //! one or a stalled path fill the window, and the sender holds what is left. A path that is cut loses nothing: what is under
 //! way is sent again, after pauses that double, until the path is whole or one end gives up. An end may go without the other
 //! one hearing of it (the machine died, a path was cut): the connection is then *half open*, and the first octets that reach
@@ -20,9 +20,6 @@ use bytes::{Bytes, BytesMut};
 use flatroute_bgp::types::{ConnId, Instant};
 
 use crate::topology::{HostId, LinkId};
-
-/// How many octets may be under way or unread in one direction.
-pub const WINDOW: usize = 64 * 1024;
 
 /// The first pause before something that was lost is sent again; it doubles up to [`LAST_RETRY`].
 pub const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -154,6 +151,8 @@ impl Flow {
 pub struct Conn {
     /// The link that it runs over.
     pub link: LinkId,
+    /// How many octets may be under way or unread in one direction.
+    pub window: usize,
     /// Its ends, by [`Side::at`].
     pub ends: [End; 2],
     /// What each end sent.
@@ -263,6 +262,7 @@ mod tests {
         };
         Conn {
             link: 0,
+            window: 1024,
             ends: [end(0), end(1)],
             flows: [Flow::default(), Flow::default()],
             lost: 0,

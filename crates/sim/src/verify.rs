@@ -50,7 +50,11 @@ pub fn sessions(world: &World, prediction: &Prediction) -> Result<(), String> {
         for host in world.topology.links[*link].ends {
             if is_established(world, host, *link) != expected {
                 let [a, b] = world.topology.links[*link].ends.map(|h| world.name(h));
-                let state = if expected { "has no session" } else { "has a session" };
+                let state = if expected {
+                    "has no session"
+                } else {
+                    "has a session"
+                };
                 return Err(format!("{} {state} over the link {a}–{b}", world.name(host)));
             }
         }
@@ -127,10 +131,14 @@ fn hops(
     }
     let name = world.name(host);
     if depth > MAX_HOPS {
-        return Err(format!("a packet to {prefix} goes round in a loop through {name}"));
+        return Err(format!(
+            "a packet to {prefix} goes round in a loop through {name}"
+        ));
     }
     let Some(gateways) = tables[host].get(&prefix).filter(|g| !g.is_empty()) else {
-        return Err(format!("a packet to {prefix} ends at {name}, which has no way to it"));
+        return Err(format!(
+            "a packet to {prefix} ends at {name}, which has no way to it"
+        ));
     };
     let mut most = 0;
     for gateway in gateways {
@@ -210,7 +218,9 @@ pub fn emptiness(world: &World) -> Result<(), String> {
     }
     let is_honest = |host: HostId| world.topology.hosts[host].role != Role::Rogue;
     let left = world.conns.keys().filter_map(|key| world.conns.get(key));
-    let left = left.filter(|conn| conn.ends.iter().all(|end| is_honest(end.host))).count();
+    let left = left
+        .filter(|conn| conn.ends.iter().all(|end| is_honest(end.host)))
+        .count();
     if left > 0 {
         return Err(format!("the network still has {left} connections"));
     }

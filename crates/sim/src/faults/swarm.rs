@@ -87,7 +87,13 @@ fn choose(world: &World, dice: &mut Dice, kind: Kind, lasts: Duration) -> Option
     let hosts: Vec<HostId> = world.honest().collect();
     let host = *dice.pick(&hosts)?;
     let nodes: Vec<HostId> = topology.of_role(&[Role::Node]).collect();
-    let node = *dice.pick(&nodes)?;
+    // A rogue goes on with its victim's pod CIDRs, and has them when they are the victim's no more.
+    let is_victim = |node: &&HostId| {
+        let mut ports = topology.hosts[**node].ports.iter();
+        ports.any(|port| topology.hosts[port.remote].role == Role::Rogue)
+    };
+    let others: Vec<HostId> = nodes.iter().filter(|n| !is_victim(n)).copied().collect();
+    let node = *dice.pick(&others)?;
     let foreign = nodes.iter().filter(|n| **n != host);
     let prefixes: Vec<Prefix> = foreign.flat_map(|n| &topology.pods[*n]).copied().collect();
     let cut = |links, ends, carrier| Fault::Cut {
@@ -120,8 +126,14 @@ fn choose(world: &World, dice: &mut Dice, kind: Kind, lasts: Duration) -> Option
         },
         Kind::Disable => Fault::Objects(Change::Disable(link, lasts)),
         Kind::HoldTime => Fault::Objects(Change::HoldTime(dice.between(3, 30))),
-        Kind::Community => Fault::Objects(Change::Community(link, u32::try_from(dice.between(1, 0xffff)).unwrap_or(1))),
-        Kind::Renumber => Fault::Objects(Change::Renumber(node, SPARE_PODS + world.renumbered.len() + dice.index(1024))),
+        Kind::Community => Fault::Objects(Change::Community(
+            link,
+            u32::try_from(dice.between(1, 0xffff)).unwrap_or(1),
+        )),
+        Kind::Renumber => Fault::Objects(Change::Renumber(
+            node,
+            SPARE_PODS + world.renumbered.len() + dice.index(1024),
+        )),
         Kind::Refresh => Fault::Refresh(host),
     })
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use flatroute_api::objects::{Advertise, InstallRoutes, MaxPrefixes, MaxPrefixesAction, PodNetwork, Timers};
 use flatroute_api::values::{Cidr, PeerAsn};
 use flatroute_api::{
-    BGPConfiguration, BGPConfigurationSpec, BGPPeer, BGPPeerSpec, ClusterState, Node, NodeAddress, annotations,
+    BGPConfiguration, BGPConfigurationSpec, BGPPeer, BGPPeerSpec, ClusterState, Node, NodeAddress,
+    annotations,
 };
 use flatroute_bgp::types::{Family, FamilySet, Prefix};
 use ipnetwork::IpNetwork;
@@ -115,7 +116,11 @@ pub(super) fn victimize(topology: &mut Topology, victim: HostId, rogue: HostId, 
             limit: Some(20),
             action: Some(MaxPrefixesAction::Restart),
         }),
-        ..peer(port.remote_addresses[0], PeerAsn::Number(topology.hosts[rogue].asn), pace)
+        ..peer(
+            port.remote_addresses[0],
+            PeerAsn::Number(topology.hosts[rogue].asn),
+            pace,
+        )
     };
     let state = topology.hosts[victim].state;
     insert(&mut topology.states[state], ROGUE, spec);

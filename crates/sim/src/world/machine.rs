@@ -166,7 +166,9 @@ impl World {
 
     fn hand_over_routes(&mut self, host: HostId) {
         let machine = &mut self.machines[host];
-        let Some(speaker) = machine.speaker.as_mut() else { return };
+        let Some(speaker) = machine.speaker.as_mut() else {
+            return;
+        };
         let before = machine.kernel.refused();
         let mut touched = std::mem::take(&mut machine.kernel_stirred);
         while speaker.has_fib_changes() {
@@ -231,7 +233,7 @@ impl World {
 
     pub(super) fn wake(&mut self, host: HostId) {
         if self.machines[host].rogue.is_some() {
-            self.rogue_dials(host);
+            self.rogue_ticks(host);
             return;
         }
         if self.machines[host].wake_at != Some(self.now) || self.machines[host].speaker.is_none() {
@@ -244,7 +246,10 @@ impl World {
         }
         self.machines[host].wake_at = None;
         self.tell(host, Input::Timeout);
-        let next = self.machines[host].speaker.as_ref().and_then(Speaker::poll_timeout);
+        let next = self.machines[host]
+            .speaker
+            .as_ref()
+            .and_then(Speaker::poll_timeout);
         if next.is_some_and(|next| next <= self.now) {
             let name = self.name(host).to_owned();
             self.fail(|| format!("{name} wants its timer again at the moment at which it fired"));

@@ -44,6 +44,8 @@ pub struct Options {
     pub cuts: bool,
     /// Whether what must hold after each step is looked at after each step.
     pub watches: bool,
+    /// How many octets a connection may have under way in one direction.
+    pub window: usize,
     /// How long a machine may need from a fact to its turn, at most.
     pub think: Duration,
     /// The time over a link, at least and at most; each link has its own.
@@ -239,7 +241,11 @@ impl World {
                         mark(marks, *code == 8, Mark::SendHoldTimerExpired);
                         mark(marks, (*code, *subcode) == (6, 7), Mark::Collision);
                         mark(marks, (1..=3).contains(code), Mark::HostileBytes);
-                        mark(marks, *code == 6 && [3, 6].contains(subcode), Mark::ReconfiguredWithReset);
+                        mark(
+                            marks,
+                            *code == 6 && [3, 6].contains(subcode),
+                            Mark::ReconfiguredWithReset,
+                        );
                     }
                     Direction::Received => marks.reach(Mark::NotificationReceived),
                 }

@@ -11,13 +11,16 @@ use flatroute_bgp::types::{ConnId, Instant};
 use super::World;
 use crate::marks::Mark;
 use crate::queue::Happening;
-use crate::tcp::{Conn, End, FIRST_RETRY, Flow, Key, SYN_RETRY, Side, Stage, WINDOW, pause};
-use crate::topology::HostId;
+use crate::tcp::{Conn, End, FIRST_RETRY, Flow, Key, SYN_RETRY, Side, Stage, pause};
+use crate::topology::{HostId, Role};
+use crate::verify::neighbour;
 
 /// The port that a connection comes from.
 const EPHEMERAL: u16 = 50_000;
 /// The length of a message's header (RFC 4271 §4.1).
 const HEADER: usize = 19;
+/// The window of whoever means harm: small, so that it is full soon when nobody reads.
+const ROGUE_WINDOW: usize = 128;
 /// The most that a process reads at once.
 const READ: usize = 64 * 1024;
 /// How long what comes before its connection was accepted waits.
@@ -39,8 +42,14 @@ impl World {
             stage: Stage::Opening,
             unsent: BytesMut::new(),
         };
+        let is_rogue = |host: HostId| self.topology.hosts[host].role == Role::Rogue;
         let key = self.conns.insert(Conn {
             link,
+            window: if is_rogue(host) || is_rogue(remote) {
+                ROGUE_WINDOW
+            } else {
+                self.options.window
+            },
             ends: [end(host, Some(conn)), end(remote, None)],
             flows: [Flow::default(), Flow::default()],
             lost: 0,
@@ -76,7 +85,9 @@ impl World {
 
     /// A part of the handshake that is lost is sent again, with what follows from it.
     fn handshake_lost(&mut self, key: Key, from: Side) -> bool {
-        let Some(conn) = self.conns.get(key) else { return true };
+        let Some(conn) = self.conns.get(key) else {
+            return true;
+        };
         if self.passes(conn, from) {
             return false;
         }
@@ -194,6 +205,13 @@ impl World {
         if same.count() > 1 {
             self.marks.reach(Mark::SimultaneousConnect);
         }
+        let speaker = self.machines[host].speaker.as_ref();
+        let peer = speaker
+            .zip(neighbour(self, host, link))
+            .and_then(|(speaker, name)| speaker.peer(name, self.now));
+        if self.options.watches && peer.is_some_and(|peer| peer.negotiated.is_some()) {
+            self.marks.reach(Mark::ConnectionBesideSession);
+        }
     }
 
     /// Takes octets from a process; what the window does not hold waits with it.
@@ -213,7 +231,7 @@ impl World {
         };
         let flow = &mut conn.flows[side.at()];
         let unsent = &mut conn.ends[side.at()].unsent;
-        let room = WINDOW.saturating_sub(flow.octets).min(unsent.len());
+        let room = conn.window.saturating_sub(flow.octets).min(unsent.len());
         if room > 0 {
             let octets = unsent.split_to(room).freeze();
             flow.push(at, octets);
@@ -229,7 +247,9 @@ impl World {
     /// Sees to it that the next of a flow comes at its moment.
     pub(super) fn order_arrival(&mut self, key: Key, side: Side) {
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
         let flow = &mut conn.flows[side.at()];
         let next = flow
             .segments
@@ -251,7 +271,9 @@ impl World {
     }
 
     pub(super) fn arrive(&mut self, key: Key, side: Side) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
         let flow = &mut conn.flows[side.at()];
         flow.scheduled = false;
         if flow.stalled_until > self.now {
@@ -303,7 +325,9 @@ impl World {
 
     /// The process at the other end reads some of what came, or its end.
     fn read(&mut self, key: Key, side: Side, host: HostId) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
         let Some(name) = conn.ends[side.other().at()].conn else {
             return;
         };
@@ -319,15 +343,10 @@ impl World {
         });
         self.trace.octets(&octets);
         if self.machines[host].rogue.is_some() {
-            self.rogue_hears(host, name);
+            self.rogue_hears(host, (key, side), name);
         } else {
-            self.tell(
-                host,
-                Input::Received {
-                    conn: name,
-                    bytes: &octets,
-                },
-            );
+            let bytes = &octets[..];
+            self.tell(host, Input::Received { conn: name, bytes });
         }
         // There is room again, and there may be more.
         let sender = self.conns.get(key).map(|c| &c.ends[side.at()]);
@@ -381,7 +400,9 @@ impl World {
         let latency = self.latency(key);
         let at = self.now + latency;
         self.traffic.count(last);
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
         let was = std::mem::replace(&mut conn.ends[side.at()].stage, Stage::Closed);
         self.trace
             .fact(self.now, "close", &[host as u64, key.number()], || {
@@ -419,8 +440,12 @@ impl World {
             let end = &conn.ends[side.at()];
             (end.host, end.stage, end.conn)
         };
+        let is_half = conn.ends[side.other().at()].stage == Stage::Opening;
         if !self.passes(conn, side.other()) && self.machines[host].powered {
             // It is lost; what is sent again will be answered again.
+            if stage == Stage::Opening {
+                self.order(SYN_RETRY, Happening::Syn(key));
+            }
             return;
         }
         if stage.is_held() && self.postpone(host, Happening::Reset(key, side)) {
@@ -442,13 +467,17 @@ impl World {
                 self.ended(key, side, Some("connection reset by peer"));
             }
             (Stage::Opening | Stage::Open, None) => self.abandon(key, side),
+            // The answer to a SYN of somebody who has given up.
+            (Stage::Closed | Stage::Vanished, _) if is_half => self.abandon(key, side.other()),
             (Stage::Closed | Stage::Vanished, _) => {}
         }
     }
 
     /// A connection is over for the process at this side.
     pub(super) fn ended(&mut self, key: Key, side: Side, error: Option<&str>) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
         let end = &mut conn.ends[side.at()];
         end.stage = Stage::Closed;
         end.unsent.clear();
@@ -460,7 +489,9 @@ impl World {
         self.conns.remove_if_over(key);
         let Some(name) = name else { return };
         self.machines[host].conns.remove(&name);
-        if self.machines[host].rogue.is_none() {
+        if self.machines[host].rogue.is_some() {
+            self.rogue_ends(host, name);
+        } else {
             self.tell(
                 host,
                 Input::Closed {
@@ -469,6 +500,18 @@ impl World {
                 },
             );
         }
+    }
+
+    /// Whether nothing is under way between speakers, and none of them has something left to do.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let is_rogue = |end: &End| self.topology.hosts[end.host].role == Role::Rogue;
+        let conns = self.conns.keys().filter_map(|key| self.conns.get(key));
+        let mut honest = conns.filter(|conn| !conn.ends.iter().any(is_rogue));
+        honest.all(|conn| {
+            let is_sent = |end: &End| !end.stage.is_held() || end.unsent.is_empty();
+            conn.flows.iter().all(Flow::is_quiet) && conn.ends.iter().all(is_sent)
+        }) && self.machines.iter().all(|machine| !machine.turn_set)
     }
 
     /// Stalls one direction of a connection.

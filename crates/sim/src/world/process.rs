@@ -35,6 +35,7 @@ impl World {
         }
         let machine = &mut self.machines[host];
         if machine.powered {
+            self.marks.reach(Mark::Restart);
             machine.kernel.adopt();
         } else {
             machine.powered = true;
@@ -49,7 +50,7 @@ impl World {
             self.topology.hosts[host].name.clone()
         });
         if self.machines[host].rogue.is_some() {
-            self.order_rogue(host);
+            self.rogue_ticks(host);
             return;
         }
         let seed = self.seed.wrapping_mul(1_000_003) ^ (host as u64).wrapping_mul(65_537) ^ (number << 48);
@@ -74,7 +75,8 @@ impl World {
         }
         let before = self.machines[host].kernel.refused();
         let resets = self.resets(host, &plan.speaker);
-        let is_change = self.machines[host].config != plan.speaker && self.machines[host].config != Config::default();
+        let is_change =
+            self.machines[host].config != plan.speaker && self.machines[host].config != Config::default();
         if is_change && !resets {
             self.marks.reach(Mark::ReconfiguredInPlace);
         }
@@ -125,7 +127,9 @@ impl World {
     /// What becomes of a connection whose process is gone.
     fn leave(&mut self, key: Key, side: Side, death: Death) {
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
         let was_open = conn.ends[side.at()].stage == Stage::Open;
         conn.ends[side.at()].unsent.clear();
         conn.ends[side.at()].stage = Stage::Vanished;

@@ -53,7 +53,10 @@ impl World {
             let end = &conn.ends[side.at()];
             let speaker = self.machines[end.host].speaker.as_ref()?;
             let summary = speaker.peer(neighbour(self, end.host, link)?, self.now)?;
-            let is_this = summary.negotiated.as_ref().is_some_and(|n| Some(n.conn) == end.conn);
+            let is_this = summary
+                .negotiated
+                .as_ref()
+                .is_some_and(|n| Some(n.conn) == end.conn);
             (is_this && summary.end_of_rib).then_some(summary)
         };
         let (Some(one), Some(other)) = (summary(Side::Dialled), summary(Side::Accepted)) else {
