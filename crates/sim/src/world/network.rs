@@ -502,18 +502,6 @@ impl World {
         }
     }
 
-    /// Whether nothing is under way between speakers, and none of them has something left to do.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        let is_rogue = |end: &End| self.topology.hosts[end.host].role == Role::Rogue;
-        let conns = self.conns.keys().filter_map(|key| self.conns.get(key));
-        let mut honest = conns.filter(|conn| !conn.ends.iter().any(is_rogue));
-        honest.all(|conn| {
-            let is_sent = |end: &End| !end.stage.is_held() || end.unsent.is_empty();
-            conn.flows.iter().all(Flow::is_quiet) && conn.ends.iter().all(is_sent)
-        }) && self.machines.iter().all(|machine| !machine.turn_set)
-    }
-
     /// Stalls one direction of a connection.
     pub(crate) fn stall(&mut self, key: Key, side: Side, until: Instant) {
         if let Some(conn) = self.conns.get_mut(key) {
