@@ -11,8 +11,8 @@
 #   make cluster SWITCHES=bird|flatroute    what ToRs and spine run (BIRD where it is installed)
 #   make cluster SHAPE=segment    all nodes on one segment instead, and no object of flatroute's at all
 #   make cluster-down     removes it without a trace
-#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges; a table at the end
-#   make cluster-test CHECKS=upstream,operations,model,privileges    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
+#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges, removal; a table at the end
+#   make cluster-test CHECKS=upstream,operations,model,privileges,remove    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
 #   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
 #   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::site::Shape;
-use super::{Cluster, Wishes, mesh, model, operations, pace, privileges, upstream};
+use super::{Cluster, Wishes, mesh, model, operations, pace, privileges, remove, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -71,6 +71,8 @@ pub enum Part {
     Mesh,
     /// What the agents may do at the API server, and did: the last, so that it covers the other parts.
     Privileges,
+    /// docs/remove.md: really the last, since nothing is left.
+    Remove,
 }
 
 impl Part {
@@ -78,7 +80,14 @@ impl Part {
     #[must_use]
     pub fn usual(shape: Shape) -> BTreeSet<Self> {
         match shape {
-            Shape::Racks => [Self::Upstream, Self::Operations, Self::Model, Self::Privileges].into(),
+            Shape::Racks => [
+                Self::Upstream,
+                Self::Operations,
+                Self::Model,
+                Self::Privileges,
+                Self::Remove,
+            ]
+            .into(),
             Shape::Segment => [Self::Mesh].into(),
         }
     }
@@ -86,7 +95,7 @@ impl Part {
     /// Whether it can be asked of a cluster of a shape.
     fn fits(self, shape: Shape) -> bool {
         match self {
-            Self::Upstream => true,
+            Self::Upstream | Self::Remove => true,
             Self::Operations | Self::Model | Self::Privileges | Self::Pace => shape == Shape::Racks,
             Self::Mesh => shape == Shape::Segment,
         }
@@ -104,8 +113,9 @@ impl std::str::FromStr for Part {
             "privileges" => Ok(Self::Privileges),
             "pace" => Ok(Self::Pace),
             "mesh" => Ok(Self::Mesh),
+            "remove" => Ok(Self::Remove),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, pace or mesh, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, pace, mesh or remove, several with commas"
             ),
         }
     }
@@ -118,7 +128,7 @@ impl std::str::FromStr for Part {
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
     if let Some(part) = parts.iter().find(|part| !part.fits(wishes.shape)) {
         bail!(
-            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model and privileges need racks, mesh needs a segment",
+            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model, privileges and pace need racks, mesh needs a segment",
             wishes.shape
         );
     }
@@ -161,11 +171,15 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             }
             Part::Model => {
                 cluster.teller.chapter("The network model, sentence by sentence");
-                table.extend(model::run(&cluster)?);
+                table.extend(model::run(&mut cluster)?);
             }
             Part::Privileges => {
                 cluster.teller.chapter("What the agents may do, and did");
                 table.extend(privileges::run(&cluster)?);
+            }
+            Part::Remove => {
+                cluster.teller.chapter("Removed without a trace");
+                table.extend(remove::run(&cluster));
             }
             Part::Pace => {
                 cluster

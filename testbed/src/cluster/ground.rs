@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use flatroute_netlink::{Veth, VethEnd};
@@ -23,6 +24,8 @@ use crate::topology::{NODE_ASN, Neighbour, Router, Tier};
 
 /// Interface indexes of the link to the control plane: those of the fabric count up from 100.
 const CONTROL_INDEX: u32 = 90;
+/// What a ToR asks of a node; the smaller of both holds.
+pub const HOLD_TIME: Duration = Duration::from_secs(30);
 /// The file of an agent's neighbours.
 const PEERS: &str = "peers.yaml";
 
@@ -245,7 +248,11 @@ fn agent_manifests(site: &Site, router: &Router) -> Vec<(String, String)> {
             );
             if to_node {
                 // What the configuration of BIRD says too.
-                let _ = writeln!(peers, "  families: [{family}]\n  timers: {{holdTime: 30s}}");
+                let _ = writeln!(
+                    peers,
+                    "  families: [{family}]\n  timers: {{holdTime: {}s}}",
+                    HOLD_TIME.as_secs()
+                );
             }
         }
     }
@@ -290,7 +297,7 @@ fn session_to_node(router: &Router, neighbour: &Neighbour<'_>, ipv6: bool) -> St
 protocol bgp to_{name}_{family} {{
     local {local} as {asn};
     neighbor {remote} as {NODE_ASN};
-    hold time 30;
+    hold time {hold};
     connect delay time 1;
     connect retry time 2;
     error wait time 1, 4;
@@ -299,6 +306,7 @@ protocol bgp to_{name}_{family} {{
 ",
         name = neighbour.router.name,
         asn = router.asn,
+        hold = HOLD_TIME.as_secs(),
     );
     text
 }

@@ -28,6 +28,7 @@ pub mod pace;
 pub mod parts;
 pub mod privileges;
 pub mod reference;
+mod remove;
 mod rise;
 pub mod routes;
 pub mod secrets;

@@ -1,7 +1,7 @@
 //! Questions by sockets in a namespace.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -32,6 +32,30 @@ pub(in crate::cluster) fn http(from: &Namespace, target: SocketAddr, path: &str)
     Ok(body.to_owned())
 }
 
+/// The answer to one datagram.
+pub(super) fn datagram(from: &Namespace, target: SocketAddr, text: &str) -> Result<String> {
+    let asked = from.run(|| {
+        let socket = connected(target)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.send(text.as_bytes())?;
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned())
+    });
+    asked.with_context(|| format!("{} asks {target} by UDP", from.name()))
+}
+
+/// A socket that sends to `target` alone, always from the same port.
+pub(super) fn connected(target: SocketAddr) -> Result<UdpSocket> {
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(target)?;
+    Ok(socket)
+}
+
 /// The address that the server saw a client of `from` come from.
 pub(super) fn client_of(from: &Namespace, target: SocketAddr) -> Result<IpAddr> {
     let body = http(from, target, "/clientip")?;
@@ -49,7 +73,12 @@ pub(super) fn is_silent(from: &Namespace, target: SocketAddr) -> Result<bool> {
 
 /// The address that a server in `at`, on `address`, sees a client of `from` come from.
 pub(super) fn seen_by(at: &Namespace, address: IpAddr, from: &Namespace) -> Result<IpAddr> {
-    let listener = at.run(|| Ok(TcpListener::bind((address, 0))?))?;
+    seen_at(at, SocketAddr::new(address, 0), from)
+}
+
+/// As [`seen_by`], on a port that counts; 0 is any.
+pub(super) fn seen_at(at: &Namespace, place: SocketAddr, from: &Namespace) -> Result<IpAddr> {
+    let listener = at.run(|| Ok(TcpListener::bind(place)?))?;
     let target = listener.local_addr().context("a listener's address")?;
     std::thread::scope(|scope| {
         let client = scope.spawn(|| from.run(|| Ok(TcpStream::connect_timeout(&target, PATIENCE)?)));

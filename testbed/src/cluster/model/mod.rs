@@ -5,20 +5,19 @@
 //! own address, is a failure. A sentence that this run does not ask says so and why; one whose feature is still to come is
 //! `not yet`.
 
+mod addresses;
 pub(super) mod ask;
+mod fault;
 mod path;
 mod service;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, Result, ensure};
 
-use super::Cluster;
 use super::exam::{Row, Verdict};
-use super::rise::addresses;
+use super::{Cluster, operations};
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::probe;
@@ -42,121 +41,128 @@ pub(super) struct Scene<'a> {
 /// A sentence and how it is asked.
 struct Sentence {
     name: &'static str,
-    ask: fn(&Scene<'_>) -> Result<(Verdict, String)>,
+    ask: Ask,
+}
+
+enum Ask {
+    /// Of a cluster that is whole.
+    Scene(fn(&Scene<'_>) -> Result<(Verdict, String)>),
+    /// After all those, because it takes a node away, and its pods are other ones afterwards.
+    AtTheEnd(fn(&mut Cluster) -> Result<(Verdict, String)>),
 }
 
 const SENTENCES: [Sentence; 28] = [
     Sentence {
         name: "M1 each pod has an address of its own",
-        ask: m1,
+        ask: Ask::Scene(addresses::m1),
     },
     Sentence {
         name: "M2 containers of a pod share localhost",
-        ask: m2,
+        ask: Ask::Scene(m2),
     },
     Sentence {
         name: "M3 pod to pod on one node, no NAT",
-        ask: m3,
+        ask: Ask::Scene(m3),
     },
     Sentence {
         name: "M4 pod to pod on other nodes, no NAT, no tunnel",
-        ask: path::m4,
+        ask: Ask::Scene(path::m4),
     },
     Sentence {
         name: "M5 node to its own pods; logs and exec",
-        ask: m5,
+        ask: Ask::Scene(m5),
     },
     Sentence {
         name: "M6 node to all pods and back, no NAT",
-        ask: m6,
+        ask: Ask::Scene(m6),
     },
     Sentence {
         name: "M7 pod to its own address",
-        ask: m7,
+        ask: Ask::Scene(m7),
     },
     Sentence {
         name: "M8 pod to ClusterIP: the backend sees the pod",
-        ask: service::m8,
+        ask: Ask::Scene(service::m8),
     },
     Sentence {
         name: "M9 pod to itself through a Service",
-        ask: service::m9,
+        ask: Ask::Scene(service::m9),
     },
     Sentence {
         name: "M10 node to ClusterIP",
-        ask: service::m10,
+        ask: Ask::Scene(service::m10),
     },
     Sentence {
         name: "M11 outside to NodePort, Cluster and Local",
-        ask: service::m11,
+        ask: Ask::Scene(service::m11),
     },
     Sentence {
         name: "M12 outside to a pod's address",
-        ask: service::m12,
+        ask: Ask::Scene(service::m12),
     },
     Sentence {
         name: "M13 UDP Service whose backend restarts",
-        ask: |_| not_asked("upstream has a specification for it, outside of those run here"),
+        ask: Ask::Scene(service::m13),
     },
     Sentence {
         name: "M14 one family alone",
-        ask: m14,
+        ask: Ask::Scene(addresses::m14),
     },
     Sentence {
         name: "M15 both families, in the cluster's order",
-        ask: m15,
+        ask: Ask::Scene(addresses::m15),
     },
     Sentence {
         name: "M16 MTU and path MTU",
-        ask: path::m16,
+        ask: Ask::Scene(path::m16),
     },
     Sentence {
         name: "M17 ICMP errors come from real addresses",
-        ask: path::m17,
+        ask: Ask::Scene(path::m17),
     },
     Sentence {
         name: "M18 DNS",
-        ask: m18,
+        ask: Ask::Scene(m18),
     },
     Sentence {
         name: "M19 egress with masquerade",
-        ask: |_| not_yet(),
+        ask: Ask::Scene(|_| not_yet()),
     },
     Sentence {
         name: "M20 hostPort",
-        ask: service::m20,
+        ask: Ask::Scene(service::m20),
     },
     Sentence {
         name: "M21 host-network pods are left alone",
-        ask: m21,
+        ask: Ask::Scene(m21),
     },
     Sentence {
         name: "M22 spoofed sources are dropped",
-        ask: |_| not_yet(),
+        ask: Ask::Scene(|_| not_yet()),
     },
     Sentence {
         name: "M23 broadcast and multicast",
-        ask: |_| not_asked("Kubernetes promises none, and a routed network has none"),
+        ask: Ask::Scene(path::m23),
     },
     Sentence {
         name: "M24 agent restart without loss",
-        ask: |_| not_yet(),
+        ask: Ask::AtTheEnd(operations::m24),
     },
     Sentence {
         name: "M25 drain, crash, partition",
-        ask: |_| not_asked("a drain is among the operations; a node's crash and a partition are not"),
+        ask: Ask::AtTheEnd(fault::m25),
     },
     Sentence {
-        name: "M26 ranges that overlap are refused",
-        ask: |_| not_asked("a cluster with overlapping ranges is not brought up here"),
+        name: "M26 ranges do not overlap",
+        ask: Ask::Scene(addresses::m26),
     },
     Sentence {
         name: "M27 families follow Node and pod addresses",
-        ask: m27,
+        ask: Ask::Scene(addresses::m27),
     },
     Sentence {
         name: "M28 a pod's first packet arrives",
-        ask: m28,
+        ask: Ask::Scene(m28),
     },
 ];
 
@@ -164,7 +170,7 @@ const SENTENCES: [Sentence; 28] = [
 ///
 /// # Errors
 /// The pods that are asked do not start.
-pub fn run(cluster: &Cluster) -> Result<Vec<Row>> {
+pub fn run(cluster: &mut Cluster) -> Result<Vec<Row>> {
     cluster.kubectl.apply(MANIFEST)?;
     cluster.await_pods("default", "app=pair", 1)?;
     let hello = cluster.pods("default", "app=hello")?;
@@ -178,19 +184,31 @@ pub fn run(cluster: &Cluster) -> Result<Vec<Row>> {
     let scene = Scene { cluster, hello, pair };
     service::await_proxies(&scene)?;
     let mut rows = Vec::new();
-    for sentence in &SENTENCES {
-        let (verdict, detail) =
-            (sentence.ask)(&scene).unwrap_or_else(|error| (Verdict::Failed, format!("{error:#}")));
-        cluster
-            .teller
-            .say(&format!("{}: {}: {detail}", sentence.name, verdict.word()));
-        rows.push(Row {
-            name: sentence.name.to_owned(),
-            verdict,
-            detail,
-        });
+    for (number, sentence) in SENTENCES.iter().enumerate() {
+        if let Ask::Scene(ask) = sentence.ask {
+            rows.push((number, row(cluster, sentence.name, ask(&scene))));
+        }
     }
-    Ok(rows)
+    for (number, sentence) in SENTENCES.iter().enumerate() {
+        if let Ask::AtTheEnd(ask) = sentence.ask {
+            let answer = ask(cluster);
+            rows.push((number, row(cluster, sentence.name, answer)));
+        }
+    }
+    rows.sort_by_key(|(number, _)| *number);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn row(cluster: &Cluster, name: &str, answer: Result<(Verdict, String)>) -> Row {
+    let (verdict, detail) = answer.unwrap_or_else(|error| (Verdict::Failed, format!("{error:#}")));
+    cluster
+        .teller
+        .say(&format!("{name}: {}: {detail}", verdict.word()));
+    Row {
+        name: name.to_owned(),
+        verdict,
+        detail,
+    }
 }
 
 fn ok(detail: impl Into<String>) -> Result<(Verdict, String)> {
@@ -238,17 +256,6 @@ impl Scene<'_> {
         all.map(|ip| ip.as_str().unwrap_or_default().parse().context("a ClusterIP"))
             .collect()
     }
-}
-
-fn m1(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let mut seen = BTreeSet::new();
-    let pods = scene.cluster.kubectl.list(&["pods", "-A"])?;
-    for pod in pods.iter().filter(|pod| pod["spec"]["hostNetwork"] != true) {
-        for address in addresses(pod) {
-            ensure!(seen.insert(address.clone()), "two pods have {address}");
-        }
-    }
-    ok(format!("{} addresses, all different", seen.len()))
 }
 
 fn m2(scene: &Scene<'_>) -> Result<(Verdict, String)> {
@@ -343,45 +350,6 @@ fn m7(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ok("every pod")
 }
 
-fn m14(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    match scene.families() {
-        [_] => ok("this cluster has one family; all other rows are asked in it"),
-        _ => not_asked("make cluster-test FAMILIES=v4 and FAMILIES=v6"),
-    }
-}
-
-fn m15(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let order = scene.families();
-    if order.len() < 2 {
-        return not_asked("this cluster has one family");
-    }
-    let families = |texts: &[String]| -> Result<Vec<bool>> {
-        texts
-            .iter()
-            .map(|text| Ok(text.parse::<IpAddr>()?.is_ipv6()))
-            .collect()
-    };
-    for pod in scene.cluster.kubectl.list(&["pods", "-l", "app=hello"])? {
-        ensure!(
-            families(&addresses(&pod))? == order,
-            "podIPs are {:?}",
-            addresses(&pod)
-        );
-        let hosts = pod["status"]["hostIPs"].as_array().into_iter().flatten();
-        let hosts: Vec<String> = hosts
-            .filter_map(|host| host["ip"].as_str().map(str::to_owned))
-            .collect();
-        ensure!(families(&hosts)? == order, "hostIPs are {hosts:?}");
-    }
-    let service: Vec<bool> = scene.cluster_ips("hello")?.iter().map(IpAddr::is_ipv6).collect();
-    ensure!(service == order, "the Service's ClusterIPs are in another order");
-    ok(if order.first() == Some(&true) {
-        "IPv6 first"
-    } else {
-        "IPv4 first"
-    })
-}
-
 fn m18(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     let inside = |script: &str| {
         scene
@@ -429,23 +397,6 @@ fn m21(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     }
     ensure!(count > 0, "there are none");
     ok(format!("podIP is hostIP for {count}"))
-}
-
-fn m27(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    for node in scene.cluster.kubectl.list(&["nodes"])? {
-        let all = node["status"]["addresses"].as_array().into_iter().flatten();
-        let internal: Vec<&Value> = all.filter(|address| address["type"] == "InternalIP").collect();
-        let cidrs = node["spec"]["podCIDRs"].as_array().map_or(0, Vec::len);
-        let wanted = scene.families().len();
-        if internal.len() != wanted || cidrs != wanted {
-            bail!(
-                "{}: {} InternalIPs, {cidrs} podCIDRs",
-                node["metadata"]["name"],
-                internal.len()
-            );
-        }
-    }
-    ok("InternalIPs and podCIDRs of every Node, one a family")
 }
 
 fn m28(scene: &Scene<'_>) -> Result<(Verdict, String)> {

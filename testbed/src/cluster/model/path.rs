@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Scene, ok};
-use crate::capture::Capture;
+use crate::capture::{Capture, Seen};
 use crate::cluster::exam::Verdict;
 use crate::cluster::upstream;
 use crate::namespace::Namespace;
@@ -233,4 +233,54 @@ fn is_link_local(address: IpAddr) -> bool {
         IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
     }
+}
+
+/// Limited broadcast; all hosts of the link and mDNS (RFC 5771); all nodes and all mDNS of a site (RFC 4291).
+const TO_MANY: [&str; 5] = [
+    "255.255.255.255",
+    "224.0.0.1",
+    "224.0.0.251",
+    "ff02::1",
+    "ff05::fb",
+];
+
+/// Nothing is promised, and this says what there is: no pod hears what another says to everybody.
+pub(super) fn m23(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+    let (near, far) = scene.far_apart()?;
+    let hearers = [(&scene.pair, "the same node"), (far, "the other rack")];
+    let captures = hearers
+        .iter()
+        .map(|(pod, _)| Capture::start(&pod.namespace))
+        .collect::<Result<Vec<_>>>()?;
+    let own = Capture::start(&near.namespace)?;
+    let mut wanted = 0;
+    for target in TO_MANY {
+        let target: IpAddr = target.parse().context("an address")?;
+        if !scene.families().contains(&target.is_ipv6()) {
+            continue;
+        }
+        wanted += 1;
+        near.namespace.run(|| {
+            let socket = UdpSocket::bind((near.address(target.is_ipv6()), 0))?;
+            socket.set_broadcast(target.is_ipv4())?;
+            drop(socket.send_to(b"everybody?", SocketAddr::new(target, DISCARD)));
+            Ok(())
+        })?;
+    }
+    // What arrives at all arrives before what is sent afterwards.
+    for (pod, _) in hearers {
+        for ipv6 in scene.families() {
+            probe::pair(near, pod, *ipv6).map_err(anyhow::Error::msg)?;
+        }
+    }
+    let to_many = |seen: &Seen| seen.ports.is_some_and(|(_, port)| port == DISCARD);
+    let said = own.finish()?.into_keys().filter(to_many).count();
+    ensure!(said == wanted, "{said} of {wanted} datagrams left the pod");
+    for (capture, (_, place)) in captures.into_iter().zip(hearers) {
+        let heard = capture.finish()?.into_keys().find(to_many);
+        ensure!(heard.is_none(), "a pod of {place} heard {heard:?}");
+    }
+    ok(format!(
+        "none is promised, and there is none: {said} datagrams to broadcast and multicast addresses, heard by no pod here or there"
+    ))
 }

@@ -1,10 +1,11 @@
 //! A node joins: from its registration to the first packet that a pod on it answers to a pod of the other rack.
 //!
-//! The node begins with nothing: the one that was there before it is drained, deleted and destroyed, and what its kernel
-//! still holds of learned routes is flushed. Its images are there before its kubelet starts, as on a machine that was prepared.
-//! The clock starts when a watch sees the Node, and stops when the answer arrives. Nobody has to be told the new pod's
-//! address: it is read from the pod's network namespace as soon as the plugin has set it, and from then on the pod is asked
-//! every few milliseconds. The answer is the pod's program's, and must name the sender's own address.
+//! The node begins with nothing: the one that was there before it is drained, deleted and destroyed, its pods are deleted
+//! from the API server, and what its kernel still holds of learned routes is flushed. Its images are there before its
+//! kubelet starts, as on a machine that was prepared. The clock starts when a watch sees the Node, and stops when the answer
+//! arrives. Nobody has to be told the new pod's address: it is read from the pod's network namespace as soon as the plugin
+//! has set it, and from then on the pod is asked every few milliseconds. The answer is the pod's program's, and must name
+//! the sender's own address.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +18,7 @@ use ipnetwork::IpNetwork;
 
 use super::figure::Figure;
 use super::runtime::{Moment, now};
-use super::watch::Watch;
+use super::watch::{Change, Watch};
 use crate::cluster::ground::batch;
 use crate::cluster::rise::{start_node, unready};
 use crate::cluster::site::POD_CIDRS;
@@ -42,27 +43,38 @@ const SERVER: (u16, &[u8]) = (8081, b"clientip");
 pub(super) fn measure(cluster: &mut Cluster) -> Result<Vec<Figure>> {
     let name = operations::drain_node(cluster)?;
     let router = cluster.router(&name)?.clone();
+    forget_pods(cluster, &name)?;
     clean(cluster, &name)?;
     cluster.ground.set_routes(&router)?;
     let asking = asker(cluster, router.rack)?;
     let mut node = start_node(&cluster.ground, &cluster.common, &router, &cluster.archives)?;
     let selector = format!("fieldSelector=metadata.name%3D{name}");
     let watch = Watch::start(&cluster.kubectl, "/api/v1/nodes", &selector)?;
+    let selector = format!("fieldSelector=spec.nodeName%3D{name}&labelSelector=app%3Dhello");
+    let pods = Watch::start(&cluster.kubectl, "/api/v1/namespaces/default/pods", &selector)?;
     let question = Question::new(cluster, &asking, node.path("/run/netns"))?;
     let answers = std::thread::spawn(move || question.ask());
     node.join()?;
     cluster.nodes.push(node);
     // Whatever fails from here on: the asking thread has its own bound.
     let installed = cluster.install_on_new_node(&name);
-    let seen = installed.and_then(|()| registration(&watch));
+    let seen = installed.and_then(|()| {
+        Ok((
+            registration(&watch)?,
+            first(&pods, BOUND, "a pod to be bound to it")?,
+        ))
+    });
     let answers = answers
         .join()
         .map_err(|_| anyhow!("the asking thread panicked"))?;
-    let (registered, ready) = seen?;
+    let ((registered, ready), bound) = seen?;
     let answers = answers?;
     cluster.await_ready()?;
     let since = |at: Moment| at.saturating_sub(registered);
-    let mut found = vec![Figure::new("join: node registered → node Ready", since(ready))];
+    let mut found = vec![
+        Figure::new("join: node registered → node Ready", since(ready)),
+        Figure::new("join: node registered → pod bound to it", since(bound.at)),
+    ];
     for answer in &answers {
         let family = if answer.ipv6 { "IPv6" } else { "IPv4" };
         found.push(Figure::new(
@@ -83,12 +95,7 @@ fn registration(watch: &Watch) -> Result<(Moment, Moment)> {
     let mut registered = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let Some(change) = watch.next(left)? else {
-            bail!(
-                "waited {} s for the new node to be ready, in vain",
-                BOUND.as_secs()
-            );
-        };
+        let change = first(watch, left, "the new node to be ready")?;
         ensure!(
             !change.gone,
             "Node {} was deleted while it was to join",
@@ -99,6 +106,31 @@ fn registration(watch: &Watch) -> Result<(Moment, Moment)> {
             return Ok((at, change.at));
         }
     }
+}
+
+/// The next change, which must come.
+fn first(watch: &Watch, bound: Duration, what: &str) -> Result<Change> {
+    let change = watch.next(bound)?;
+    change.with_context(|| format!("waited at most {} s for {what}, in vain", BOUND.as_secs()))
+}
+
+/// Pods of a node that was deleted stay in the API server for a while, and a node that comes back under the same name would
+/// take them up: a new node has none.
+fn forget_pods(cluster: &Cluster, name: &str) -> Result<()> {
+    let field = format!("--field-selector=spec.nodeName={name}");
+    let all = [
+        "delete",
+        "pods",
+        "-A",
+        &field,
+        "--force",
+        "--grace-period=0",
+        "--timeout=60s",
+    ];
+    cluster.kubectl.run(&all)?;
+    let left = cluster.kubectl.list(&["pods", "-A", &field])?;
+    ensure!(left.is_empty(), "{} pods of {name} are still there", left.len());
+    Ok(())
 }
 
 /// A pod of the other rack.
