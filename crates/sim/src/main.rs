@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
 use sim::marks::Marks;
-use sim::scenario::{Outcome, data_centre, full_mesh, swarm};
+use sim::scenario::{Outcome, data_centre, full_mesh, restarts, swarm};
 use sim::trace::Trace;
 
 /// The sizes of the planner's table.
@@ -18,6 +18,8 @@ const DATA_CENTRES: [usize; 5] = [20, 100, 200, 500, 1000];
 enum Story {
     /// A fabric of thirty nodes under swarms of faults.
     Swarm,
+    /// The same fabric whose processes are killed and come back, without a lost packet.
+    Restarts,
     /// Nodes on one link that all start in the same millisecond.
     Mesh,
     /// Racks of twenty nodes, two ToRs each, four spines: a cold start and the loss of a spine.
@@ -30,6 +32,7 @@ impl Story {
     fn word(self) -> &'static str {
         match self {
             Self::Swarm => "swarm",
+            Self::Restarts => "restarts",
             Self::Mesh => "mesh",
             Self::DataCentre => "data-centre",
             Self::Table => "table",
@@ -38,7 +41,7 @@ impl Story {
 
     fn size(self) -> usize {
         match self {
-            Self::Swarm | Self::Table => 30,
+            Self::Swarm | Self::Restarts | Self::Table => 30,
             Self::Mesh => 300,
             Self::DataCentre => 1000,
         }
@@ -110,6 +113,7 @@ fn run(arguments: &Arguments, seed: u64) -> Outcome {
     let nodes = arguments.nodes.unwrap_or_else(|| arguments.story.size());
     match arguments.story {
         Story::Swarm | Story::Table => swarm(seed, trace),
+        Story::Restarts => restarts(seed, trace),
         Story::Mesh => full_mesh(nodes, seed, trace),
         Story::DataCentre => data_centre(nodes, seed, trace),
     }

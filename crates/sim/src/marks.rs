@@ -41,6 +41,14 @@ pub enum Mark {
     PartitionOutlived,
     /// A process was killed and came back.
     Restart,
+    /// The routes of a neighbour that was away were kept (RFC 4724).
+    RoutesRetained,
+    /// Those that it did not say again went.
+    StaleSwept,
+    /// A process that had restarted had heard all its neighbours, and chose routes.
+    DeferralEnded,
+    /// It had not, and chose routes when its time was over.
+    DeferralExpired,
     /// A machine lost power and came back.
     PowerLoss,
     /// A process was told to stop, and said so (Cease/2).
@@ -75,7 +83,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Established,
         Self::EndOfRib,
         Self::SimultaneousConnect,
@@ -93,6 +101,10 @@ impl Mark {
         Self::WindowFull,
         Self::PartitionOutlived,
         Self::Restart,
+        Self::RoutesRetained,
+        Self::StaleSwept,
+        Self::DeferralEnded,
+        Self::DeferralExpired,
         Self::PowerLoss,
         Self::Shutdown,
         Self::Freeze,

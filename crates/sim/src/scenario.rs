@@ -7,11 +7,11 @@ use flatroute_bgp::speaker::{Config, Input};
 use flatroute_bgp::types::{FamilySet, Instant};
 
 use crate::dice::Dice;
-use crate::faults;
+use crate::faults::{self, Fault};
 use crate::marks::Marks;
 use crate::model::{Prediction, predict};
 use crate::tcp::LAST_RETRY;
-use crate::topology::{Fabric, Role, Topology, fabric, mesh};
+use crate::topology::{Fabric, HostId, Role, Topology, fabric, mesh};
 use crate::trace::Trace;
 use crate::traffic::Traffic;
 use crate::verify;
@@ -23,6 +23,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(300);
 /// How long everything may take to be gone.
 const END: Duration = Duration::from_secs(120);
+/// The time between kills in a row.
+const KILLS_APART: Duration = Duration::from_secs(3);
 /// How many sessions of a large world have both their ends compared.
 const COMPARED: usize = 40;
 
@@ -185,17 +187,7 @@ impl Story {
 pub fn swarm(seed: u64, trace: Trace) -> Outcome {
     let mut dice = Dice::new(seed ^ 0x5eed);
     let shape = thirty(&mut dice);
-    let options = Options {
-        whole_kernels: true,
-        cuts: true,
-        watches: true,
-        window: *dice.pick(&[256, 1_500, 9_000, 65_536]).unwrap_or(&256),
-        think: Duration::from_micros(dice.between(50, 5_000)),
-        latency: [
-            Duration::from_micros(100),
-            Duration::from_millis(dice.between(1, 20)),
-        ],
-    };
+    let options = swarming(&mut dice);
     let mut story = Story::new(
         format!("swarm, seed {seed}"),
         fabric(&shape),
@@ -220,6 +212,64 @@ pub fn swarm(seed: u64, trace: Trace) -> Outcome {
         story.end();
     }
     story.outcome()
+}
+
+/// A fabric of thirty nodes whose processes are killed and come back: one, one five times, all of them in the same second.
+/// At no moment is a packet lost.
+#[must_use]
+pub fn restarts(seed: u64, trace: Trace) -> Outcome {
+    let mut dice = Dice::new(seed ^ 0x0e57_a275);
+    let shape = Fabric {
+        hold: Duration::from_secs(90),
+        rogues: false,
+        ..thirty(&mut dice)
+    };
+    let options = swarming(&mut dice);
+    let name = format!("restarts, seed {seed}");
+    let mut story = Story::new(name, fabric(&shape), options, seed, trace);
+    story.compared = usize::MAX;
+    story.cold_start(Duration::from_millis(dice.between(0, 3_000)));
+    story.world.promised = story.prediction.clone();
+    let hosts: Vec<HostId> = story.world.honest().collect();
+    for round in 1..=3 {
+        let one = *dice.pick(&hosts).unwrap_or(&0);
+        let killed: Vec<(HostId, Duration)> = match round {
+            1 => vec![(one, SECOND)],
+            2 => (0..5).map(|kill| (one, KILLS_APART * kill)).collect(),
+            _ => {
+                let after = |dice: &mut Dice| Duration::from_millis(dice.between(0, 1_000));
+                hosts.iter().map(|host| (*host, after(&mut dice))).collect()
+            }
+        };
+        for (host, after) in killed {
+            let deaths = [Death::Killed, Death::KilledUnread];
+            let death = *dice.pick(&deaths).unwrap_or(&Death::Killed);
+            let back = Duration::from_millis(dice.between(50, 1_500));
+            faults::order(&mut story.world, after, Fault::Die(host, death, back));
+        }
+        story.world.run(KILLS_APART * 6);
+        story.rest(REST, &format!("after round {round} of restarts"));
+    }
+    story.world.promised = None;
+    if story.world.failure.is_none() {
+        story.end();
+    }
+    story.outcome()
+}
+
+/// How worlds under faults behave.
+fn swarming(dice: &mut Dice) -> Options {
+    Options {
+        whole_kernels: true,
+        cuts: true,
+        watches: true,
+        window: *dice.pick(&[256, 1_500, 9_000, 65_536]).unwrap_or(&256),
+        think: Duration::from_micros(dice.between(50, 5_000)),
+        latency: [
+            Duration::from_micros(100),
+            Duration::from_millis(dice.between(1, 20)),
+        ],
+    }
 }
 
 fn thirty(dice: &mut Dice) -> Fabric {

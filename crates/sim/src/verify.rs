@@ -95,6 +95,22 @@ pub fn kernels(world: &World, prediction: &Prediction) -> Result<(), String> {
     Ok(())
 }
 
+/// Every host has some way to everybody that the model says it reaches.
+///
+/// # Errors
+/// The first host that has not, in words.
+pub fn reach(world: &World, prediction: &Prediction) -> Result<(), String> {
+    for host in world.honest() {
+        let held = world.machines[host].kernel.routes();
+        for (prefix, _) in prediction.routes(&world.topology, host) {
+            if held.get(&prefix).is_none_or(BTreeSet::is_empty) {
+                return Err(format!("{} has no way to {prefix}", world.name(host)));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A packet from any host to any pod CIDR that the host has a way to arrives, whichever of several legs it takes at each hop,
 /// and is nowhere twice.
 ///
@@ -104,7 +120,7 @@ pub fn packets(world: &World) -> Result<(), String> {
     let tables: Vec<BTreeMap<Prefix, BTreeSet<IpAddr>>> =
         world.machines.iter().map(|m| m.kernel.routes()).collect();
     for (owner, pods) in world.topology.pods.iter().enumerate() {
-        for prefix in pods.iter().filter(|_| world.machines[owner].speaker.is_some()) {
+        for prefix in pods.iter().filter(|_| world.machines[owner].powered) {
             // The most hops from each host, once known.
             let mut known: Vec<Option<usize>> = vec![None; tables.len()];
             known[owner] = Some(0);

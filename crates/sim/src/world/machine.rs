@@ -21,6 +21,8 @@ use crate::topology::{Host, HostId};
 const CHUNK: usize = 64 * 1024;
 /// When what nothing wants goes from the kernel though not all neighbours have told their routes, as in the agent.
 const SWEEP_TIME: Duration = Duration::from_secs(120);
+/// How long neighbours that have restarted too must have been silent before that; as in the agent.
+const QUIET: Duration = Duration::from_secs(10);
 /// How many changes of routes the kernel is given at once.
 const ROUTE_BATCH: usize = 256;
 /// How often one connection may be pulled in one turn; beyond this the speaker talks without end.
@@ -44,6 +46,8 @@ pub struct Machine {
     pub boots: u64,
     /// The connections of the process.
     pub conns: BTreeMap<ConnId, (Key, Side)>,
+    /// Whether a process had a plan in force since the machine booted, and did not take leave of its neighbours.
+    pub(super) marked: bool,
     pub(super) started: Instant,
     pub(super) swept: bool,
     pub(super) accepted: u64,
@@ -64,6 +68,7 @@ impl Machine {
             frozen_until: Instant::ZERO,
             boots: 0,
             conns: BTreeMap::new(),
+            marked: false,
             started: Instant::ZERO,
             swept: false,
             accepted: 0,
@@ -78,6 +83,17 @@ impl Machine {
     pub(super) fn listens(&self) -> bool {
         self.speaker.is_some() || (self.rogue.is_some() && self.powered)
     }
+}
+
+/// Whether every neighbour has said all that it has, so that what nobody wants may go; as in the agent.
+fn has_heard_all(speaker: &Speaker, now: Instant) -> bool {
+    if !speaker.end_of_rib_from_all() || speaker.restarting(now).is_some() {
+        return false;
+    }
+    let peers = speaker.peers(now);
+    let sessions = || peers.iter().filter_map(|peer| Some((peer.negotiated.as_ref()?, peer.silent)));
+    let restarted = sessions().any(|(n, _)| n.graceful_restart.as_ref().is_some_and(|g| g.restarted));
+    !restarted || sessions().all(|(_, silent)| silent >= QUIET)
 }
 
 impl World {
@@ -177,7 +193,7 @@ impl World {
             machine.kernel.change(&changes);
         }
         let is_late = self.now.since(machine.started) >= SWEEP_TIME;
-        if !machine.swept && (is_late || speaker.end_of_rib_from_all()) {
+        if !machine.swept && (is_late || has_heard_all(speaker, self.now)) {
             machine.swept = true;
             machine.kernel.sweep();
             touched = true;
@@ -199,6 +215,7 @@ impl World {
             machine.retry_set = true;
             self.order(RETRY.max(SETTLE), Happening::Retry(host));
         }
+        self.watch_packets(host);
     }
 
     /// Something happens to a host's kernel without its process, which hears of it in its next turn.

@@ -25,6 +25,7 @@ use flatroute_plan::{Listing, Synced};
 use crate::dice::Dice;
 use crate::faults::{Fault, FaultId};
 use crate::marks::{Mark, Marks};
+use crate::model::Prediction;
 use crate::queue::{Happening, Queue};
 use crate::rogue::Rogue;
 use crate::tcp::Conns;
@@ -87,6 +88,8 @@ pub struct World {
     pub faults: Vec<Fault>,
     /// Pod CIDRs that belonged to a node once.
     pub renumbered: BTreeSet<Prefix>,
+    /// What every host shall reach at every moment, where no fault excuses a lost packet.
+    pub promised: Option<Prediction>,
     /// When the routes of some kernel last changed.
     pub last_change: Instant,
     options: Options,
@@ -130,6 +133,7 @@ impl World {
             failure: None,
             faults: Vec::new(),
             renumbered: BTreeSet::new(),
+            promised: None,
             last_change: Instant::ZERO,
             options,
             queue: Queue::default(),
@@ -250,7 +254,14 @@ impl World {
                     Direction::Received => marks.reach(Mark::NotificationReceived),
                 }
             }
-            EventKind::Transition { .. }
+            EventKind::Retained { .. } => marks.reach(Mark::RoutesRetained),
+            EventKind::Swept { .. } => marks.reach(Mark::StaleSwept),
+            EventKind::DeferralEnded { missing, .. } if missing.is_empty() => {
+                marks.reach(Mark::DeferralEnded);
+            }
+            EventKind::DeferralEnded { .. } => marks.reach(Mark::DeferralExpired),
+            EventKind::LongLived { .. }
+            | EventKind::Transition { .. }
             | EventKind::Down { .. }
             | EventKind::Refreshed { .. }
             | EventKind::RefreshTooEarly(_)

@@ -1,6 +1,6 @@
 //! Processes start, stand still, and end in all the ways that processes and machines end.
 
-use flatroute_bgp::speaker::{Config, Input, Speaker};
+use flatroute_bgp::speaker::{Config, Input, Restart, Speaker};
 use flatroute_bgp::types::Instant;
 use flatroute_plan::{Plan, plan};
 
@@ -54,7 +54,14 @@ impl World {
             return;
         }
         let seed = self.seed.wrapping_mul(1_000_003) ^ (host as u64).wrapping_mul(65_537) ^ (number << 48);
-        self.machines[host].speaker = Some(Speaker::new(seed));
+        // As the agent's marker says: a process that had a plan in force ended in this boot, and told nobody good-bye.
+        let speaker = if self.machines[host].marked {
+            let forwarding = self.topology.families;
+            Speaker::restarted(seed, Restart { forwarding }, self.now)
+        } else {
+            Speaker::new(seed)
+        };
+        self.machines[host].speaker = Some(speaker);
         self.replan(host, self.topology.hosts[host].state);
     }
 
@@ -83,6 +90,7 @@ impl World {
         self.machines[host].kernel.plan(&plan.fib);
         self.settle_kernel(host, before);
         self.machines[host].config = plan.speaker.clone();
+        self.machines[host].marked = true;
         self.tell(host, Input::Configure(plan.speaker));
     }
 
@@ -107,6 +115,7 @@ impl World {
         });
         if death == Death::Shutdown && self.machines[host].frozen_until <= self.now {
             self.marks.reach(Mark::Shutdown);
+            self.machines[host].marked = false;
             let text = "maintenance".to_owned();
             self.tell(host, Input::Shutdown { text });
         }
@@ -121,6 +130,7 @@ impl World {
         if death == Death::PowerLoss {
             self.marks.reach(Mark::PowerLoss);
             self.machines[host].powered = false;
+            self.machines[host].marked = false;
         }
     }
 

@@ -5,7 +5,7 @@ use flatroute_bgp::types::{Family, FamilySet};
 use super::World;
 use crate::tcp::{Key, Side, Stage};
 use crate::topology::{HostId, Role};
-use crate::verify::neighbour;
+use crate::verify::{self, neighbour};
 
 impl World {
     /// After a host's turn: its kernel holds no way by a neighbour with bad intentions, or by nobody, and no way to its own
@@ -30,6 +30,17 @@ impl World {
         if let Some(wrong) = wrong {
             let name = self.name(host).to_owned();
             self.fail(|| format!("the kernel of {name} has {wrong}"));
+        }
+    }
+
+    /// After a kernel has changed: where it was promised that no packet is lost, none is.
+    pub(super) fn watch_packets(&mut self, host: HostId) {
+        let Some(promised) = self.promised.take() else { return };
+        let found = verify::reach(self, &promised).and_then(|()| verify::packets(self));
+        self.promised = Some(promised);
+        if let Err(words) = found {
+            let name = self.name(host).to_owned();
+            self.fail(|| format!("when the kernel of {name} had changed: {words}"));
         }
     }
 
