@@ -23,6 +23,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(300);
 /// How long everything may take to be gone.
 const END: Duration = Duration::from_secs(120);
+/// How long a killed process is away at most, in milliseconds: less than a neighbour that restarts too is waited for
+/// ([`flatroute_bgp::speaker::RESTARTING_PEER_PATIENCE`]), so that even the last of all is heard in time.
+const BACK_MILLIS: u64 = 3_500;
 /// The time between kills in a row.
 const KILLS_APART: Duration = Duration::from_secs(3);
 /// How many sessions of a large world have both their ends compared.
@@ -237,17 +240,17 @@ pub fn restarts(seed: u64, trace: Trace) -> Outcome {
             1 => vec![(one, SECOND)],
             2 => (0..5).map(|kill| (one, KILLS_APART * kill)).collect(),
             _ => {
-                let after = |dice: &mut Dice| Duration::from_millis(dice.between(0, 1_000));
+                let after = |dice: &mut Dice| Duration::from_millis(dice.between(0, 3_000));
                 hosts.iter().map(|host| (*host, after(&mut dice))).collect()
             }
         };
         for (host, after) in killed {
             let deaths = [Death::Killed, Death::KilledUnread];
             let death = *dice.pick(&deaths).unwrap_or(&Death::Killed);
-            let back = Duration::from_millis(dice.between(50, 1_500));
+            let back = Duration::from_millis(dice.between(50, BACK_MILLIS));
             faults::order(&mut story.world, after, Fault::Die(host, death, back));
         }
-        story.world.run(KILLS_APART * 6);
+        story.world.run(KILLS_APART * 10);
         story.rest(REST, &format!("after round {round} of restarts"));
     }
     story.world.promised = None;

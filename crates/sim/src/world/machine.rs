@@ -91,7 +91,11 @@ fn has_heard_all(speaker: &Speaker, now: Instant) -> bool {
         return false;
     }
     let peers = speaker.peers(now);
-    let sessions = || peers.iter().filter_map(|peer| Some((peer.negotiated.as_ref()?, peer.silent)));
+    let sessions = || {
+        peers
+            .iter()
+            .filter_map(|peer| Some((peer.negotiated.as_ref()?, peer.silent)))
+    };
     let restarted = sessions().any(|(n, _)| n.graceful_restart.as_ref().is_some_and(|g| g.restarted));
     !restarted || sessions().all(|(_, silent)| silent >= QUIET)
 }

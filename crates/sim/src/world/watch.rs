@@ -35,7 +35,9 @@ impl World {
 
     /// After a kernel has changed: where it was promised that no packet is lost, none is.
     pub(super) fn watch_packets(&mut self, host: HostId) {
-        let Some(promised) = self.promised.take() else { return };
+        let Some(promised) = self.promised.take() else {
+            return;
+        };
         let found = verify::reach(self, &promised).and_then(|()| verify::packets(self));
         self.promised = Some(promised);
         if let Err(words) = found {
