@@ -155,7 +155,7 @@ pub(crate) fn carry_out(world: &mut World, id: FaultId, fault: &Fault) {
         Fault::Kernel(host, trouble) => to_kernel(world, *host, trouble),
         Fault::Objects(change) => to_objects(world, change),
         Fault::Refresh(host) => {
-            let names: Vec<_> = world.machines[*host].config.peers.keys().cloned().collect();
+            let names: Vec<_> = world.machines[*host].neighbours.values().cloned().collect();
             for name in names {
                 world.tell(*host, Input::Refresh(name));
             }

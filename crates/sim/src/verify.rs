@@ -20,9 +20,10 @@ const MAX_HOPS: usize = 16;
 /// A speaker's name for the neighbour over a link.
 pub(crate) fn neighbour(world: &World, host: HostId, link: LinkId) -> Option<&PeerName> {
     let port = world.topology.hosts[host].ports.iter().find(|p| p.link == link)?;
-    let mut peers = world.machines[host].config.peers.iter();
-    let found = peers.find(|(_, config)| port.remote_addresses.contains(&config.address));
-    found.map(|(name, _)| name)
+    let names = &world.machines[host].neighbours;
+    port.remote_addresses
+        .iter()
+        .find_map(|address| names.get(address))
 }
 
 /// The address of a neighbour on the link between both, of one family.

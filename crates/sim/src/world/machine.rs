@@ -1,13 +1,13 @@
 //! One host while it runs: how facts go into its speaker, and how orders and octets come out.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use flatroute_bgp::rib::LocalAddresses;
 use flatroute_bgp::speaker::{Config, Input, Output, Speaker};
-use flatroute_bgp::types::{ConnId, Instant};
+use flatroute_bgp::types::{ConnId, Instant, PeerName};
 
 use super::World;
 use crate::kernel::{Kernel, RETRY, SETTLE};
@@ -34,8 +34,10 @@ pub struct Machine {
     pub powered: bool,
     /// The process, when one runs.
     pub speaker: Option<Speaker>,
-    /// What it was last configured to be.
-    pub config: Config,
+    /// What it was last configured to be, where each step is watched; else nothing, for it is large.
+    pub config: Option<Config>,
+    /// The names of its neighbours, by address.
+    pub neighbours: BTreeMap<IpAddr, PeerName>,
     /// What stands in its place on a host with bad intentions.
     pub rogue: Option<Box<Rogue>>,
     /// The routing table.
@@ -62,7 +64,8 @@ impl Machine {
         Self {
             powered: false,
             speaker: None,
-            config: Config::default(),
+            config: None,
+            neighbours: BTreeMap::new(),
             rogue: None,
             kernel: Kernel::booted(host, whole_kernel),
             frozen_until: Instant::ZERO,

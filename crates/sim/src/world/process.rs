@@ -44,7 +44,7 @@ impl World {
         machine.boots += 1;
         machine.started = self.now;
         machine.swept = false;
-        machine.config = Config::default();
+        machine.config = None;
         let number = machine.boots;
         self.trace.fact(self.now, "boot", &[host as u64, number], || {
             self.topology.hosts[host].name.clone()
@@ -81,15 +81,15 @@ impl World {
             self.fail(|| words);
         }
         let before = self.machines[host].kernel.refused();
-        let resets = self.resets(host, &plan.speaker);
-        let is_change =
-            self.machines[host].config != plan.speaker && self.machines[host].config != Config::default();
-        if is_change && !resets {
+        let before_config = self.machines[host].config.take();
+        if before_config.is_some_and(|old| old != plan.speaker && !resets(&old, &plan.speaker)) {
             self.marks.reach(Mark::ReconfiguredInPlace);
         }
         self.machines[host].kernel.plan(&plan.fib);
         self.settle_kernel(host, before);
-        self.machines[host].config = plan.speaker.clone();
+        self.machines[host].config = self.options.watches.then(|| plan.speaker.clone());
+        let peers = plan.speaker.peers.iter();
+        self.machines[host].neighbours = peers.map(|(name, peer)| (peer.address, name.clone())).collect();
         self.machines[host].marked = true;
         self.tell(host, Input::Configure(plan.speaker));
     }
@@ -97,15 +97,6 @@ impl World {
     /// Takes away what a host's plan says of its kernel.
     pub(crate) fn unplan(&mut self, host: HostId) {
         self.kernel(host, Kernel::unplan);
-    }
-
-    /// Whether a configuration differs in what sessions are made of.
-    fn resets(&self, host: HostId, new: &Config) -> bool {
-        let old = &self.machines[host].config.peers;
-        old.len() != new.peers.len()
-            || old.iter().zip(&new.peers).any(|((a, old), (b, new))| {
-                a != b || old.session != new.session || old.admin_state != new.admin_state
-            })
     }
 
     /// Ends a host's process.
@@ -190,4 +181,13 @@ impl World {
     pub fn honest(&self) -> impl Iterator<Item = HostId> {
         self.topology.of_role(&[Role::Node, Role::Tor, Role::Spine])
     }
+}
+
+/// Whether two configurations differ in what sessions are made of.
+fn resets(old: &Config, new: &Config) -> bool {
+    let (old, new) = (&old.peers, &new.peers);
+    old.len() != new.len()
+        || old.iter().zip(new).any(|((a, old), (b, new))| {
+            a != b || old.session != new.session || old.admin_state != new.admin_state
+        })
 }
