@@ -7,6 +7,7 @@
 //! The methods that ask must answer soon (the loop waits at most a few seconds for one) and may be dropped while
 //! they wait.
 
+mod carry;
 mod gateways;
 mod links;
 mod live;

@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use super::exam::{Row, Verdict};
+use super::kubectl::unready;
 use super::node::Node;
-use super::rise::{start_node, unready};
+use super::rise::start_node;
 use super::{Carrier, Cluster};
 use crate::pod::Pod;
 use crate::topology::Tier;
@@ -149,13 +150,8 @@ fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
     let took = begun.elapsed();
     std::thread::sleep(AFTER);
     let end = Instant::now();
-    let mut total = Loss::default();
-    for outcome in Stream::finish(streams)? {
-        let loss = outcome.loss(begun, end);
-        total.sent += loss.sent;
-        total.lost += loss.lost;
-        total.hurt = total.hurt.max(loss.hurt);
-    }
+    let outcomes = Stream::finish(streams)?;
+    let total: Loss = outcomes.iter().map(|outcome| outcome.loss(begun, end)).sum();
     let lost = format!("{} of {} packets lost", total.lost, total.sent);
     let lost = if total.lost == 0 {
         lost
