@@ -4,6 +4,7 @@
 //! fails when one thing does (swarm testing: Groce et al., 2012). Each fault is over after a while by itself, so that after the
 //! last one the world is whole again and the model can say what it must come to.
 
+mod damage;
 mod swarm;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::topology::{HostId, LinkId};
 use crate::verify::neighbour;
 use crate::world::{Death, World};
 
+pub use damage::{Damage, damage, repair};
 pub use swarm::order_swarm;
 
 /// A fault's place in [`World::faults`].

@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use sim::marks::Marks;
 use sim::scenario::{Outcome, data_centre, full_mesh, restarts, swarm};
 use sim::trace::Trace;
+use sim::world::Mutant;
 
 /// The sizes of the planner's table.
 const MESHES: [usize; 4] = [10, 30, 100, 300];
@@ -67,9 +68,19 @@ struct Arguments {
     /// Prints all that happens, a line each.
     #[arg(long)]
     trace: bool,
+    /// A defect that one speaker of a swarm or of restarts has, to see whether it is found.
+    #[arg(long, hide = true, value_parser = mutant)]
+    mutant: Option<Mutant>,
     /// Prints a row of the planner's table and nothing else.
     #[arg(long, hide = true)]
     row: bool,
+}
+
+fn mutant(name: &str) -> Result<Mutant, String> {
+    let named = Mutant::ALL
+        .into_iter()
+        .find(|mutant| format!("{mutant:?}") == name);
+    named.ok_or_else(|| format!("it is none of {:?}", Mutant::ALL))
 }
 
 fn main() -> ExitCode {
@@ -89,7 +100,7 @@ fn main() -> ExitCode {
         if let Some(failure) = &outcome.failure {
             failed += 1;
             println!("FAILED {}: {failure}", outcome.name);
-            println!("  again, with a trace: {}", again(&arguments, seed));
+            println!("  again, with a trace: {}", outcome.again);
         }
         marks.add(&outcome.marks);
     }
@@ -112,21 +123,11 @@ fn run(arguments: &Arguments, seed: u64) -> Outcome {
     };
     let nodes = arguments.nodes.unwrap_or_else(|| arguments.story.size());
     match arguments.story {
-        Story::Swarm | Story::Table => swarm(seed, trace),
-        Story::Restarts => restarts(seed, trace),
+        Story::Swarm | Story::Table => swarm(seed, arguments.mutant, trace),
+        Story::Restarts => restarts(seed, arguments.mutant, trace),
         Story::Mesh => full_mesh(nodes, seed, trace),
         Story::DataCentre => data_centre(nodes, seed, trace),
     }
-}
-
-fn again(arguments: &Arguments, seed: u64) -> String {
-    let nodes = arguments
-        .nodes
-        .map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
-    format!(
-        "cargo run -p sim -- --story {} --seed {seed}{nodes} --trace",
-        arguments.story.word()
-    )
 }
 
 fn words(outcome: &Outcome) -> String {

@@ -79,11 +79,19 @@ pub enum Mark {
     PrefixLimit,
     /// A neighbour opened a connection while its session was up.
     ConnectionBesideSession,
+    /// Between two messages nothing of a session was under way, and both ends were asked how many prefixes they count.
+    BothEndsCounted,
+    /// A fabric was at rest without some of its links.
+    WithoutLinks,
+    /// A fabric was at rest without some of its hosts.
+    WithoutHosts,
+    /// A fabric was at rest, and somebody in it had no way to somebody.
+    Unreachable,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 40] = [
         Self::Established,
         Self::EndOfRib,
         Self::SimultaneousConnect,
@@ -120,6 +128,10 @@ impl Mark {
         Self::HostileBytes,
         Self::PrefixLimit,
         Self::ConnectionBesideSession,
+        Self::BothEndsCounted,
+        Self::WithoutLinks,
+        Self::WithoutHosts,
+        Self::Unreachable,
     ];
 }
 

@@ -15,7 +15,7 @@ use crate::topology::{Fabric, HostId, Role, Topology, fabric, mesh};
 use crate::trace::Trace;
 use crate::traffic::Traffic;
 use crate::verify;
-use crate::world::{Death, Options, World};
+use crate::world::{Death, Mutant, Options, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a fabric may take to come to rest once everything is whole: the longest pause between attempts to connect (32
@@ -36,6 +36,8 @@ const COMPARED: usize = 40;
 pub struct Outcome {
     /// The story and its seed.
     pub name: String,
+    /// The command that tells it again, with all that happens.
+    pub again: String,
     /// What went wrong, if something did.
     pub failure: Option<String>,
     /// All that happened, in one number.
@@ -54,7 +56,7 @@ pub struct Outcome {
     pub reconverged: Option<Duration>,
     /// What went over the links until the cold start was over.
     pub cold: Traffic,
-    /// How many speakers there were.
+    /// How many speakers there were after the cold start.
     pub speakers: usize,
     /// How many sessions there were at once.
     pub sessions: usize,
@@ -66,9 +68,11 @@ struct Story {
     world: World,
     prediction: Option<Prediction>,
     name: String,
+    again: String,
     converged: Duration,
     reconverged: Option<Duration>,
     cold: Traffic,
+    speakers: usize,
     sessions: usize,
     paths: usize,
     compared: usize,
@@ -77,14 +81,22 @@ struct Story {
 }
 
 impl Story {
-    fn new(name: String, topology: Topology, options: Options, seed: u64, trace: Trace) -> Self {
+    /// A story that the program tells when it is given these arguments and the seed.
+    fn new(arguments: &str, topology: Topology, options: Options, seed: u64, trace: Trace) -> Self {
+        let mutant = options
+            .mutant
+            .map_or_else(String::new, |m| format!(" --mutant {m:?}"));
         Self {
             world: World::new(topology, options, seed, trace),
             prediction: None,
-            name,
+            name: format!("{arguments}{mutant}, seed {seed}"),
+            again: format!(
+                "cargo run --profile sim -p sim -- --story {arguments}{mutant} --seed {seed} --trace"
+            ),
             converged: Duration::ZERO,
             reconverged: None,
             cold: Traffic::default(),
+            speakers: 0,
             sessions: 0,
             paths: 0,
             compared: COMPARED,
@@ -146,21 +158,34 @@ impl Story {
         self.rest(REST, "after the cold start");
         self.converged = self.world.last_change.since(Instant::ZERO);
         self.cold = self.world.traffic;
+        self.speakers = self.world.speakers().count();
         self.sessions = self.prediction.as_ref().map_or(0, |p| p.sessions.len());
         self.paths = self.world.speakers().map(|(_, s)| s.usage().paths).sum();
     }
 
-    /// Takes everything away, and looks whether something is left.
+    /// Breaks something, and makes it whole again.
+    fn damage(&mut self, dice: &mut Dice) {
+        let damage = faults::damage(&mut self.world, dice);
+        self.rest(REST, &format!("with {damage:?}"));
+        faults::repair(&mut self.world, &damage);
+        self.world.run(SECOND);
+        self.rest(REST, &format!("after {damage:?} was repaired"));
+    }
+
+    /// Takes everything away, and looks whether something is left. What happens meanwhile counts for no situation.
     fn end(&mut self) {
+        if self.world.failure.is_some() {
+            return;
+        }
+        let marks = self.world.marks.clone();
         let hosts: Vec<usize> = self.world.honest().collect();
         for host in hosts {
             self.world.unplan(host);
             self.world.tell(host, Input::Configure(Config::default()));
         }
         self.world.run(END);
-        if self.world.failure.is_none()
-            && let Err(words) = verify::emptiness(&self.world)
-        {
+        self.world.marks = marks;
+        if let Err(words) = verify::emptiness(&self.world) {
             self.world.fail(|| format!("after the end: {words}"));
         }
     }
@@ -169,6 +194,7 @@ impl Story {
         let world = self.world;
         Outcome {
             name: self.name,
+            again: self.again,
             failure: world.failure,
             digest: world.trace.digest(),
             facts: world.trace.facts(),
@@ -178,26 +204,24 @@ impl Story {
             converged: self.converged,
             reconverged: self.reconverged,
             cold: self.cold,
-            speakers: world.machines.iter().filter(|m| m.speaker.is_some()).count(),
+            speakers: self.speakers,
             sessions: self.sessions,
             paths: self.paths,
         }
     }
 }
 
-/// A fabric of thirty nodes, of a shape that the seed decides, under two swarms of faults.
+/// A fabric of thirty nodes, of a shape that the seed decides, under two swarms of faults, and then without some of its links
+/// and hosts. One speaker may have a defect.
 #[must_use]
-pub fn swarm(seed: u64, trace: Trace) -> Outcome {
+pub fn swarm(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
     let mut dice = Dice::new(seed ^ 0x5eed);
     let shape = thirty(&mut dice);
-    let options = swarming(&mut dice);
-    let mut story = Story::new(
-        format!("swarm, seed {seed}"),
-        fabric(&shape),
-        options,
-        seed,
-        trace,
-    );
+    let options = Options {
+        mutant,
+        ..swarming(&mut dice)
+    };
+    let mut story = Story::new("swarm", fabric(&shape), options, seed, trace);
     story.compared = usize::MAX;
     story.lull = LAST_RETRY + SECOND;
     story.cold_start(Duration::from_millis(dice.between(0, 3_000)));
@@ -212,24 +236,27 @@ pub fn swarm(seed: u64, trace: Trace) -> Outcome {
         story.rest(REST, &format!("after swarm {round}"));
     }
     if story.world.failure.is_none() {
-        story.end();
+        story.damage(&mut dice);
     }
+    story.end();
     story.outcome()
 }
 
 /// A fabric of thirty nodes whose processes are killed and come back: one, one five times, all of them in the same second.
-/// At no moment is a packet lost.
+/// At no moment is a packet lost. One speaker may have a defect.
 #[must_use]
-pub fn restarts(seed: u64, trace: Trace) -> Outcome {
+pub fn restarts(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
     let mut dice = Dice::new(seed ^ 0x0e57_a275);
     let shape = Fabric {
         hold: Duration::from_secs(90),
         rogues: false,
         ..thirty(&mut dice)
     };
-    let options = swarming(&mut dice);
-    let name = format!("restarts, seed {seed}");
-    let mut story = Story::new(name, fabric(&shape), options, seed, trace);
+    let options = Options {
+        mutant,
+        ..swarming(&mut dice)
+    };
+    let mut story = Story::new("restarts", fabric(&shape), options, seed, trace);
     story.compared = usize::MAX;
     story.lull = LAST_RETRY + SECOND;
     story.cold_start(Duration::from_millis(dice.between(0, 3_000)));
@@ -255,9 +282,7 @@ pub fn restarts(seed: u64, trace: Trace) -> Outcome {
         story.rest(REST, &format!("after round {round} of restarts"));
     }
     story.world.promised = None;
-    if story.world.failure.is_none() {
-        story.end();
-    }
+    story.end();
     story.outcome()
 }
 
@@ -273,6 +298,7 @@ fn swarming(dice: &mut Dice) -> Options {
             Duration::from_micros(100),
             Duration::from_millis(dice.between(1, 20)),
         ],
+        mutant: None,
     }
 }
 
@@ -317,6 +343,7 @@ fn large(latency_micros: [u64; 2], think: Duration) -> Options {
         window: 65_536,
         think,
         latency: latency_micros.map(Duration::from_micros),
+        mutant: None,
     }
 }
 
@@ -324,15 +351,15 @@ fn large(latency_micros: [u64; 2], think: Duration) -> Options {
 #[must_use]
 pub fn full_mesh(nodes: usize, seed: u64, trace: Trace) -> Outcome {
     let topology = mesh(nodes, families(seed));
-    let name = format!("mesh of {nodes}, seed {seed}");
     let mut story = Story::new(
-        name,
+        &format!("mesh --nodes {nodes}"),
         topology,
         large([50, 400], Duration::from_millis(1)),
         seed,
         trace,
     );
     story.cold_start(Duration::from_millis(1));
+    story.end();
     story.outcome()
 }
 
@@ -351,9 +378,8 @@ pub fn data_centre(nodes: usize, seed: u64, trace: Trace) -> Outcome {
         retry: Duration::from_secs(5),
         rogues: false,
     };
-    let name = format!("data centre of {nodes}, seed {seed}");
     let mut story = Story::new(
-        name,
+        &format!("data-centre --nodes {nodes}"),
         fabric(&shape),
         large([20, 200], Duration::from_millis(5)),
         seed,
@@ -367,5 +393,6 @@ pub fn data_centre(nodes: usize, seed: u64, trace: Trace) -> Outcome {
         story.rest(REST, "after the loss of a spine");
         story.reconverged = Some(story.world.last_change.since(lost));
     }
+    story.end();
     story.outcome()
 }

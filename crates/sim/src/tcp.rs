@@ -159,6 +159,8 @@ pub struct Conn {
     pub flows: [Flow; 2],
     /// How often a part of the handshake was lost.
     pub lost: u32,
+    /// Whether octets were read since both its ends were last compared.
+    pub news: bool,
 }
 
 impl Conn {
@@ -266,6 +268,7 @@ mod tests {
             ends: [end(0), end(1)],
             flows: [Flow::default(), Flow::default()],
             lost: 0,
+            news: false,
         }
     }
 

@@ -76,10 +76,4 @@ impl Trace {
     pub fn facts(&self) -> u64 {
         self.facts
     }
-
-    /// Whether somebody reads the lines.
-    #[must_use]
-    pub fn is_read(&self) -> bool {
-        self.sink.is_some()
-    }
 }

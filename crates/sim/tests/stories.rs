@@ -10,13 +10,13 @@ fn tell(story: &str, seeds: std::ops::RangeInclusive<u64>, run: impl Fn(u64) -> 
     let mut marks = Marks::default();
     let mut failures = Vec::new();
     for seed in seeds {
-        // Shown when the speaker itself panics.
-        println!("{story}, seed {seed}");
+        // What is shown when the speaker itself panics: the last of these was it.
+        println!("cargo run --profile sim -p sim -- --story {story} --seed {seed} --trace");
         let outcome = run(seed);
         if let Some(failure) = outcome.failure {
             failures.push(format!(
-                "{}: {failure}\n    again: cargo run -p sim -- --story {story} --seed {seed} --trace",
-                outcome.name
+                "{}: {failure}\n    again: {}",
+                outcome.name, outcome.again
             ));
         }
         marks.add(&outcome.marks);
@@ -27,14 +27,14 @@ fn tell(story: &str, seeds: std::ops::RangeInclusive<u64>, run: impl Fn(u64) -> 
 
 #[test]
 fn a_hundred_fabrics_of_thirty_nodes_come_to_what_the_model_says_after_all_that_befalls_them() {
-    let marks = tell("swarm", 1..=100, |seed| swarm(seed, Trace::silent()));
+    let marks = tell("swarm", 1..=100, |seed| swarm(seed, None, Trace::silent()));
     println!("{marks}");
     assert_eq!(marks.missing(&Mark::ALL), [], "situations that no seed met");
 }
 
 #[test]
 fn processes_that_are_killed_and_come_back_cost_no_packet() {
-    let marks = tell("restarts", 1..=40, |seed| restarts(seed, Trace::silent()));
+    let marks = tell("restarts", 1..=40, |seed| restarts(seed, None, Trace::silent()));
     let required = [
         Mark::Restart,
         Mark::RoutesRetained,
@@ -47,7 +47,9 @@ fn processes_that_are_killed_and_come_back_cost_no_packet() {
 
 /// Three hundred speakers that all start in the same millisecond: 44,850 sessions, as many collisions as there may be.
 fn mesh_of_three_hundred(seed: u64) {
-    let marks = tell("mesh", seed..=seed, |seed| full_mesh(300, seed, Trace::silent()));
+    let marks = tell("mesh --nodes 300", seed..=seed, |seed| {
+        full_mesh(300, seed, Trace::silent())
+    });
     let required = [
         Mark::SimultaneousConnect,
         Mark::Collision,
@@ -74,7 +76,7 @@ fn a_mesh_of_three_hundred_starts_in_one_millisecond_3() {
 
 #[test]
 fn a_data_centre_of_a_thousand_nodes_starts_cold_and_loses_a_spine() {
-    let marks = tell("data-centre", 1..=1, |seed| {
+    let marks = tell("data-centre --nodes 1000", 1..=1, |seed| {
         data_centre(1000, seed, Trace::silent())
     });
     assert_eq!(
@@ -87,8 +89,8 @@ fn a_data_centre_of_a_thousand_nodes_starts_cold_and_loses_a_spine() {
 fn the_same_seed_is_the_same_run_and_another_seed_another_one() {
     type Story = fn(u64) -> Outcome;
     let stories: [Story; 4] = [
-        |seed| swarm(seed, Trace::silent()),
-        |seed| restarts(seed, Trace::silent()),
+        |seed| swarm(seed, None, Trace::silent()),
+        |seed| restarts(seed, None, Trace::silent()),
         |seed| full_mesh(40, seed, Trace::silent()),
         |seed| data_centre(60, seed, Trace::silent()),
     ];
@@ -110,8 +112,12 @@ fn a_trace_that_is_read_is_the_run_that_it_is_without_readers() {
     use std::rc::Rc;
     let lines = Rc::new(Cell::new(0_u64));
     let counted = lines.clone();
-    let read = swarm(11, Trace::to(Box::new(move |_| counted.set(counted.get() + 1))));
-    let silent = swarm(11, Trace::silent());
+    let read = swarm(
+        11,
+        None,
+        Trace::to(Box::new(move |_| counted.set(counted.get() + 1))),
+    );
+    let silent = swarm(11, None, Trace::silent());
     assert_eq!(read.digest, silent.digest);
     assert_eq!(lines.get(), read.facts);
 }

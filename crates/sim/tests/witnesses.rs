@@ -32,6 +32,7 @@ fn at_rest(whole_kernels: bool) -> (World, Prediction) {
         window: 4096,
         think: Duration::from_millis(1),
         latency: [Duration::from_micros(100), Duration::from_millis(2)],
+        mutant: None,
     };
     let mut world = World::new(topology, options, 3, Trace::silent());
     world.start_all(Duration::from_secs(1));

@@ -19,7 +19,7 @@ use ipnetwork::IpNetwork;
 
 pub use fabric::{Fabric, fabric};
 pub use mesh::mesh;
-pub use objects::{edit_rogue_victim, pods};
+pub use objects::pods;
 
 /// A host's place in [`Topology::hosts`].
 pub type HostId = usize;

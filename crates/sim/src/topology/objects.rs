@@ -125,12 +125,3 @@ pub(super) fn victimize(topology: &mut Topology, victim: HostId, rogue: HostId, 
     let state = topology.hosts[victim].state;
     insert(&mut topology.states[state], ROGUE, spec);
 }
-
-/// The rogue's object among these objects, to change what becomes of its prefixes.
-pub fn edit_rogue_victim(state: &mut ClusterState, action: MaxPrefixesAction) {
-    if let Some(object) = state.peers.get_mut(ROGUE)
-        && let Some(limit) = &mut object.spec.max_prefixes
-    {
-        limit.action = Some(action);
-    }
-}

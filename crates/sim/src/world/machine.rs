@@ -9,7 +9,7 @@ use flatroute_bgp::rib::LocalAddresses;
 use flatroute_bgp::speaker::{Config, Input, Output, Speaker};
 use flatroute_bgp::types::{ConnId, Instant, PeerName};
 
-use super::World;
+use super::{Mutant, World};
 use crate::kernel::{Kernel, RETRY, SETTLE};
 use crate::marks::Mark;
 use crate::queue::Happening;
@@ -158,6 +158,7 @@ impl World {
         self.set_timer(host);
         if self.options.watches {
             self.watch_turn(host);
+            self.watch_sessions(host);
         }
     }
 
@@ -177,6 +178,9 @@ impl World {
             if out.is_empty() {
                 return;
             }
+            if let Some(mutant) = self.mutant(host) {
+                mutant.hide(out, &mut self.dice);
+            }
             if pulls > MAX_PULLS {
                 let name = self.name(host).to_owned();
                 self.fail(|| format!("{name} talks without end on {conn:?}"));
@@ -188,6 +192,7 @@ impl World {
     }
 
     fn hand_over_routes(&mut self, host: HostId) {
+        let mutant = self.mutant(host);
         let machine = &mut self.machines[host];
         let Some(speaker) = machine.speaker.as_mut() else {
             return;
@@ -195,7 +200,10 @@ impl World {
         let before = machine.kernel.refused();
         let mut touched = std::mem::take(&mut machine.kernel_stirred);
         while speaker.has_fib_changes() {
-            let changes = speaker.poll_fib(ROUTE_BATCH);
+            let mut changes = speaker.poll_fib(ROUTE_BATCH);
+            if let Some(mutant) = mutant {
+                mutant.spoil(&mut changes);
+            }
             touched |= !changes.is_empty();
             machine.kernel.change(&changes);
         }
@@ -260,7 +268,10 @@ impl World {
             self.rogue_ticks(host);
             return;
         }
-        if self.machines[host].wake_at != Some(self.now) || self.machines[host].speaker.is_none() {
+        if self.machines[host].wake_at != Some(self.now)
+            || self.machines[host].speaker.is_none()
+            || self.mutant(host) == Some(Mutant::IgnoresTimers)
+        {
             return;
         }
         if self.machines[host].frozen_until > self.now {

@@ -8,7 +8,9 @@
 //! A run ends at its first failure, which is kept in words. Nothing here reads a clock or draws a number that does not come
 //! from the seed.
 
+mod handshake;
 mod machine;
+mod mutant;
 mod network;
 mod process;
 mod watch;
@@ -34,6 +36,7 @@ use crate::trace::Trace;
 use crate::traffic::Traffic;
 
 pub use machine::Machine;
+pub use mutant::Mutant;
 pub use process::Death;
 
 /// How the world behaves.
@@ -51,6 +54,8 @@ pub struct Options {
     pub think: Duration,
     /// The time over a link, at least and at most; each link has its own.
     pub latency: [Duration; 2],
+    /// The defect that one speaker has, to see whether it is found.
+    pub mutant: Option<Mutant>,
 }
 
 /// A link as it is now.

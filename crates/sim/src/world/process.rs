@@ -1,10 +1,10 @@
 //! Processes start, stand still, and end in all the ways that processes and machines end.
 
 use flatroute_bgp::speaker::{Config, Input, Restart, Speaker};
-use flatroute_bgp::types::Instant;
+use flatroute_bgp::types::{ConnId, Instant, PeerName};
 use flatroute_plan::{Plan, plan};
 
-use super::World;
+use super::{Mutant, World};
 use crate::kernel::Kernel;
 use crate::marks::Mark;
 use crate::queue::Happening;
@@ -33,13 +33,19 @@ impl World {
         if self.machines[host].speaker.is_some() {
             return;
         }
+        let mutant = self.mutant(host);
         let machine = &mut self.machines[host];
         if machine.powered {
             self.marks.reach(Mark::Restart);
             machine.kernel.adopt();
+            if mutant == Some(Mutant::FlushesKernel) {
+                machine.kernel = Kernel::booted(&self.topology.hosts[host], self.options.whole_kernels);
+            }
+            if mutant == Some(Mutant::SweepsAtOnce) {
+                machine.kernel.sweep();
+            }
         } else {
             machine.powered = true;
-            machine.kernel = Kernel::booted(&self.topology.hosts[host], self.options.whole_kernels);
         }
         machine.boots += 1;
         machine.started = self.now;
@@ -55,7 +61,8 @@ impl World {
         }
         let seed = self.seed.wrapping_mul(1_000_003) ^ (host as u64).wrapping_mul(65_537) ^ (number << 48);
         // As the agent's marker says: a process that had a plan in force ended in this boot, and told nobody good-bye.
-        let speaker = if self.machines[host].marked {
+        let is_known = self.machines[host].marked && mutant != Some(Mutant::ForgetsRestart);
+        let speaker = if is_known {
             let forwarding = self.topology.families;
             Speaker::restarted(seed, Restart { forwarding }, self.now)
         } else {
@@ -71,7 +78,7 @@ impl World {
             return;
         }
         let this = &self.topology.hosts[host];
-        let plan: Plan = plan(&this.name, &self.states[state], &this.facts);
+        let mut plan: Plan = plan(&this.name, &self.states[state], &this.facts);
         let unexpected = plan
             .problems
             .iter()
@@ -80,9 +87,15 @@ impl World {
             let words = format!("the plan of {} has a problem: {problem:?}", this.name);
             self.fail(|| words);
         }
+        let mutant = self.mutant(host);
+        if let Some(mutant) = mutant {
+            mutant.configure(&mut plan.speaker);
+        }
         let before = self.machines[host].kernel.refused();
         let before_config = self.machines[host].config.take();
-        if before_config.is_some_and(|old| old != plan.speaker && !resets(&old, &plan.speaker)) {
+        let in_place = before_config.filter(|old| !resets(old, &plan.speaker));
+        let sessions = in_place.as_ref().map(|_| self.sessions(host));
+        if in_place.is_some_and(|old| old != plan.speaker) {
             self.marks.reach(Mark::ReconfiguredInPlace);
         }
         self.machines[host].kernel.plan(&plan.fib);
@@ -91,7 +104,23 @@ impl World {
         let peers = plan.speaker.peers.iter();
         self.machines[host].neighbours = peers.map(|(name, peer)| (peer.address, name.clone())).collect();
         self.machines[host].marked = true;
+        if mutant == Some(Mutant::ResetsAll) {
+            self.tell(host, Input::Configure(Config::default()));
+        }
         self.tell(host, Input::Configure(plan.speaker));
+        if sessions.is_some_and(|sessions| sessions != self.sessions(host)) {
+            let name = self.name(host).to_owned();
+            self.fail(|| format!("{name} has lost a session by a change that resets none"));
+        }
+    }
+
+    /// The sessions that a host has, with the connections that they run over.
+    fn sessions(&self, host: HostId) -> Vec<(PeerName, ConnId)> {
+        let peers = self.machines[host].speaker.as_ref().map(|s| s.peers(self.now));
+        let peers = peers.unwrap_or_default().into_iter();
+        peers
+            .filter_map(|peer| Some((peer.name, peer.negotiated?.conn)))
+            .collect()
     }
 
     /// Takes away what a host's plan says of its kernel.
@@ -120,8 +149,10 @@ impl World {
         }
         if death == Death::PowerLoss {
             self.marks.reach(Mark::PowerLoss);
-            self.machines[host].powered = false;
-            self.machines[host].marked = false;
+            let machine = &mut self.machines[host];
+            machine.powered = false;
+            machine.marked = false;
+            machine.kernel = Kernel::booted(&self.topology.hosts[host], self.options.whole_kernels);
         }
     }
 

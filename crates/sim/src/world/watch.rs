@@ -3,6 +3,7 @@
 use flatroute_bgp::types::{Family, FamilySet};
 
 use super::World;
+use crate::marks::Mark;
 use crate::tcp::{Key, Side, Stage};
 use crate::topology::{HostId, Role};
 use crate::verify::{self, neighbour};
@@ -18,7 +19,7 @@ impl World {
         let routes = self.machines[host].kernel.routes();
         let wrong = routes.iter().find_map(|(prefix, gateways)| {
             let is_pods = self.topology.pods.iter().flatten().any(|p| p == prefix);
-            if own.contains(prefix) || !(is_pods || self.was_renumbered(*prefix)) {
+            if own.contains(prefix) || !(is_pods || self.renumbered.contains(prefix)) {
                 return Some(format!("a route to {prefix}"));
             }
             gateways.iter().find_map(|gateway| {
@@ -46,8 +47,15 @@ impl World {
         }
     }
 
-    /// After octets were read: when nothing of a session is under way, both ends count the same prefixes.
-    pub(super) fn watch_session(&mut self, key: Key) {
+    /// After a host's turn: of each of its sessions of which nothing is under way, both ends count the same prefixes.
+    pub(super) fn watch_sessions(&mut self, host: HostId) {
+        let conns: Vec<Key> = self.machines[host].conns.values().map(|(key, _)| *key).collect();
+        for key in conns {
+            self.watch_session(key);
+        }
+    }
+
+    fn watch_session(&mut self, key: Key) {
         let Some(conn) = self.conns.get(key) else { return };
         let is_quiet = Side::BOTH.into_iter().all(|side| {
             let end = &conn.ends[side.at()];
@@ -58,10 +66,10 @@ impl World {
                 && !machine.turn_set
                 && machine.speaker.is_some()
         });
-        if !is_quiet {
+        if !is_quiet || !conn.news {
             return;
         }
-        let link = conn.link;
+        let (link, hosts) = (conn.link, conn.ends.each_ref().map(|end| end.host));
         let summary = |side: Side| {
             let end = &conn.ends[side.at()];
             let speaker = self.machines[end.host].speaker.as_ref()?;
@@ -75,6 +83,10 @@ impl World {
         let (Some(one), Some(other)) = (summary(Side::Dialled), summary(Side::Accepted)) else {
             return;
         };
+        self.marks.reach(Mark::BothEndsCounted);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.news = false;
+        }
         let wrong = Family::ALL.into_iter().find(|family| {
             let of = |summary: &flatroute_bgp::speaker::PeerSummary| {
                 let found = summary.prefixes.iter().find(|p| p.family == *family);
@@ -84,7 +96,7 @@ impl World {
             (received, advertised) != (their_advertised, their_received)
         });
         if let Some(family) = wrong {
-            let hosts = conn.ends.each_ref().map(|end| self.name(end.host).to_owned());
+            let hosts = hosts.map(|host| self.name(host).to_owned());
             self.fail(|| {
                 format!(
                     "{} and {} do not count the same {family} prefixes: {:?} and {:?}",
@@ -92,11 +104,6 @@ impl World {
                 )
             });
         }
-    }
-
-    /// Whether a prefix belonged to a node once.
-    fn was_renumbered(&self, prefix: flatroute_bgp::types::Prefix) -> bool {
-        self.renumbered.contains(&prefix)
     }
 
     /// Gives a node other pod CIDRs, of a number that no node has.
