@@ -177,8 +177,8 @@ impl Builder {
         };
         let ends = [(below, 0), (above, 1)]
             .map(|(host, which)| end(host, which, &self.topology, self.shape.families));
-        let networks = ends.clone().map(|(_, _, networks)| networks);
-        let link = self.topology.join(ends);
+        let link = self.topology.join(&ends);
+        let networks = ends.map(|(_, _, networks)| networks);
         for (host, networks) in [below, above].into_iter().zip(&networks) {
             let on_link = &mut self.topology.hosts[host].facts.links.on_link;
             on_link.extend(

@@ -48,7 +48,7 @@ pub fn mesh(nodes: usize, families: FamilySet) -> Topology {
     for one in 0..nodes {
         for other in one + 1..nodes {
             let end = |host: HostId| (host, INTERFACE, networks(families, host));
-            let link = topology.join([end(one), end(other)]);
+            let link = topology.join(&[end(one), end(other)]);
             topology.adjacencies.push(link);
         }
     }

@@ -137,7 +137,7 @@ impl Topology {
     }
 
     /// Joins two hosts, each with its addresses and networks.
-    fn join(&mut self, ends: [(HostId, u32, Vec<IpNetwork>); 2]) -> LinkId {
+    fn join(&mut self, ends: &[(HostId, u32, Vec<IpNetwork>); 2]) -> LinkId {
         let link = self.links.len();
         self.links.push(Link {
             ends: [ends[0].0, ends[1].0],
