@@ -5,7 +5,7 @@
 //! that jumps to whatever happens next ([`world`]). One seed decides everything. A reference model ([`model`]) that knows nothing
 //! of messages predicts who must reach whom by which ways, and the world is held to it whenever it is at rest ([`verify`]);
 //! some things must hold after each step (`world::watch`). Situations that the runs are there for are counted ([`marks`]): a
-//! set of runs that misses one has failed.
+//! set of runs that misses one has failed. That a defect would be found is shown by speakers that have one ([`world::Mutant`]).
 //!
 //! ```text
 //!   scenario ──► topology (hosts, links, objects) ──► world ──► speakers, plans, kernels

@@ -12,7 +12,7 @@ use sim::world::Mutant;
 /// The sizes of the planner's table.
 const MESHES: [usize; 4] = [10, 30, 100, 300];
 /// The sizes of the planner's table.
-const DATA_CENTRES: [usize; 5] = [20, 100, 200, 500, 1000];
+const DATA_CENTRES: [usize; 5] = [40, 100, 200, 500, 1000];
 
 /// What is simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -171,7 +171,7 @@ fn row(outcome: &Outcome, nodes: usize) {
     };
     let millis = |time: std::time::Duration| format!("{} ms", time.as_millis());
     println!(
-        "| {world} | {nodes} | {} | {} | {} | {} | {:.1} | {} | {} | {} | {} MB |",
+        "| {world} | {nodes} | {} | {} | {} | {} | {:.2} | {} | {} | {} | {} MB |",
         outcome.speakers,
         outcome.sessions,
         outcome.cold.total(),

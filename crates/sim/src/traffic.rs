@@ -12,10 +12,6 @@ pub struct Traffic {
     pub messages: [u64; 5],
     /// Octets of all of them.
     pub octets: u64,
-    /// Connections that were asked for.
-    pub dialled: u64,
-    /// The most connections that there were at once.
-    pub most_open: u64,
 }
 
 impl Traffic {

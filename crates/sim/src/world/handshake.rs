@@ -21,7 +21,6 @@ const ROGUE_WINDOW: usize = 128;
 impl World {
     /// A process asks for a connection.
     pub(crate) fn dial(&mut self, host: HostId, conn: ConnId, address: IpAddr) {
-        self.traffic.dialled += 1;
         let Some(port) = self.topology.neighbour(host, address) else {
             let name = self.name(host).to_owned();
             self.fail(|| format!("{name} dials {address}, which no link of it leads to"));
@@ -47,7 +46,6 @@ impl World {
             lost: 0,
             news: false,
         });
-        self.traffic.most_open = self.traffic.most_open.max(self.conns.len() as u64);
         self.machines[host].conns.insert(conn, (key, Side::Dialled));
         self.trace
             .fact(self.now, "dial", &[host as u64, key.number()], || {
