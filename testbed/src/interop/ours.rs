@@ -121,6 +121,8 @@ pub(super) const FILE: &str = "peer.yaml";
 pub struct Burden {
     /// The first half of every community, to tell one burden from another.
     pub high: u16,
+    /// Whether it is half as heavy, and fits into such a message.
+    pub half: bool,
 }
 
 /// The name of the BGPFilter that adds a burden.
@@ -136,13 +138,15 @@ impl Burden {
     /// Its communities.
     #[must_use]
     pub fn communities(self) -> Vec<Community> {
-        (0..COMMUNITIES).map(|low| (self.high, low)).collect()
+        let count = if self.half { COMMUNITIES / 2 } else { COMMUNITIES };
+        (0..count).map(|low| (self.high, low)).collect()
     }
 
     /// Its large communities.
     #[must_use]
     pub fn large(self) -> Vec<Large> {
-        (0..LARGE)
+        let count = if self.half { LARGE / 2 } else { LARGE };
+        (0..count)
             .map(|low| (u32::from(self.high), u32::MAX, u32::from(low)))
             .collect()
     }

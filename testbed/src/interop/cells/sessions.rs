@@ -103,7 +103,7 @@ pub(in crate::interop) fn wide_asn(kind: Kind) -> Result<()> {
 }
 
 /// We have four octets, the peer offers none of that: paths go out with AS_TRANS and an AS4_PATH (RFC 6793 §4.2.2).
-/// Both read our ASN from our OPEN all the same. BIRD makes the true path again of the two attributes; FRR, having seen
+/// Most read our ASN from our OPEN all the same. BIRD, OpenBGPD and ExaBGP make the true path again of the two attributes; FRR, having seen
 /// that we know four octets, ignores AS4_PATH as the RFC demands, and keeps AS_TRANS.
 pub(in crate::interop) fn two_octet_peer(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
@@ -113,7 +113,7 @@ pub(in crate::interop) fn two_octet_peer(kind: Kind) -> Result<()> {
     let pair = plan.start()?;
     pair.await_peer("Established", SESSION, |seen| seen.established)?;
     let path = match kind {
-        Kind::Bird => WIDE,
+        Kind::Bird | Kind::Openbgpd | Kind::Exabgp => WIDE,
         Kind::Frr | Kind::Gobgp => AS_TRANS,
     };
     let what = format!("path {path}");
