@@ -28,6 +28,8 @@ use crate::process::{Daemon, locate, locate_beside};
 use crate::sandbox;
 use crate::wait;
 
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// The user that it becomes.
 const USER: &str = "_openbgpd";
 
@@ -67,11 +69,12 @@ impl Openbgpd {
             options,
             daemon,
         };
-        let waited = wait::until(&format!("{name} to answer"), Duration::from_secs(10), || {
+        let waited = wait::until(&format!("{name} to answer"), ANSWER, || {
             peer.daemon.expect_running()?;
             Ok(peer.neighbour().map_err(|error| format!("{error:#}")))
         });
         waited.with_context(|| peer.daemon.last_words())?;
+        peer.await_configuration(0)?;
         Ok(peer)
     }
 
@@ -97,7 +100,26 @@ impl Openbgpd {
 
     fn configure(&self) -> Result<()> {
         write_configuration(&self.place, &self.options)?;
-        self.ask(&["reload"]).map(drop)
+        let before = self.configured();
+        self.ask(&["reload"])?;
+        self.await_configuration(before)
+    }
+
+    /// How often a configuration has come into force.
+    fn configured(&self) -> usize {
+        self.daemon.log().matches("RDE soft reconfiguration done").count()
+    }
+
+    /// It says that it is done before it is, and forgets a reload that comes while one is running.
+    fn await_configuration(&self, before: usize) -> Result<()> {
+        let waited = wait::until("bgpd to have its configuration", ANSWER, || {
+            Ok(if self.configured() > before {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            })
+        });
+        waited.map(drop).with_context(|| self.daemon.last_words())
     }
 }
 
