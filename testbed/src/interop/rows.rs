@@ -110,6 +110,18 @@ pub const ROWS: &[Row] = &[
     .unless(no_ipv4_over_ipv6),
     row(
         "Session",
+        "from_a_range",
+        "`listenRange`: the peer dials and becomes a neighbour, routes both ways",
+        sessions::from_a_range,
+    ),
+    row(
+        "Session",
+        "from_a_guarded_range",
+        "`listenRange` with TCP MD5 for the whole range and GTSM, routes both ways",
+        sessions::from_a_guarded_range,
+    ),
+    row(
+        "Session",
         "wide_asn",
         "ASNs of four octets on both sides",
         sessions::wide_asn,

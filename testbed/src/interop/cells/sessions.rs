@@ -56,6 +56,38 @@ pub(super) fn stays(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
+/// The links of the lab, and more.
+const RANGE: &str = "172.31.0.0/16";
+
+/// Our agent has no neighbour, until the peer dials from within a range.
+pub(in crate::interop) fn from_a_range(kind: Kind) -> Result<()> {
+    comes(kind, |plan| plan)
+}
+
+/// The same with a key for the whole range, and GTSM.
+pub(in crate::interop) fn from_a_guarded_range(kind: Kind) -> Result<()> {
+    comes(kind, |mut plan| {
+        plan.its.key = Some("of-the-range".to_owned());
+        plan.ours.key = plan.its.key.clone();
+        plan.its.ttl_security = true;
+        plan.ours = plan.ours.with("ttlSecurity", "1");
+        plan
+    })
+}
+
+fn comes(kind: Kind, guarded: impl FnOnce(Plan) -> Plan) -> Result<()> {
+    let mut plan = guarded(Plan::new(kind));
+    plan.its.passive = false;
+    plan.ours.range = Some(RANGE);
+    plan.ours = plan.ours.without("connectMode");
+    let pair = plan.start()?;
+    pair.await_session()?;
+    both_ways(&pair)?;
+    let (name, address) = (pair.ours()?.name, pair.link()?.upper.ipv4);
+    ensure!(name == format!("peer-{address}"), "its name is {name}");
+    Ok(())
+}
+
 /// Both families over IPv6.
 pub(in crate::interop) fn over_ipv6(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
