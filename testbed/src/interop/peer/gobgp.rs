@@ -55,6 +55,9 @@ impl Gobgp {
         for route in peer.options.originated.clone() {
             peer.announce(route)?;
         }
+        if peer.options.restarted {
+            peer.open()?;
+        }
         Ok(peer)
     }
 
@@ -173,6 +176,10 @@ fn configuration(place: &Place, options: &Options) -> String {
         "[global.config]\n  as = {}\n  router-id = \"{}\"\n[[neighbors]]\n  [neighbors.config]\n    neighbor-address = \"{us}\"\n    peer-as = {}\n",
         options.asn, place.id, options.our_asn
     );
+    // It must not say that these are all its routes (End-of-RIB) before it has been told them.
+    if options.restarted {
+        text.push_str("    admin-down = true\n");
+    }
     if let Some(key) = &options.key {
         let _ = writeln!(text, "    auth-password = \"{key}\"");
     }
