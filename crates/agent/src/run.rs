@@ -407,9 +407,10 @@ impl<A: Act> Owner<A> {
     }
 
     fn has_peer(&self, name: &str) -> bool {
-        self.in_force
-            .as_ref()
-            .is_some_and(|p| p.speaker.peers.keys().any(|k| k.as_str() == name))
+        self.in_force.as_ref().is_some_and(|plan| {
+            plan.config_of(&flatroute_bgp::types::PeerName::from(name))
+                .is_some()
+        })
     }
 
     fn no_peer(&self, name: &str) -> Answer {

@@ -191,11 +191,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
     ] {
         assert_eq!(peer(&extra), refused(field, what));
     }
-    let range = said(
-        Kind::BGPPeer,
-        &json!({"listenRange": "10.0.0.0/8", "peerASN": "External"}),
-    );
-    assert_eq!(range, refused("spec.listenRange", "field listenRange"));
 }
 
 #[test]

@@ -8,7 +8,6 @@ use crate::objects::Kind;
 
 /// Fields, by kind and path; `[]` stands for any element of a list.
 pub const FIELDS: &[(Kind, &str)] = &[
-    (Kind::BGPPeer, "spec.listenRange"),
     (Kind::BGPPeer, "spec.auth.tcpAO"),
     (Kind::BGPPeer, "spec.bfd"),
     (Kind::BGPPeer, "spec.gracefulRestart.longLivedStaleTime"),

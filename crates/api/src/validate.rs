@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::objects::{
@@ -113,27 +114,29 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     report.problems
 }
 
-/// Who the neighbour is: one address, what is discovered, or other nodes.
+/// Who the neighbour is: one address, what is discovered, other nodes, or who comes.
 fn neighbour(report: &mut Report<'_>, spec: &BGPPeerSpec) {
     let ways = [
         ("peerAddress", spec.peer_address.is_some()),
         ("discover", spec.discover.is_some()),
         ("peerSelector", spec.peer_selector.is_some()),
+        ("listenRange", spec.listen_range.is_some()),
     ];
     let mut set = ways.iter().filter(|(_, is_set)| *is_set).map(|(field, _)| *field);
     match (set.next(), set.next()) {
         (None, _) => report.required(
             "spec.peerAddress",
             "nothing says who the neighbour is",
-            "set exactly one of peerAddress, discover and peerSelector",
+            "set exactly one of peerAddress, discover, peerSelector and listenRange",
         ),
         (Some(first), Some(second)) => report.add(
             format!("spec.{second}"),
             format!("excludes {first}"),
-            "set exactly one of peerAddress, discover and peerSelector",
+            "set exactly one of peerAddress, discover, peerSelector and listenRange",
         ),
         (Some(_), None) => {}
     }
+    range(report, spec);
     if let Some(address) = spec.peer_address {
         addresses(report, spec, address);
     } else {
@@ -166,6 +169,38 @@ fn neighbour(report: &mut Report<'_>, spec: &BGPPeerSpec) {
             "spec.peerASN",
             "required, but not there",
             "set it: a number, External or Internal",
+        );
+    }
+}
+
+/// Who comes from a range by itself is never dialled.
+fn range(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    let Some(range) = spec.listen_range else {
+        if spec.listen_limit.is_some() {
+            report.add(
+                "spec.listenLimit",
+                "needs listenRange",
+                "remove it, or set listenRange",
+            );
+        }
+        return;
+    };
+    if matches!(range.0, IpNetwork::V6(v6) if v6.network().is_unicast_link_local()) {
+        report.add(
+            "spec.listenRange",
+            "is link-local, and such an address means another neighbour on each interface",
+            "use a prefix of other addresses",
+        );
+    }
+    let of_dialling = [
+        ("spec.connectMode", spec.connect_mode.is_some()),
+        ("spec.peerPort", spec.peer_port.is_some()),
+    ];
+    for (field, _) in of_dialling.iter().filter(|(_, is_set)| *is_set) {
+        report.add(
+            *field,
+            "excludes listenRange, whose neighbours are not dialled",
+            "remove it",
         );
     }
 }

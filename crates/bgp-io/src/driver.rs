@@ -279,6 +279,15 @@ impl Driver {
                 peer.admin_state = AdminState::Held(format!("{KEY_NOT_SET}: {refusal}"));
             }
         }
+        for range in config.ranges.values_mut() {
+            let refusal = match &range.template.auth {
+                Auth::None => None,
+                Auth::Md5(_) => self.listeners.refusal_of(range.prefix),
+            };
+            if let (Some(refusal), AdminState::Up) = (refusal, &range.template.admin_state) {
+                range.template.admin_state = AdminState::Held(format!("{KEY_NOT_SET}: {refusal}"));
+            }
+        }
         self.speaker.handle(Input::Configure(config), self.now());
         for (stream, remote) in waiting {
             self.carry_out_all();

@@ -6,6 +6,8 @@ mod fabric;
 
 #[path = "speakers/drained.rs"]
 mod drained;
+#[path = "speakers/dynamic.rs"]
+mod dynamic;
 #[path = "speakers/errors.rs"]
 mod errors;
 #[path = "speakers/graceful.rs"]

@@ -45,6 +45,11 @@ impl Plan {
                 .peers
                 .iter()
                 .map(|(name, p)| (name.to_string(), peer(p)))
+                .chain(self.speaker.ranges.iter().map(|(name, r)| {
+                    let mut template = peer(&r.template);
+                    template.address = format!("{}, at most {} at once", r.prefix, r.limit);
+                    (name.to_string(), template)
+                }))
                 .collect(),
             multipath: format!(
                 "{}, at most {} paths",

@@ -21,6 +21,7 @@ use flatroute_api::objects::{self as api, Advertise, FilterAction, InstallRoutes
 use flatroute_api::{BGPPeerSpec, ClusterState};
 use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
 use flatroute_bgp::types::{Asn, Community, LargeCommunity, PeerName, Prefix, RouterId};
+use ipnetwork::IpNetwork;
 
 use crate::identity::{Identity, host};
 use crate::peers::{Planned, advertises, is_internal};
@@ -49,7 +50,7 @@ impl<'a> Context<'a> {
         identity: &'a Identity,
         cluster: &ClusterCidrs,
         (state, facts): (&'a ClusterState, &'a Facts),
-        targets: &'a [Target<'_>],
+        targets: &[&'a Target<'_>],
     ) -> Self {
         let mut members: BTreeMap<&str, Vec<PeerName>> = BTreeMap::new();
         for target in targets {
@@ -58,7 +59,12 @@ impl<'a> Context<'a> {
                 members.entry(object).or_default().push(name);
             }
         }
-        let internal = || targets.iter().filter(|target| is_internal(identity, target));
+        let internal = || {
+            targets
+                .iter()
+                .copied()
+                .filter(|target| is_internal(identity, target))
+        };
         let reflects = identity.cluster_id.is_some() || internal().any(|target| target.is_client);
         let others: BTreeSet<Prefix> = state
             .nodes
@@ -272,10 +278,17 @@ pub(crate) fn export(context: &Context<'_>, target: &Target<'_>) -> Filter {
 }
 
 /// What goes into the kernel, of all that was taken.
-pub(crate) fn install(context: &Context<'_>, planned: &BTreeMap<String, Planned<'_>>) -> Filter {
+pub(crate) fn install(
+    context: &Context<'_>,
+    planned: &BTreeMap<String, Planned<'_>>,
+    ranges: &BTreeMap<String, (IpNetwork, Planned<'_>)>,
+) -> Filter {
+    // The name of a range means all that come from it.
+    let of_ranges = ranges.iter().map(|(name, (_, planned))| (name, planned));
+    let planned: BTreeMap<&String, &Planned<'_>> = planned.iter().chain(of_ranges).collect();
     let mut rules: Vec<Rule> = rails(context).collect();
     let without = |what: InstallRoutes| -> Vec<PeerName> {
-        let lacks = |p: &&Planned<'_>| !installs(p.spec).contains(&what);
+        let lacks = |p: &Planned<'_>| !installs(p.spec).contains(&what);
         planned
             .iter()
             .filter(|(_, p)| lacks(p))
@@ -314,7 +327,7 @@ pub(crate) fn install(context: &Context<'_>, planned: &BTreeMap<String, Planned<
     }
     // Neighbours that are treated alike share their rules.
     let mut groups: BTreeMap<BTreeSet<InstallRoutes>, Vec<PeerName>> = BTreeMap::new();
-    for (name, planned) in planned {
+    for (name, planned) in &planned {
         groups
             .entry(installs(planned.spec))
             .or_default()
@@ -323,7 +336,7 @@ pub(crate) fn install(context: &Context<'_>, planned: &BTreeMap<String, Planned<
     for (installs, peers) in &groups {
         rules.extend(built_in(context, installs, peers));
     }
-    for (name, planned) in planned {
+    for (name, planned) in &planned {
         if installs(planned.spec).contains(&InstallRoutes::Filtered) {
             rules.extend(filtered(context, name, planned.spec));
         }

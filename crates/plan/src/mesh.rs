@@ -118,7 +118,9 @@ pub(crate) fn is_superseded(state: &ClusterState) -> bool {
 /// The objects that give nodes a neighbour that is no node.
 fn fabric(state: &ClusterState) -> impl Iterator<Item = &BGPPeerSpec> {
     let specs = state.peers.values().map(|object| &object.spec);
-    specs.filter(|spec| spec.peer_selector.is_none() && spec.state != Some(State::Down))
+    // Whether anybody comes to a range is not known.
+    let names = |spec: &&BGPPeerSpec| spec.peer_selector.is_none() && spec.listen_range.is_none();
+    specs.filter(names).filter(|spec| spec.state != Some(State::Down))
 }
 
 /// The neighbours of the mesh.

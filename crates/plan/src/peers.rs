@@ -11,10 +11,11 @@ use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
     AdminState, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimit,
-    PrefixLimitAction, Reflection, Ttl,
+    PrefixLimitAction, RangeConfig, Reflection, Ttl,
 };
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix, Role};
 use flatroute_bgp::wire::AddPathMode;
+use ipnetwork::IpNetwork;
 
 use crate::auth;
 use crate::filters::{self, Context};
@@ -27,6 +28,8 @@ const HOLD_TIME: Duration = Duration::from_secs(90);
 const CONNECT_RETRY_TIME: Duration = Duration::from_secs(5);
 /// How many prefixes a family a neighbour may send unless configured.
 const MAX_PREFIXES: u32 = 10_000;
+/// How many neighbours a range may have at once unless configured.
+const LISTEN_LIMIT: u16 = 100;
 /// How far an internal neighbour may be away unless configured: as far as IP goes.
 const INTERNAL_HOPS: u8 = 255;
 
@@ -102,6 +105,51 @@ pub(crate) fn plan<'t>(
         }
     }
     planned
+}
+
+/// Where neighbours come from by themselves, by name. Of two objects with one range the first by name has it.
+pub(crate) fn ranges<'t>(
+    context: &Context<'_>,
+    targets: &'t [(IpNetwork, Target<'_>)],
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, (IpNetwork, Planned<'t>)> {
+    let mut planned: BTreeMap<String, (IpNetwork, Planned<'t>)> = BTreeMap::new();
+    let mut taken: BTreeMap<IpNetwork, &str> = BTreeMap::new();
+    for (range, target) in targets {
+        match peer(context, target, problems) {
+            Err(found) => problems.extend(found),
+            Ok(mut config) => {
+                if let Some(first) = taken.get(range) {
+                    let message = format!(
+                        "on node {} BGPPeer/{first} has {range} too, and is the one in use",
+                        context.identity.name
+                    );
+                    let remedy = "remove one of the two, or make their nodeSelectors exclude each other";
+                    let reason = ProblemReason::ConflictingPeer;
+                    problems.push(problem(target, target.field, reason, message, remedy));
+                    continue;
+                }
+                taken.insert(*range, &target.name);
+                config.session.connect_mode = ConnectMode::Passive;
+                let neighbour = Planned {
+                    config,
+                    origin: target.origin.clone(),
+                    spec: &target.spec,
+                };
+                planned.insert(target.name.clone(), (*range, neighbour));
+            }
+        }
+    }
+    planned
+}
+
+/// A range of the speaker.
+pub(crate) fn range(prefix: IpNetwork, planned: Planned<'_>) -> RangeConfig {
+    RangeConfig {
+        prefix: Prefix::from(prefix),
+        limit: usize::from(planned.spec.listen_limit.unwrap_or(LISTEN_LIMIT)),
+        template: planned.config,
+    }
 }
 
 fn problem(

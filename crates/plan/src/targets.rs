@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use flatroute_api::objects::Toggle;
 use flatroute_api::values::PeerAsn;
 use flatroute_api::{BGPPeer, BGPPeerSpec, ClusterState, Kind, Node, Problem, ProblemReason};
+use ipnetwork::IpNetwork;
 
 use crate::identity::{self, Identity};
 use crate::{Facts, mesh, selector};
@@ -139,6 +140,29 @@ fn selects(
     identity: &Identity,
 ) -> bool {
     selector::matches(by, &identity.labels)
+}
+
+/// Where neighbours come from by themselves, a target for each range; its address is the first of the range.
+pub(crate) fn ranges<'a>(identity: &Identity, state: &'a ClusterState) -> Vec<(IpNetwork, Target<'a>)> {
+    let objects = state.peers.iter();
+    objects
+        .filter(|(_, object)| selects(object.spec.node_selector.as_ref(), identity))
+        .filter_map(|(name, object)| {
+            let range = object.spec.listen_range?.0;
+            let target = Target {
+                name: name.clone(),
+                origin: Origin::fabric(name),
+                field: "spec.listenRange",
+                address: range.network(),
+                interface: None,
+                source_address: None,
+                asn: object.spec.peer_asn?,
+                is_client: is_client(&object.spec),
+                spec: Cow::Borrowed(&object.spec),
+            };
+            Some((range, target))
+        })
+        .collect()
 }
 
 /// The neighbour that the object names by its address.

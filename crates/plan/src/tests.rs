@@ -353,7 +353,7 @@ fn secret(namespace: &str, values: &str) -> String {
     format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: tor, namespace: {namespace}}}\n{values}\n")
 }
 
-fn only_peer(plan: &Plan) -> &flatroute_bgp::speaker::PeerConfig {
+fn only_peer(plan: &Plan) -> &PeerConfig {
     let mut peers = plan.speaker.peers.values();
     match (peers.next(), peers.next()) {
         (Some(peer), None) => peer,

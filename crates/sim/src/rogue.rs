@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use flatroute_bgp::types::{
-    AsPath, Asn, ConnId, Family, FamilySet, NextHop, PathAttributes, Prefix, RouterId,
+    AsPath, Asn, ConnId, Family, FamilySet, NextHop, PathAttributes, PathIds, Prefix, RouterId,
 };
 use flatroute_bgp::wire::{self, Capabilities, Context, Open};
 
@@ -108,6 +108,7 @@ impl Rogue {
             extended_message: false,
             families: self.families,
             extended_next_hop: false,
+            path_ids: PathIds::NONE,
             internal: false,
         }
     }

@@ -73,16 +73,14 @@ fn session(peer: &control::Peer, plan: &Plan, seen: &Seen) -> Peer {
     let name = PeerName::from(peer.name.as_str());
     let left_out = |session: &crate::ready::Session| {
         let offered = plan
-            .speaker
-            .peers
-            .get(&name)
+            .config_of(&name)
             .map_or(FamilySet::NONE, |p| p.session.families);
         let left_out = offered
             .iter()
             .filter(|family| !session.negotiated.contains(*family));
         left_out.map(family).collect()
     };
-    let object = plan.origins.get(&name).and_then(|origin| origin.object.clone());
+    let object = plan.object_of(&name);
     Peer {
         object: object.unwrap_or_else(|| peer.name.clone()),
         session: peer.clone(),
@@ -128,10 +126,7 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "HostPortUnavailable" => Reason::HostPortUnavailable,
         _ => return None,
     };
-    let object = |peer: &str| {
-        let origin = plan?.origins.get(&PeerName::from(peer))?;
-        origin.object.clone()
-    };
+    let object = |peer: &str| plan?.object_of(&PeerName::from(peer));
     let (about, note) = match &happening.peer {
         None => (About::Node, happening.text.clone()),
         Some(peer) => {

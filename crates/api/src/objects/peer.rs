@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::BGPPeerStatus;
-use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
+use crate::values::{Cidr, Community, Duration, LargeCommunity, PeerAsn};
 
 /// A neighbour of the nodes that `nodeSelector` selects.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,8 +29,8 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::node_selector")]
     pub node_selector: Option<LabelSelector>,
-    /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. Exactly one of `peerAddress`, `discover` and
-    /// `peerSelector` is set. A change resets the session.
+    /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. Exactly one of `peerAddress`, `discover`,
+    /// `peerSelector` and `listenRange` is set. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<IpAddr>,
     /// Finds the neighbours in the node's routing table instead of naming one; each has the name `OBJECT-ADDRESS`. An address that
@@ -45,6 +45,15 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::node_selector")]
     pub peer_selector: Option<LabelSelector>,
+    /// Whoever dials from within this prefix is a neighbour; none is dialled. Each has the name `OBJECT-ADDRESS`. An address that
+    /// another object names is left to that object, and of several ranges the longest counts. Excludes `connectMode` and
+    /// `peerPort`. A change resets the sessions of neighbours that it no longer holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_range: Option<Cidr>,
+    /// How many neighbours of `listenRange` a node has at once; one that is away makes room for one that comes. Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub listen_limit: Option<u16>,
     /// The interface of a link-local `peerAddress`. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::interface")]
@@ -159,6 +168,8 @@ impl BGPPeerSpec {
             peer_address: Some(peer_address),
             discover: None,
             peer_selector: None,
+            listen_range: None,
+            listen_limit: None,
             interface: None,
             peer_port: None,
             peer_asn: Some(peer_asn),

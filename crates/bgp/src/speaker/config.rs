@@ -13,6 +13,8 @@ use crate::types::{PeerName, Prefix};
 pub struct Config {
     /// The neighbours.
     pub peers: BTreeMap<PeerName, PeerConfig>,
+    /// Where others may come from by themselves.
+    pub ranges: BTreeMap<PeerName, RangeConfig>,
     /// The prefixes that this speaker originates.
     pub originate: BTreeSet<Origination>,
     /// Which paths may be used side by side.
@@ -26,6 +28,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             originate: BTreeSet::new(),
             multipath: Multipath {
                 relaxed: true,
@@ -46,6 +49,17 @@ pub struct Origination {
     pub prefix: Prefix,
     /// What it is.
     pub source: Source,
+}
+
+/// Neighbours that come by themselves: whoever dials from an address within the prefix is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeConfig {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// How many there may be at once.
+    pub limit: usize,
+    /// What each of them is, its address aside; none is dialled.
+    pub template: PeerConfig,
 }
 
 /// One neighbour.

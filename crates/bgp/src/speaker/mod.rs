@@ -24,6 +24,7 @@ mod allowance;
 mod auth;
 mod config;
 mod drain;
+mod dynamic;
 mod learn;
 mod message;
 mod reconfigure;
@@ -44,14 +45,18 @@ use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
 use crate::wire::CeaseSubcode;
 
 use allowance::Allowance;
+use dynamic::Dynamic;
 use retention::Retained;
 
 pub use crate::policy::{Drain, NextHopMode, PrefixLimit, PrefixLimitAction, Reflection};
 pub use crate::rib::Multipath;
 pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
 pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
-pub use config::{AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, Ttl};
+pub use config::{
+    AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, RangeConfig, Ttl,
+};
 pub use drain::DRAIN_TIME;
+pub use dynamic::FORGET_AFTER;
 pub use message::{Event, EventKind, Input, Output, Sweep, Target};
 pub use refresh::REFRESH_TIME;
 pub use restart::{RESTARTING_PEER_PATIENCE, Restart, Restarting, SELECTION_DEFERRAL, SILENCE};
@@ -110,6 +115,8 @@ struct Session {
 pub struct Speaker {
     config: Config,
     neighbours: BTreeMap<PeerName, Neighbour>,
+    /// Those that came by themselves.
+    dynamic: BTreeMap<PeerName, Dynamic>,
     conns: BTreeMap<ConnId, PeerName>,
     rib: Rib,
     outputs: VecDeque<Output>,
@@ -138,6 +145,7 @@ impl Speaker {
             rib: Rib::new(config.multipath, Arc::new(config.install.clone()), seed),
             config,
             neighbours: BTreeMap::new(),
+            dynamic: BTreeMap::new(),
             conns: BTreeMap::new(),
             outputs: VecDeque::new(),
             events: 0,
@@ -154,6 +162,8 @@ impl Speaker {
 
     /// Takes one fact.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        // What is heard makes nobody idle, unless it ends the connection.
+        let (heard, conns) = (matches!(input, Input::Received { .. }), self.conns.len());
         match input {
             Input::Configure(config) => {
                 self.reconfigure(config, now);
@@ -204,6 +214,9 @@ impl Speaker {
         if self.deferral.is_some() {
             self.consider_choosing(now);
         }
+        if !self.dynamic.is_empty() && (!heard || conns != self.conns.len()) {
+            self.mind_dynamic(now);
+        }
     }
 
     /// The next order or event.
@@ -246,6 +259,7 @@ impl Speaker {
                     .chain(draining)
             })
             .chain(self.chooses_at())
+            .chain(self.forgets_at())
             .min()
     }
 

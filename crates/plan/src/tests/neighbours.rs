@@ -507,3 +507,57 @@ fn a_router_id_that_is_none_is_told_and_left_alone() {
         ]
     );
 }
+
+#[test]
+fn who_comes_from_a_range_is_planned_as_a_template() {
+    let manifests = NODE.to_owned()
+        + &object(
+            "BGPPeer",
+            "racks",
+            "{listenRange: 10.0.0.0/16, listenLimit: 7, peerASN: External, ttlSecurity: 1}",
+        )
+        + &object(
+            "BGPPeer",
+            "usual",
+            "{listenRange: 'fd00::/16', peerASN: 65001, state: Down}",
+        );
+    let plan = planned(&manifests, &Facts::default());
+    assert_eq!(
+        neighbours(&plan),
+        [
+            "racks: 10.0.0.0/16, at most 7 at once 64512 -> External",
+            "usual: fd00::/16, at most 100 at once 64512 -> 65001",
+        ]
+    );
+    assert!(
+        plan.speaker.peers.is_empty() && plan.problems.is_empty(),
+        "{:?}",
+        plan.problems
+    );
+    let racks = &plan.speaker.ranges[&PeerName::from("racks")];
+    assert_eq!(
+        racks.template.session.connect_mode,
+        flatroute_bgp::session::ConnectMode::Passive
+    );
+    let of = |name: &str| plan.object_of(&PeerName::from(name));
+    assert_eq!(of("racks-10.0.3.1").as_deref(), Some("racks"));
+    assert_eq!(of("racks-fd00::1").as_deref(), Some("racks"));
+    assert_eq!(of("racks-too"), None);
+    let installs = plan.describe().install.join("\n");
+    assert!(installs.contains("racks"), "{installs}");
+}
+
+#[test]
+fn two_objects_with_one_range_are_told() {
+    let range = "{listenRange: 10.0.0.0/16, peerASN: External}";
+    let manifests = NODE.to_owned() + &object("BGPPeer", "a", range) + &object("BGPPeer", "b", range);
+    let plan = planned(&manifests, &Facts::default());
+    assert_eq!(plan.speaker.ranges.len(), 1);
+    assert_eq!(
+        told(&plan),
+        [
+            "[ConflictingPeer] BGPPeer/b: spec.listenRange: on node n1 BGPPeer/a has 10.0.0.0/16 too, and is the one in use; \
+             remove one of the two, or make their nodeSelectors exclude each other"
+        ]
+    );
+}

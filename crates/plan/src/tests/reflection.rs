@@ -74,6 +74,27 @@ fn an_object_makes_its_neighbour_a_client_and_the_node_a_reflector() {
 }
 
 #[test]
+fn neighbours_of_a_range_can_be_clients() {
+    let spec = "{listenRange: 10.0.0.0/16, peerASN: Internal, routeReflectorClient: Enabled}";
+    let plan = planned(
+        &(NODE.to_owned() + &object("BGPPeer", "nodes", spec)),
+        &Facts::default(),
+    );
+    assert_eq!(told(&plan), Vec::<String>::new());
+    let range = &plan.speaker.ranges[&PeerName::from("nodes")];
+    let reflection = range.template.reflection.expect("a reflector");
+    assert!(reflection.client && range.template.relays, "{reflection:?}");
+    let rules: Vec<&str> = range
+        .template
+        .export
+        .rules
+        .iter()
+        .map(|rule| &*rule.name)
+        .collect();
+    assert!(rules.contains(&"built-in Reflected"), "{rules:?}");
+}
+
+#[test]
 fn a_neighbour_of_another_asn_is_no_client_and_that_is_told() {
     let spec = "{peerAddress: 10.0.1.1, peerASN: 65001, routeReflectorClient: Enabled}";
     let plan = planned(
