@@ -408,7 +408,7 @@ pub enum InstallRoutes {
 pub enum State {
     /// Yes.
     Up,
-    /// It stays up and carries nothing any more, to take the neighbour out of service without losing a packet (RFC 8326): what it is told
+    /// It stays up and carries nothing any more, to take the neighbour out of service before it is cut off (RFC 8326): what it is told
     /// says GRACEFUL_SHUTDOWN, what it says is the last choice, and after 30 s it is told nothing, except prefixes that no other
     /// neighbour is told (`LastPath`). Nothing is reset.
     Drained,
