@@ -25,6 +25,9 @@ fn settings(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        long_lived: false,
+        restarted: false,
+        relays: false,
         local: LocalAddresses {
             ipv4: Some(Ipv4Addr::new(10, 0, n, 2)),
             ..LocalAddresses::default()

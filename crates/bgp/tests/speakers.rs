@@ -6,12 +6,26 @@ mod fabric;
 
 #[path = "speakers/errors.rs"]
 mod errors;
+#[path = "speakers/graceful.rs"]
+mod graceful;
 #[path = "speakers/limits.rs"]
 mod limits;
+#[path = "speakers/long_lived.rs"]
+mod long_lived;
+#[path = "speakers/losses.rs"]
+mod losses;
 #[path = "speakers/puppet.rs"]
 mod puppet;
 #[path = "speakers/refresh.rs"]
 mod refresh;
+#[path = "speakers/restarting.rs"]
+mod restarting;
+#[path = "speakers/restarts.rs"]
+mod restarts;
+#[path = "speakers/retained.rs"]
+mod retained;
+#[path = "speakers/terms.rs"]
+mod terms;
 #[path = "speakers/unsendable.rs"]
 mod unsendable;
 

@@ -9,7 +9,9 @@ use flatroute_api::objects as api;
 use flatroute_api::values::PeerAsn as ApiAsn;
 use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
-use flatroute_bgp::speaker::{AdminState, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl};
+use flatroute_bgp::speaker::{
+    AdminState, GracefulRestart, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl,
+};
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
 
 use crate::auth;
@@ -214,6 +216,8 @@ fn peer(
         max_prefixes: max_prefixes(spec),
         import: filters::import(context, spec),
         export: filters::export(context, spec),
+        graceful_restart: GracefulRestart::DISABLED,
+        relays: false,
         admin_state: match (spec.state, found.held) {
             (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
             (None | Some(api::State::Up), Some(reason)) => AdminState::Held(reason),

@@ -1,11 +1,13 @@
 //! What the speaker and the kernel know, in the words of the control socket.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
 use flatroute_bgp::session::Offence;
-use flatroute_bgp::speaker::{Event, EventKind, PeerSummary, RouteEntry};
+use flatroute_bgp::speaker::{Event, EventKind, PeerSummary, RouteEntry, Sweep};
+use flatroute_bgp::types::{Family, PeerName};
 use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
 
@@ -195,6 +197,16 @@ fn happening(peer: Option<String>, kind: EventKind) -> Happening {
             };
             format!("all {family} routes {end}; {removed} that did not come are removed")
         }),
+        EventKind::Retained { routes, time } => plain("RoutesRetained", retained(routes, time)),
+        EventKind::LongLived { family, routes, time } => {
+            plain("RoutesRetained", retained_for_long(family, routes, time))
+        }
+        EventKind::Swept {
+            family,
+            removed,
+            cause,
+        } => plain("RoutesSwept", swept(family, removed, cause)),
+        EventKind::DeferralEnded { after, missing } => plain("RoutesSelected", selected(after, &missing)),
         EventKind::RefreshTooEarly(family) => plain(
             "RouteRefresh",
             format!(
@@ -216,6 +228,43 @@ fn happening(peer: Option<String>, kind: EventKind) -> Happening {
             format!("{prefixes} prefixes are not advertised: {what}"),
         ),
     }
+}
+
+fn retained(routes: usize, time: Duration) -> String {
+    format!(
+        "{routes} routes are kept as stale ones for {} s at most, until the session is back",
+        time.as_secs()
+    )
+}
+
+fn retained_for_long(family: Family, routes: usize, time: Duration) -> String {
+    format!(
+        "the session is not back: {routes} {family} routes are kept as a last resort for {} s at most",
+        time.as_secs()
+    )
+}
+
+fn swept(family: Family, removed: usize, cause: Sweep) -> String {
+    let why = match cause {
+        Sweep::EndOfRib => "the neighbour is back and did not say them again",
+        Sweep::NotForwarding => "the neighbour is back and did not go on forwarding",
+        Sweep::StaleTime => "the neighbour is back and takes too long to say all its routes",
+        Sweep::Expired => "the neighbour has not come back in time",
+        Sweep::TooManyLosses => "the neighbour has come and gone too often",
+        Sweep::Ended => "the session is over for good",
+    };
+    format!("{removed} stale {family} routes are removed: {why}")
+}
+
+fn selected(after: Duration, missing: &[PeerName]) -> String {
+    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let heard = if missing.is_empty() {
+        "all neighbours have said what they have".to_owned()
+    } else {
+        format!("not heard by then: {}", missing.join(", "))
+    };
+    let millis = after.as_millis();
+    format!("routes are chosen from now on, {millis} ms after the start; {heard}")
 }
 
 fn offending(peer: Option<String>, offence: Offence) -> Happening {

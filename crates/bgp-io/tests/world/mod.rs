@@ -19,8 +19,8 @@ use flatroute_bgp::policy::{Action, Condition, Filter, Rule, Set, Source, Verdic
 use flatroute_bgp::rib::RouteChange;
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
-    AdminState, Auth, Config, Event, EventKind, Md5Key, NextHopMode, Origination, PeerConfig, PeerSummary,
-    PrefixLimit, PrefixLimitAction, Ttl,
+    AdminState, Auth, Config, Event, EventKind, GracefulRestart, Md5Key, NextHopMode, Origination,
+    PeerConfig, PeerSummary, PrefixLimit, PrefixLimitAction, Ttl,
 };
 use flatroute_bgp::types::{Asn, FamilySet, PeerName, Prefix, RouterId};
 use flatroute_bgp_io::{Handle, Interface, Options, Status, spawn};
@@ -105,6 +105,8 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
         },
         import: accept(&[Source::Learned]),
         export: accept(&[Source::PodCidrs, Source::Learned]),
+        graceful_restart: GracefulRestart::DISABLED,
+        relays: false,
         admin_state: AdminState::Up,
     }
 }

@@ -35,7 +35,11 @@ impl Peer {
                 message,
             } => (Direction::Sent, notification, why.clone(), message.clone()),
             End::Received(notification) => (Direction::Received, notification, String::new(), Vec::new()),
-            End::Closed(_) | End::ConnectFailed(_) | End::ConnectTimedOut | End::Cancelled(_) => return,
+            End::Closed(_)
+            | End::ConnectFailed(_)
+            | End::ConnectTimedOut
+            | End::Cancelled(_)
+            | End::Superseded => return,
         };
         self.outputs.push_back(Output::Notified {
             direction,
@@ -71,6 +75,6 @@ pub(super) fn is_error(end: &End) -> bool {
         End::Sent { notification, .. } => !collision(notification),
         End::Received(notification) => !collision(notification),
         End::Cancelled(_) => false,
-        End::Closed(_) | End::ConnectFailed(_) | End::ConnectTimedOut => true,
+        End::Closed(_) | End::ConnectFailed(_) | End::ConnectTimedOut | End::Superseded => true,
     }
 }

@@ -18,7 +18,8 @@
 //! with the reason why both sides always come to the same answer. At most one slot is ever in OpenConfirm or
 //! Established, and then the other one is empty. A connection that comes in while one is promised is refused
 //! with Cease/7 (RFC 4271 §6.8: one in Established closes the new one), in Established after a short wait in
-//! `parking`. One that comes in while an earlier one of the same peer is still in OpenSent replaces it: a peer
+//! `parking`; but where graceful restart is agreed on, and once its OPEN is here, it takes the place of the session, which
+//! the peer has forgotten (RFC 4724 §5). One that comes in while an earlier one of the same peer is still in OpenSent replaces it: a peer
 //! that dials again has given up the first.
 //!
 //! **Active** means that no connection is there: the retry timer runs, or nothing but waiting is allowed. The
@@ -46,13 +47,13 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 pub use contract::{Input, Output};
-pub use parking::PARKING_TIME;
+pub use parking::{COLLISION_TIME, PARKING_TIME};
 pub use penalty::FORGIVEN_AFTER;
 pub use status::{Direction, DownReason, LastError, PeerStatus};
 
 pub use crate::session::{Negotiated, State};
 
-use crate::session::{self, ConnectMode, End, Jitter, Outbox, Session, Settings};
+use crate::session::{self, ConnectMode, End, Jitter, Offer, Outbox, Session, Settings};
 use crate::types::{ConnId, Instant};
 use crate::wire::{CeaseSubcode, Notification};
 use backoff::Backoff;
@@ -75,6 +76,8 @@ pub const MAX_CONNECTIONS: usize = 3;
 #[derive(Debug)]
 pub struct Peer {
     settings: Settings,
+    /// What the next OPEN says of graceful restart.
+    offer: Option<Offer>,
     started: bool,
     dialled: Option<Session>,
     accepted: Option<Session>,
@@ -107,6 +110,7 @@ impl Peer {
     pub fn new(settings: Settings, seed: u64, conn_base: u64, now: Instant) -> Self {
         Self {
             settings,
+            offer: None,
             started: false,
             dialled: None,
             accepted: None,
@@ -205,11 +209,22 @@ impl Peer {
             return;
         }
         self.settings = settings;
+        self.renegotiate(now);
+    }
+
+    /// Ends the session with Cease/6 (RFC 4486) and starts it again at once.
+    pub fn renegotiate(&mut self, now: Instant) {
         if self.started {
             let notification = Notification::cease(CeaseSubcode::OtherConfigurationChange, "");
             self.stop(&notification, now);
             self.start(now, "started again with new settings");
         }
+    }
+
+    /// What OPENs from now on say of graceful restart; until this is called, nothing. A session that stands stays as it
+    /// was agreed on.
+    pub fn set_offer(&mut self, offer: Option<Offer>) {
+        self.offer = offer;
     }
 
     /// The settings in force.
@@ -274,7 +289,8 @@ impl Peer {
         let conn = ConnId::Dialled(self.next_conn);
         self.next_conn = self.next_conn.wrapping_add(1);
         let seed = self.jitter.draw();
-        self.dialled = Some(Session::dialled(conn, self.settings.clone(), seed, now));
+        let (settings, offer) = (self.settings.clone(), self.offer.clone());
+        self.dialled = Some(Session::dialled(conn, settings, offer, seed, now));
         self.dial_at = None;
         self.outputs.push_back(Output::Dial(conn));
         self.transition(self.furthest(), "dialling".to_owned(), now);
@@ -300,7 +316,8 @@ impl Peer {
         } else {
             self.feed(Side::Accepted, session::Input::Stop(collided()), now);
             let seed = self.jitter.draw();
-            self.accepted = Some(Session::accepted(conn, self.settings.clone(), seed, now));
+            let (settings, offer) = (self.settings.clone(), self.offer.clone());
+            self.accepted = Some(Session::accepted(conn, settings, offer, seed, now));
             self.transition(self.furthest(), "the peer connected".to_owned(), now);
             self.settle(now);
         }
@@ -320,7 +337,9 @@ impl Peer {
     fn receive(&mut self, conn: ConnId, bytes: &[u8], now: Instant) {
         match self.parked.as_mut().filter(|p| p.conn == conn) {
             Some(parked) => {
-                if !parked.keep(bytes) {
+                if parked.keep(bytes) {
+                    self.supersede(now);
+                } else {
                     self.refuse_parked();
                 }
             }

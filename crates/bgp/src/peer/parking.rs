@@ -2,11 +2,18 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::Peer;
+use super::collision::Side;
+use crate::session::{self, Graceful, Session};
 use crate::types::{ConnId, Instant};
-use crate::wire::MAX_LEN;
+use crate::wire::{self, Context, MAX_LEN, Message, Open};
 
 /// How long a connection that comes in while the session is Established waits for that session to end.
 pub const PARKING_TIME: Duration = Duration::from_secs(2);
+
+/// A connection with an OPEN that comes so soon after the session became Established may be the loser of their collision,
+/// late on its way. One that comes later says that the peer has forgotten the session.
+pub const COLLISION_TIME: Duration = Duration::from_secs(5);
 
 /// A connection that came in while the session is Established. RFC 4271 §6.8 closes it, and so it is, but not at
 /// once: a peer that ends its session and dials again says both at nearly the same moment, on two connections,
@@ -38,7 +45,45 @@ impl Parked {
         fits
     }
 
+    /// The OPEN, once it is here and whole.
+    fn open(&self) -> Option<Open> {
+        let frame = wire::split(&self.bytes, MAX_LEN).ok()??;
+        match wire::decode(&frame, &Context::before_open()) {
+            Ok(Message::Open(open)) => Some(open),
+            Ok(
+                Message::Update(_) | Message::Notification(_) | Message::Keepalive | Message::RouteRefresh(_),
+            )
+            | Err(_) => None,
+        }
+    }
+
     pub(super) fn into_bytes(self) -> BytesMut {
         self.bytes
+    }
+}
+
+impl Peer {
+    /// Ends the session when the parked connection shows that the peer has forgotten it: the peer has restarted, and its
+    /// host had no time to close the old connection (RFC 4724 §4.2, §5). That takes an OPEN which would be good, not only
+    /// a connection, which anybody can open; and that graceful restart is agreed on: its routes are kept.
+    pub(super) fn supersede(&mut self, now: Instant) {
+        let Some((conn, since)) = self.established else {
+            return;
+        };
+        let graceful = self
+            .sessions()
+            .find(|s| s.conn() == conn)
+            .and_then(Session::negotiated)
+            .and_then(|n| n.graceful_restart.as_ref());
+        let kept = graceful.is_some_and(Graceful::keeps_any);
+        if !kept || now.since(since) < COLLISION_TIME {
+            return;
+        }
+        let open = self.parked.as_ref().and_then(|p| Some((p.conn, p.open()?)));
+        if open.is_some_and(|(parked, open)| session::is_welcome(&self.settings, parked, open)) {
+            for side in Side::BOTH {
+                self.feed(side, session::Input::Supersede, now);
+            }
+        }
     }
 }

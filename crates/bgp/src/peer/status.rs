@@ -52,9 +52,11 @@ impl LastError {
         let (direction, notification) = match end {
             End::Sent { notification, .. } => (Direction::Sent, Some(notification)),
             End::Received(notification) => (Direction::Received, Some(notification)),
-            End::Closed(_) | End::ConnectFailed(_) | End::ConnectTimedOut | End::Cancelled(_) => {
-                (Direction::Local, None)
-            }
+            End::Closed(_)
+            | End::ConnectFailed(_)
+            | End::ConnectTimedOut
+            | End::Cancelled(_)
+            | End::Superseded => (Direction::Local, None),
         };
         Self {
             direction,
@@ -80,6 +82,8 @@ pub enum DownReason {
     Received(Notification),
     /// TCP went away, with the driver's error if there was one.
     Closed(Option<String>),
+    /// The peer has opened another connection and forgotten this one.
+    Superseded,
 }
 
 impl DownReason {
@@ -93,6 +97,7 @@ impl DownReason {
             },
             End::Received(notification) => Self::Received(notification.clone()),
             End::Closed(error) => Self::Closed(error.clone()),
+            End::Superseded => Self::Superseded,
             // These end a session before TCP is connected, hence never an established one.
             End::ConnectFailed(_) | End::ConnectTimedOut | End::Cancelled(_) => {
                 Self::Closed(Some(end.to_string()))
@@ -112,6 +117,7 @@ impl fmt::Display for DownReason {
             .fmt(f),
             Self::Received(notification) => End::Received(notification.clone()).fmt(f),
             Self::Closed(error) => End::Closed(error.clone()).fmt(f),
+            Self::Superseded => End::Superseded.fmt(f),
         }
     }
 }

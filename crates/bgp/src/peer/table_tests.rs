@@ -27,6 +27,8 @@ const STRANGER: ConnId = ConnId::Accepted(77);
 /// Messages of the peer.
 struct Octets {
     open: Vec<u8>,
+    /// With graceful restart of both families.
+    graceful: Vec<u8>,
     keepalive: Vec<u8>,
     notification: Vec<u8>,
 }
@@ -38,7 +40,7 @@ impl Octets {
             encode(&mut out);
             out.to_vec()
         };
-        let open = Open {
+        let mut open = Open {
             version: 4,
             asn: Asn(64513),
             hold_time: 90,
@@ -49,8 +51,21 @@ impl Octets {
                 ..Capabilities::default()
             },
         };
+        let plain = encoded(&|out| open.encode(out));
+        open.capabilities.graceful_restart = Some(wire::GracefulRestart {
+            restarted: false,
+            notification: true,
+            restart_time: 120,
+            families: Family::ALL
+                .map(|family| wire::GracefulFamily {
+                    family: family.into(),
+                    forwarding: true,
+                })
+                .into(),
+        });
         Self {
-            open: encoded(&|out| open.encode(out)),
+            open: plain,
+            graceful: encoded(&|out| open.encode(out)),
             keepalive: encoded(&wire::encode_keepalive),
             notification: Notification::hold_timer_expired().octets(),
         }
@@ -85,6 +100,12 @@ fn open_a(o: &Octets) -> Input<'_> {
     Input::Received {
         conn: A,
         bytes: &o.open,
+    }
+}
+fn graceful_d(o: &Octets) -> Input<'_> {
+    Input::Received {
+        conn: D,
+        bytes: &o.graceful,
     }
 }
 fn keepalive_d(o: &Octets) -> Input<'_> {
@@ -205,11 +226,29 @@ fn states() -> Vec<Path> {
             BOTH,
             path![start connected open_d keepalive_d parked],
         ),
+        (
+            "Established with graceful restart, another parked",
+            1,
+            BOTH,
+            path![start connected graceful_d keepalive_d parked],
+        ),
+        (
+            "Established with graceful restart for long, another parked",
+            1,
+            BOTH,
+            path![start connected graceful_d keepalive_d later parked],
+        ),
     ]
 }
 
-/// A peer in a state, with nothing left to say.
-fn peer_in((_, id, mode, path): Path, octets: &Octets, now: Instant) -> Peer {
+/// As long as a collision may last, and nothing happens.
+fn later(_: &Octets) -> Input<'_> {
+    Input::Timeout
+}
+
+/// A peer in a state, with nothing left to say, and when it is in it.
+fn peer_in((_, id, mode, path): Path, octets: &Octets) -> (Peer, Instant) {
+    let mut now = Instant::ZERO;
     let settings = Settings {
         local_asn: Asn(64512),
         router_id: RouterId(id),
@@ -223,11 +262,22 @@ fn peer_in((_, id, mode, path): Path, octets: &Octets, now: Instant) -> Peer {
         extended_next_hop: false,
     };
     let mut peer = Peer::new(settings, 7, 100, now);
-    for (_, input) in path {
+    peer.set_offer(Some(Offer {
+        families: FamilySet::BOTH,
+        forwarding: FamilySet::NONE,
+        restart_time: Duration::from_secs(120),
+        restarted_until: None,
+        notification: true,
+        long_lived_stale_time: Duration::ZERO,
+    }));
+    for (name, input) in path {
+        if *name == "later" {
+            now = now + COLLISION_TIME;
+        }
         peer.handle(input(octets), now);
         drain(&mut peer, now);
     }
-    peer
+    (peer, now)
 }
 
 fn name(conn: ConnId) -> &'static str {
@@ -301,10 +351,10 @@ fn slots(peer: &Peer) -> String {
 }
 
 fn row(table: &mut String, state: Path, octets: &Octets, input: &str, act: impl FnOnce(&mut Peer, Instant)) {
-    let mut peer = peer_in(state, octets, Instant::ZERO);
+    let (mut peer, now) = peer_in(state, octets);
     let before = slots(&peer);
-    act(&mut peer, Instant::ZERO);
-    let said = drain(&mut peer, Instant::ZERO);
+    act(&mut peer, now);
+    let said = drain(&mut peer, now);
     let after = slots(&peer);
     let cell = match (after == before, said.is_empty()) {
         (true, true) => "-".to_owned(),
@@ -316,7 +366,7 @@ fn row(table: &mut String, state: Path, octets: &Octets, input: &str, act: impl 
 
 /// Every timer that runs in a state, one after the other, each in a peer of its own that has heard nothing since.
 fn timers(table: &mut String, state: Path, octets: &Octets) {
-    let mut peer = peer_in(state, octets, Instant::ZERO);
+    let (mut peer, entered) = peer_in(state, octets);
     let before = slots(&peer);
     for _ in 0..4 {
         let Some(at) = peer.poll_timeout() else {
@@ -326,7 +376,7 @@ fn timers(table: &mut String, state: Path, octets: &Octets) {
         peer.handle(Input::Timeout, at);
         let said = drain(&mut peer, at);
         let after = slots(&peer);
-        let seconds = at.since(Instant::ZERO).as_secs();
+        let seconds = at.since(entered).as_secs();
         let to = if after == before {
             String::new()
         } else {
@@ -347,7 +397,7 @@ fn table() {
     let closed = |conn| Input::Closed { conn, error: None };
     let mut table = String::new();
     for state in states() {
-        let peer = peer_in(state, &octets, Instant::ZERO);
+        let (peer, _) = peer_in(state, &octets);
         _ = writeln!(table, "{}: {}", state.0, slots(&peer));
         let mut inputs: Vec<(String, Input<'_>)> = [
             ("Start", start(&octets)),

@@ -41,6 +41,16 @@ impl BitSet {
         was
     }
 
+    /// The members, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + use<'_> {
+        let mut from = Some(0);
+        std::iter::from_fn(move || {
+            let id = self.next(from?)?;
+            from = id.checked_add(1);
+            Some(id)
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

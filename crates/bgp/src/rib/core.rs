@@ -14,7 +14,8 @@ use super::hash::Seed;
 use super::import::Import;
 use super::outbound::Outbound;
 use super::receiver::Receiver;
-use super::table::{Key, NIL, Path, SELECTED, Table};
+use super::retained::Generation;
+use super::table::{Key, LONG_LIVED, NIL, Path, SELECTED, STALE, Table};
 use super::{Counts, LimitOutcome, Multipath, PeerIndex, PeerSettings, Usage};
 use crate::policy::{Filter, PrefixLimitAction, Source};
 use crate::types::{Family, NextHop, PathAttributes, Prefix};
@@ -34,12 +35,14 @@ pub(super) struct PeerFamily {
     pub(super) has: BitSet,
     /// Those of them that it has not announced again since it said BoRR (RFC 7313).
     pub(super) stale: BitSet,
+    /// Those of them that outlived their session, by the loss.
+    pub(super) retained: Vec<Generation>,
     pub(super) accepted: usize,
     pub(super) installed: usize,
     pub(super) out: Outbound,
 }
 
-/// A peer that is up.
+/// A peer that is up, or whose paths are retained until it is back.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) settings: Arc<PeerSettings>,
@@ -58,6 +61,8 @@ pub(super) struct Core {
     pub(super) sets: NextHopSets,
     /// The attributes of our own routes, held once for each of them.
     pub(super) local: AttrId,
+    /// No learned route is told to anybody yet, but to those who have restarted too: this speaker has restarted.
+    pub(super) deferred: bool,
     pub(super) candidates: Vec<Candidate>,
     /// The numbers of the prefixes that are worked on.
     ids: Vec<u32>,
@@ -75,6 +80,7 @@ impl Core {
             kernel: Default::default(),
             sets: NextHopSets::new(seed),
             local: AttrId::NONE,
+            deferred: false,
             candidates: Vec::new(),
             ids: Vec::new(),
         }
@@ -98,8 +104,13 @@ impl Core {
         }
     }
 
-    pub(super) fn up(&self) -> Vec<u16> {
-        self.up.clone()
+    /// The peers that have paths, or may have: those that are up, and those whose paths are retained.
+    pub(super) fn holders(&self) -> Vec<u16> {
+        (0..)
+            .zip(&self.peers)
+            .filter(|(_, peer)| peer.is_some())
+            .map(|(p, _)| p)
+            .collect()
     }
 
     pub(super) fn set_multipath(&mut self, m: Multipath) -> bool {
@@ -115,7 +126,7 @@ impl Core {
     pub(super) fn add_peer(&mut self, settings: PeerSettings) -> PeerIndex {
         let mut families: [PeerFamily; 2] = Default::default();
         for family in settings.families.iter() {
-            families[at(family)].out = Outbound::opened();
+            families[at(family)].out = Outbound::opened(self.deferred && settings.relays);
         }
         let peer = Some(Peer {
             settings: Arc::new(settings),
@@ -142,9 +153,7 @@ impl Core {
         self.up.retain(|up| *up != p);
         let Some(peer) = self.peer_mut(p) else { return };
         let state = std::mem::take(&mut peer.families[at(family)]);
-        let mut from = 0;
-        while let Some(id) = state.has.next(from) {
-            from = id + 1;
+        for id in state.has.iter() {
             self.remove_path(t, family, p, id);
         }
         state.out.close(t, &mut self.attributes);
@@ -172,6 +181,7 @@ impl Core {
         let mut import = Import::new(&mut self.attributes, &settings, &install, attributes, next_hop);
         let (mut warned, mut dropped, mut exceeded) = (false, 0, false);
         let refreshing = self.has_stale(family, p);
+        let returning = self.has_retained(family, p);
         let mut ids = std::mem::take(&mut self.ids);
         t.find_all(prefixes, &mut ids);
         for (prefix, id) in prefixes.iter().zip(&ids) {
@@ -184,7 +194,9 @@ impl Core {
             if refreshing {
                 self.freshen(family, p, id);
             }
-            if path.is_none() && self.is_full(family, p, &settings) {
+            // What was stale is the peer's again only now, and counts from now on.
+            let new = path.is_none_or(|path| t.path(path).is(STALE));
+            if new && self.is_full(family, p, path.is_none(), &settings) {
                 match settings.limit.action {
                     PrefixLimitAction::Warn => warned = true,
                     PrefixLimitAction::Drop => dropped += 1,
@@ -198,9 +210,10 @@ impl Core {
                     continue;
                 }
             }
+            let back = returning && self.take_back(t, family, p, id, path);
             match path {
-                Some(path) if t.path(path).raw == import.raw => {}
-                Some(path) => self.update_path(t, family, id, path, &mut import, false),
+                Some(path) if !back && t.path(path).raw == import.raw => {}
+                Some(path) => self.update_path(t, family, id, path, &mut import, back),
                 None => self.add_path(t, family, p, id, &mut import),
             }
         }
@@ -214,9 +227,15 @@ impl Core {
         }
     }
 
-    fn is_full(&self, family: Family, p: u16, settings: &PeerSettings) -> bool {
-        let held = self.peer(p).map_or(0, |peer| peer.families[at(family)].has.len());
-        held >= usize::try_from(settings.limit.limit).unwrap_or(usize::MAX)
+    /// Whether the peer may say no more. What it said before its session was lost does not count, for it may come back
+    /// with other prefixes; but all together it holds no more than twice the limit.
+    fn is_full(&self, family: Family, p: u16, adds: bool, settings: &PeerSettings) -> bool {
+        let (held, stale) = self.peer(p).map_or((0, 0), |peer| {
+            let state = &peer.families[at(family)];
+            (state.has.len(), state.retained_len())
+        });
+        let limit = usize::try_from(settings.limit.limit).unwrap_or(usize::MAX);
+        held.saturating_sub(stale) >= limit || (adds && held >= limit.saturating_mul(2))
     }
 
     fn add_path<K: Key>(
@@ -264,9 +283,16 @@ impl Core {
         import: &mut Import<'_>,
         force: bool,
     ) {
-        let (flags, effective) = import.evaluate(&mut self.attributes, t.prefix(id));
+        let (flags, mut effective) = import.evaluate(&mut self.attributes, t.prefix(id));
         self.attributes.hold(import.raw);
         let old = *t.path(path);
+        let age = old.flags & (STALE | LONG_LIVED);
+        if old.is(LONG_LIVED) {
+            let unmarked = effective;
+            effective = self.with_llgr_stale(unmarked);
+            self.attributes.release(unmarked);
+        }
+        let flags = flags | age;
         let stored = t.path_mut(path);
         (stored.raw, stored.effective) = (import.raw, effective);
         self.attributes.release(old.raw);
@@ -293,9 +319,9 @@ impl Core {
             // A prefix that stands here twice is no longer the peer's the second time, whoever has its number then.
             if *id != NIL
                 && let Some(peer) = self.peer_mut(p)
-                && peer.families[at(family)].has.remove(*id)
+                && peer.families[at(family)].has.contains(*id)
             {
-                self.freshen(family, p, *id);
+                self.forget(family, p, *id);
                 self.remove_path(t, family, p, *id);
             }
         }
@@ -365,9 +391,7 @@ impl Core {
         let settings = peer.settings.clone();
         let has = &peer.families[at(family)].has;
         let mut paths = Vec::with_capacity(has.len());
-        let mut from = 0;
-        while let Some(id) = has.next(from) {
-            from = id + 1;
+        for id in has.iter() {
             paths.extend(t.path_of(id, p).map(|path| (t.path(path).raw, id, path)));
         }
         paths.sort_unstable();

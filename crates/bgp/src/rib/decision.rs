@@ -2,12 +2,16 @@
 //!
 //! Paths are never compared pairwise to sort them, because MED counts only between paths of the same neighbouring
 //! AS, so "better" is not transitive. Each step looks at all paths still in the race and takes out those that lose
-//! it; a path remembers the step that took it out, which is its reason. The steps: highest LOCAL_PREF, shortest
-//! AS path, lowest origin, lowest MED within a neighbouring AS, external over internal, then (when only one may
-//! win) lowest router id (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest
-//! address. The cost to the next hop (step e) is not known here: next hops are on link. External paths that are still
-//! equal before the router id may be used side by side. Whatever the order in which paths arrived, the result is the
-//! same: there is no "oldest path" step.
+//! it; a path remembers the step that took it out, which is its reason. The steps: anything over a last resort (RFC 9494
+//! §4.3), highest LOCAL_PREF, shortest AS path, lowest origin, lowest MED within a neighbouring AS, external over internal,
+//! what a peer says now over what outlived its session (RFC 4724), then (when only one may win) lowest router id
+//! (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest address. The cost to the next hop
+//! (step e) is not known here: next hops are on link. External paths that are still equal before the router id may be used
+//! side by side. Whatever the order in which paths arrived, the result is the same: there is no "oldest path" step.
+//!
+//! A stale path gives way only to an *equal* one that is fresh: the flows leave a neighbour that is away where another
+//! serves as well. Were any fresh path better, a spine whose ToR restarts would turn to the long way round, by a second ToR
+//! that comes back to the spine: a loop, which is what RFC 4724 §4.2 forbids to risk ("MUST NOT differentiate").
 
 use std::net::IpAddr;
 
@@ -20,6 +24,7 @@ use crate::types::{Asn, Origin, RouterId};
 pub(super) struct Candidate {
     pub(super) path: u32,
     pub(super) attributes: AttrId,
+    pub(super) age: Age,
     pub(super) local_pref: u32,
     pub(super) path_len: usize,
     pub(super) origin: Origin,
@@ -32,6 +37,16 @@ pub(super) struct Candidate {
     pub(super) step: Step,
 }
 
+/// Whether a path is what its peer says now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Age {
+    Fresh,
+    /// It outlived the session that it came by.
+    Stale,
+    /// It is a last resort, here or at whoever passed it on (LLGR_STALE, RFC 9494 §4.3).
+    LongLived,
+}
+
 /// Where a path stands after the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -39,11 +54,14 @@ pub(super) enum Step {
     Best,
     /// It is used beside the best path.
     Multipath,
+    LongLived,
     LocalPref,
     PathLength,
     Origin,
     Med,
     External,
+    /// Equal so far, but it outlived its session, and another did not.
+    Stale,
     /// Equal in all but the AS path itself, which strict multipath wants to be the same.
     PathDiffers,
     /// Equal, but as many paths as allowed are in use.
@@ -66,14 +84,22 @@ pub(super) fn decide(
     multipath: Multipath,
     same_path: impl Fn(AttrId, AttrId) -> bool,
 ) -> Option<usize> {
+    let mut all_fresh = true;
     for candidate in c.iter_mut() {
         candidate.step = Step::Best;
+        all_fresh &= candidate.age == Age::Fresh;
+    }
+    if !all_fresh {
+        keep_lowest(c, Step::LongLived, |c| c.age == Age::LongLived);
     }
     keep_lowest(c, Step::LocalPref, |c| u32::MAX - c.local_pref);
     keep_lowest(c, Step::PathLength, |c| c.path_len);
     keep_lowest(c, Step::Origin, |c| c.origin);
     keep_lowest_med(c);
     keep_lowest(c, Step::External, |c| !c.external);
+    if !all_fresh {
+        keep_lowest(c, Step::Stale, |c| c.age == Age::Stale);
+    }
     let alive = |c: &Candidate| c.step == Step::Best;
     let best = (0..c.len())
         .filter(|i| alive(&c[*i]))
@@ -137,6 +163,7 @@ pub(super) fn reason(c: &Candidate, best: &Candidate) -> String {
     match c.step {
         Step::Best => "best".to_owned(),
         Step::Multipath => "multipath".to_owned(),
+        Step::LongLived => "a last resort (LLGR_STALE)".to_owned(),
         Step::LocalPref => format!("LOCAL_PREF lower ({} < {})", c.local_pref, best.local_pref),
         Step::PathLength => format!("AS path longer ({} > {})", c.path_len, best.path_len),
         Step::Origin => format!("origin worse ({:?} > {:?})", c.origin, best.origin),
@@ -145,6 +172,7 @@ pub(super) fn reason(c: &Candidate, best: &Candidate) -> String {
             format!("MED higher ({}) among the paths of AS {asn}", c.med)
         }
         Step::External => "internal, where an external path is there".to_owned(),
+        Step::Stale => "equal, but stale, and a fresh path is there".to_owned(),
         Step::PathDiffers => "AS path differs from that of the best path".to_owned(),
         Step::MaxPaths => "equal, but the maximum of paths is in use".to_owned(),
         Step::RouterId => format!("router id higher ({} > {})", c.peer.0, best.peer.0),

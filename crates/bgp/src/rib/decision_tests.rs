@@ -15,6 +15,7 @@ fn candidate(n: u8) -> Candidate {
     Candidate {
         path: u32::from(n),
         attributes: AttrId(u32::from(n)),
+        age: Age::Fresh,
         local_pref: 100,
         path_len: 2,
         origin: Origin::Igp,
@@ -42,7 +43,12 @@ fn run(mut c: Vec<Candidate>, m: Multipath) -> (Option<usize>, Vec<Step>) {
 #[test]
 fn each_step_decides_before_all_later_ones() {
     // The loser of each step is better in every later one.
-    let worse: [(Step, Worsen, &str); 9] = [
+    let worse: [(Step, Worsen, &str); 11] = [
+        (
+            Step::LongLived,
+            |c| c.age = Age::LongLived,
+            "a last resort (LLGR_STALE)",
+        ),
         (
             Step::LocalPref,
             |c| c.local_pref = 90,
@@ -59,6 +65,11 @@ fn each_step_decides_before_all_later_ones() {
             Step::External,
             |c| c.external = false,
             "internal, where an external path is there",
+        ),
+        (
+            Step::Stale,
+            |c| c.age = Age::Stale,
+            "equal, but stale, and a fresh path is there",
         ),
         (
             Step::RouterId,

@@ -7,8 +7,8 @@
 //! behind: what the receivers are told is worked out when they have room.
 
 use super::core::{Core, at};
-use super::decision::{self, Candidate, Step};
-use super::table::{ACCEPTED, INSTALLABLE, Key, NIL, Path, SELECTED, Table};
+use super::decision::{self, Age, Candidate, Step};
+use super::table::{ACCEPTED, INSTALLABLE, Key, NIL, Path, SELECTED, STALE, Table};
 use super::words;
 use crate::types::Family;
 
@@ -129,6 +129,11 @@ impl Core {
             med: facts.med,
             neighbour: facts.neighbour,
             external: !settings.is_internal(),
+            age: match (facts.long_lived, path.is(STALE)) {
+                (true, _) => Age::LongLived,
+                (false, true) => Age::Stale,
+                (false, false) => Age::Fresh,
+            },
             peer: (
                 originator.unwrap_or(settings.router_id),
                 clusters,
@@ -163,7 +168,10 @@ impl Core {
 
     /// Marks everything in use for one peer; with `again` also what it was told already.
     pub(super) fn mark_all<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, again: bool) {
-        let Some(peer) = self.peer_mut(p).filter(|p| p.settings.families.contains(family)) else {
+        // Nothing is told to a peer that is away.
+        let up = self.is_up(p);
+        let wanted = |p: &&mut super::core::Peer| up && p.settings.families.contains(family);
+        let Some(peer) = self.peer_mut(p).filter(wanted) else {
             return;
         };
         let receiver = &mut peer.families[at(family)].out.receiver;

@@ -1,7 +1,8 @@
 //! What may go out, and how it looks on the wire.
 //!
 //! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
-//! 4271 §9.2), when a well-known community forbids it (RFC 1997), when we have no address of its family to give as a
+//! 4271 §9.2), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
+//! 9494 §4.3), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
 //! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
 //! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an
@@ -55,6 +56,7 @@ pub(super) enum Withheld {
     Internal,
     Community(Community),
     NoAddress(Family),
+    LongLived,
     Filter(RuleName),
 }
 
@@ -67,6 +69,9 @@ impl fmt::Display for Withheld {
             Self::Community(Community::NO_EXPORT) => f.write_str("community NO_EXPORT"),
             Self::Community(_) => f.write_str("community NO_EXPORT_SUBCONFED"),
             Self::NoAddress(family) => write!(f, "No{family}NextHop"),
+            Self::LongLived => {
+                f.write_str("community LLGR_STALE, and the peer has no long-lived graceful restart")
+            }
             Self::Filter(rule) => write!(f, "filter: {rule}"),
         }
     }
@@ -98,6 +103,10 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
         if settings.is_internal() && peer.is_internal() {
             return Some(Withheld::Internal);
         }
+    }
+    let only_with_care = words::is_long_lived(table.words(best.attributes)) && !peer.long_lived;
+    if only_with_care && !peer.is_internal() {
+        return Some(Withheld::LongLived);
     }
     let (no_export, no_advertise) = words::well_known(table.words(best.attributes));
     if no_advertise {
@@ -150,6 +159,14 @@ fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed
     }
     if !peer.is_internal() {
         a.local_pref = None;
+    }
+    // An internal peer that does not know what LLGR_STALE means shall prefer anything else, and not pass it on (RFC
+    // 9494 §4.6).
+    if !peer.long_lived && a.communities.contains(&Community::LLGR_STALE) {
+        a.local_pref = Some(0);
+        if !a.communities.contains(&Community::NO_EXPORT) {
+            a.communities.push(Community::NO_EXPORT);
+        }
     }
     let keep = match peer.next_hop {
         NextHopMode::Auto => peer.is_internal(),

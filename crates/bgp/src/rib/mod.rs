@@ -33,6 +33,7 @@ mod hash;
 mod import;
 mod outbound;
 mod receiver;
+mod retained;
 mod stale;
 mod table;
 mod values;
@@ -41,16 +42,17 @@ mod words;
 
 use std::sync::Arc;
 
+pub use retained::{Loss, MAX_LOSSES};
 pub use values::{
-    Batch, Counts, FibPath, LimitOutcome, LocalAddresses, Multipath, PeerIndex, PeerSettings, RouteChange,
-    RouteInfo, RouteView,
+    Batch, Counts, FibPath, Kept, LimitOutcome, LocalAddresses, Multipath, PeerIndex, PeerSettings,
+    RouteChange, RouteInfo, RouteView,
 };
 
 use self::core::Core;
 use self::hash::Seed;
 use self::table::Table;
 use crate::policy::{Filter, Source};
-use crate::types::{Family, NextHop, PathAttributes, PeerName, Prefix};
+use crate::types::{Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix};
 
 /// The table of IPv4 prefixes.
 type Table4 = Table<u64>;
@@ -122,6 +124,90 @@ impl Rib {
             on_family!(self, family, |t| self.core.drop_peer_family(t, family, p.0));
         }
         self.core.remove_peer(p.0);
+    }
+
+    /// The session is gone, and the peer may come back: its paths of the families `kept` stay, flagged as stale, as what
+    /// loss `number` left (numbers must rise); all else goes. The index stays the peer's.
+    pub fn peer_lost(&mut self, p: PeerIndex, kept: FamilySet, number: u64) -> Vec<Kept> {
+        self.core.leave(p.0);
+        let mut all = Vec::new();
+        for family in Family::ALL {
+            if !kept.contains(family) {
+                on_family!(self, family, |t| self.core.drop_peer_family(t, family, p.0));
+                continue;
+            }
+            let (fresh, gone) = on_family!(self, family, |t| self.core.retain(t, family, p.0, number));
+            all.push(Kept { family, fresh, gone });
+        }
+        all
+    }
+
+    /// A peer whose paths were kept is established again, under the same index. Stale paths of families that are no
+    /// longer negotiated go. A peer that is of another AS than before, or to which we are, is a new one.
+    pub fn peer_back(&mut self, p: PeerIndex, new: PeerSettings) -> PeerIndex {
+        let old = self.core.settings(p.0);
+        let Some(old) = old.filter(|o| (o.asn, o.local_asn) == (new.asn, new.local_asn)) else {
+            self.peer_down(p);
+            return self.peer_up(new);
+        };
+        let (import, identity) = import_differs(&old, &new);
+        let families = new.families;
+        self.core.return_peer(p.0, new);
+        for family in Family::ALL {
+            if !families.contains(family) {
+                on_family!(self, family, |t| self.core.sweep(t, family, p.0, Loss::Any));
+            } else if import {
+                on_family!(self, family, |t| self.core.import_again(t, family, p.0, identity));
+            }
+            on_family!(self, family, |t| self.core.mark_all(t, family, p.0, false));
+        }
+        p
+    }
+
+    /// Removes stale paths of a family; how many there were.
+    pub fn sweep(&mut self, p: PeerIndex, family: Family, loss: Loss) -> usize {
+        on_family!(self, family, |t| self.core.sweep(t, family, p.0, loss))
+    }
+
+    /// Makes stale paths of a family a last resort (RFC 9494 §4.2): how many are kept, and how many went because they
+    /// forbid it (NO_LLGR).
+    pub fn make_long_lived(&mut self, p: PeerIndex, family: Family, loss: Loss) -> (usize, usize) {
+        on_family!(self, family, |t| self.core.make_long_lived(t, family, p.0, loss))
+    }
+
+    /// Whether stale paths of a family are left of this loss.
+    #[must_use]
+    pub fn is_retained(&self, p: PeerIndex, family: Family, number: u64) -> bool {
+        self.core.is_retained(p.0, family, number)
+    }
+
+    /// How many paths of a family are stale, and how many of these are a last resort.
+    #[must_use]
+    pub fn retained(&self, p: PeerIndex, family: Family) -> (usize, usize) {
+        self.core.retained(p.0, family)
+    }
+
+    /// No learned route is told to the kernel, or to peers but those that have restarted too, nor End-of-RIB to those to whom some may go, until [`Rib::resume`].
+    pub fn defer(&mut self) {
+        self.core.deferred = true;
+    }
+
+    /// Routes are chosen: all that may be told to peers becomes pending, and the End-of-RIBs that were held.
+    pub fn resume(&mut self) {
+        self.core.resume();
+        for p in self.core.holders() {
+            for family in Family::ALL {
+                on_family!(self, family, |t| self.core.mark_all(t, family, p, false));
+            }
+        }
+    }
+
+    /// Our addresses towards a peer, as its settings have them.
+    #[must_use]
+    pub fn local_addresses(&self, p: PeerIndex) -> LocalAddresses {
+        self.core
+            .settings(p.0)
+            .map_or_else(LocalAddresses::default, |s| s.local)
     }
 
     /// Prefixes announced by a peer. A family that was not negotiated is ignored.
@@ -201,13 +287,7 @@ impl Rib {
         if *old == new {
             return;
         }
-        let identity = (&old.name, old.address, old.interface, old.router_id)
-            != (&new.name, new.address, new.interface, new.router_id);
-        let import = identity
-            || old.import != new.import
-            || old.allow_own_asn != new.allow_own_asn
-            || old.next_hops != new.next_hops
-            || old.local != new.local;
+        let (import, identity) = import_differs(&old, &new);
         let export = old.export != new.export
             || old.local != new.local
             || old.next_hop != new.next_hop
@@ -237,7 +317,7 @@ impl Rib {
         if !self.core.set_install(f) {
             return;
         }
-        for p in self.core.up() {
+        for p in self.core.holders() {
             for family in Family::ALL {
                 on_family!(self, family, |t| self.core.import_again(t, family, p, false));
             }
@@ -319,6 +399,9 @@ impl Rib {
     /// What the kernel is to be told next, at most `max` changes, recorded as told.
     pub fn poll_fib(&mut self, max: usize) -> Vec<RouteChange> {
         let mut changes = Vec::new();
+        if self.core.deferred {
+            return changes;
+        }
         for family in Family::ALL {
             on_family!(self, family, |t| self.core.poll_fib(t, family, max, &mut changes));
         }
@@ -328,7 +411,7 @@ impl Rib {
     /// Whether [`Rib::poll_fib`] may have something. It can still return nothing, when changes cancelled out.
     #[must_use]
     pub fn has_fib_pending(&self) -> bool {
-        self.core.has_fib_pending()
+        !self.core.deferred && self.core.has_fib_pending()
     }
 
     /// The kernel is to be told everything again.
@@ -381,4 +464,16 @@ impl Rib {
             ..self.core.usage()
         }
     }
+}
+
+/// Whether what a peer said is to be judged again, and whether it is another peer for the decision too.
+fn import_differs(old: &PeerSettings, new: &PeerSettings) -> (bool, bool) {
+    let identity = (&old.name, old.address, old.interface, old.router_id)
+        != (&new.name, new.address, new.interface, new.router_id);
+    let import = identity
+        || old.import != new.import
+        || old.allow_own_asn != new.allow_own_asn
+        || old.next_hops != new.next_hops
+        || old.local != new.local;
+    (import, identity)
 }

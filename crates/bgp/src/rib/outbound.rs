@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Batch;
 use super::attributes::{AttrId, AttributeTable};
 use super::core::{Core, at};
 use super::export::{self, Best, Export};
 use super::receiver::Receiver;
 use super::table::{Key, NIL, SELECTED, Table};
+use super::{Batch, PeerSettings};
 use crate::policy::Source;
 use crate::types::{Family, Prefix};
 
@@ -32,10 +32,22 @@ pub(super) struct Outbound {
     ids: Vec<u32>,
     next: usize,
     rounds: u8,
-    end_of_rib: bool,
+    end_of_rib: EndOfRib,
     /// Whether prefixes of this round are told because they are to be told again.
     forced: bool,
     refresh: Refresh,
+}
+
+/// The mark behind the initial routes (RFC 4724 §2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum EndOfRib {
+    /// It is out.
+    #[default]
+    Said,
+    /// It follows as soon as the initial routes are out.
+    Owed,
+    /// The routes that are there are not all that will be told: this speaker has not chosen yet.
+    Held,
 }
 
 /// An answer to a ROUTE-REFRESH that stands between BoRR and EoRR (RFC 7313 §4).
@@ -48,11 +60,19 @@ struct Refresh {
 }
 
 impl Outbound {
-    /// The state of a session that has just come up: an End-of-RIB is owed.
-    pub(super) fn opened() -> Self {
+    /// The state of a session that has just come up: an End-of-RIB is owed, at once or once routes are chosen.
+    pub(super) fn opened(held: bool) -> Self {
         Self {
-            end_of_rib: true,
+            end_of_rib: if held { EndOfRib::Held } else { EndOfRib::Owed },
             ..Self::default()
+        }
+    }
+
+    /// Routes are chosen, and will be told before it.
+    pub(super) fn release_end_of_rib(&mut self) {
+        if self.end_of_rib == EndOfRib::Held {
+            self.end_of_rib = EndOfRib::Owed;
+            self.rounds = 0;
         }
     }
 
@@ -68,8 +88,8 @@ impl Outbound {
     fn is_pending(&self) -> bool {
         self.has_round()
             || self.receiver.has_dirty()
-            || self.end_of_rib
-            || self.refresh.wanted
+            || self.end_of_rib == EndOfRib::Owed
+            || (self.refresh.wanted && self.end_of_rib == EndOfRib::Said)
             || self.refresh.open
     }
 
@@ -140,11 +160,24 @@ impl Core {
         Some((t.prefix(id), Source::Learned, path.effective, Some(path.peer)))
     }
 
+    /// The best path of a prefix, unless it is too early to tell a peer of it: this speaker has restarted and has not
+    /// chosen yet, and the peer has.
+    pub(super) fn best_for<K: Key>(
+        &self,
+        t: &Table<K>,
+        id: u32,
+        to: &PeerSettings,
+    ) -> Option<(Prefix, Source, AttrId, Option<u16>)> {
+        let early = self.deferred && !to.restarted;
+        self.best(t, id)
+            .filter(|(_, _, _, from)| from.is_none() || !early)
+    }
+
     /// Starts a round when there is none and something is dirty.
     pub(super) fn plan<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) {
         let Some(peer) = self.peer_mut(p) else { return };
         let state = &mut peer.families[at(family)].out;
-        let owed = state.end_of_rib && state.rounds >= MAX_INITIAL_ROUNDS;
+        let owed = state.end_of_rib == EndOfRib::Owed && state.rounds >= MAX_INITIAL_ROUNDS;
         if state.has_round() || !state.receiver.has_dirty() || owed {
             return;
         }
@@ -156,7 +189,7 @@ impl Core {
         buckets.entries.reserve(out.receiver.dirty_len());
         out.forced = out.receiver.has_forced();
         while let Some((id, again)) = out.receiver.pop() {
-            let best = self.best(t, id);
+            let best = self.best_for(t, id, &settings);
             let attributes = match best {
                 None => AttrId::NONE,
                 Some((prefix, source, attributes, from)) => {
@@ -204,7 +237,7 @@ impl Core {
     pub(super) fn begin_answer<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
         let peer = self.peer_mut(p)?;
         let out = &mut peer.families[at(family)].out;
-        if !out.refresh.wanted || out.refresh.open || out.end_of_rib || out.has_round() {
+        if !out.refresh.wanted || out.refresh.open || out.end_of_rib != EndOfRib::Said || out.has_round() {
             return None;
         }
         out.refresh = Refresh {
@@ -281,8 +314,8 @@ impl Core {
             (out.ids, out.next, out.withdraw) = Default::default();
         }
         let settled = !out.receiver.has_dirty() || out.rounds >= MAX_INITIAL_ROUNDS;
-        if batch.is_none() && out.end_of_rib && settled {
-            out.end_of_rib = false;
+        if batch.is_none() && out.end_of_rib == EndOfRib::Owed && settled {
+            out.end_of_rib = EndOfRib::Said;
             batch = Some(Batch::EndOfRib(family));
         }
         // However long it takes: what is not told again before EoRR, the peer takes for gone.
@@ -315,6 +348,10 @@ impl Core {
         };
         if !to.settings.families.contains(prefix.family()) {
             return format!("withheld: {} is not negotiated", prefix.family());
+        }
+        let early = self.deferred && !to.settings.restarted;
+        if early && t.find(prefix).is_some_and(|id| t.entry(id).local.is_none()) {
+            return "withheld: routes are not chosen yet".to_owned();
         }
         let Some((prefix, source, attributes, from)) = t.find(prefix).and_then(|id| self.best(t, id)) else {
             return "no route".to_owned();

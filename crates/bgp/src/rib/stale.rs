@@ -18,12 +18,8 @@ impl Core {
     pub(super) fn drop_stale<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> usize {
         let Some(peer) = self.peer_mut(p) else { return 0 };
         let stale = std::mem::take(&mut peer.families[at(family)].stale);
-        let mut from = 0;
-        while let Some(id) = stale.next(from) {
-            from = id + 1;
-            if let Some(peer) = self.peer_mut(p) {
-                peer.families[at(family)].has.remove(id);
-            }
+        for id in stale.iter() {
+            self.forget(family, p, id);
             self.remove_path(t, family, p, id);
         }
         stale.len()

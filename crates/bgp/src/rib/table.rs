@@ -102,6 +102,11 @@ pub(super) const INSTALLABLE: u16 = 2;
 /// Best path, or beside it.
 pub(super) const SELECTED: u16 = 4;
 
+/// It outlived the session that it came by.
+pub(super) const STALE: u16 = 8;
+/// It is kept as a last resort (RFC 9494).
+pub(super) const LONG_LIVED: u16 = 16;
+
 impl Path {
     pub(super) fn is(&self, flag: u16) -> bool {
         self.flags & flag == flag

@@ -53,6 +53,12 @@ pub struct PeerSettings {
     pub families: FamilySet,
     /// Whether IPv4 prefixes may have IPv6 next hops (RFC 8950): negotiated.
     pub extended_next_hop: bool,
+    /// Whether long-lived graceful restart was agreed on: only then is it told of routes that are a last resort (RFC 9494).
+    pub long_lived: bool,
+    /// It has restarted itself (R), and chooses no routes yet either: it may be told at once what this speaker has learned.
+    pub restarted: bool,
+    /// Whether learned routes may be told to it: then a speaker that has restarted says End-of-RIB only once it has chosen.
+    pub relays: bool,
     /// Our addresses towards it.
     pub local: LocalAddresses,
     /// Which next hop it is told.
@@ -75,6 +81,17 @@ impl PeerSettings {
     pub fn is_internal(&self) -> bool {
         self.asn == self.local_asn
     }
+}
+
+/// What a loss left of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The family.
+    pub family: Family,
+    /// How many paths are stale that were not before.
+    pub fresh: usize,
+    /// How many older stale ones went, because the peer has been lost too often.
+    pub gone: usize,
 }
 
 /// How an announcement stands to the peer's prefix limit.
@@ -188,6 +205,8 @@ pub struct RouteInfo<'a> {
     pub multipath: bool,
     /// Whether it is used and the install filter lets it into the kernel.
     pub installed: bool,
+    /// Whether it outlived the session that it was learned by, and has not been said again.
+    pub stale: bool,
     /// Why it stands where it stands: `best`, `AS path longer (3 > 2)`, `filter: rail OwnPodCIDR` …
     pub reason: String,
 }

@@ -9,7 +9,7 @@ use super::core::{Core, at};
 use super::decision;
 use super::export::{self, Best};
 use super::import;
-use super::table::{ACCEPTED, INSTALLABLE, Key, Path, SELECTED, Table};
+use super::table::{ACCEPTED, INSTALLABLE, Key, Path, SELECTED, STALE, Table};
 use super::{PeerSettings, RouteInfo, RouteView};
 use crate::policy::Verdict;
 use crate::types::{Family, PathAttributes, PeerName, Prefix};
@@ -96,6 +96,7 @@ impl Core {
                 best: true,
                 multipath: true,
                 installed: false,
+                stale: false,
                 reason: "best: our own route".to_owned(),
             });
         }
@@ -142,6 +143,9 @@ impl Core {
                     .decide(&import::view(prefix, &effective, &settings.name));
                 reason = format!("{reason}; not installed: filter: {}", decision.rule);
             }
+            if path.is(STALE) {
+                reason = format!("{reason}; stale: the session that it came by is gone");
+            }
             let attributes = match view {
                 RouteView::Received => path.raw,
                 RouteView::Accepted | RouteView::Best | RouteView::Advertised => path.effective,
@@ -153,6 +157,7 @@ impl Core {
                 best: !not_best,
                 multipath: path.is(SELECTED),
                 installed: path.is(SELECTED | INSTALLABLE),
+                stale: path.is(STALE),
                 reason,
             });
         }
@@ -187,18 +192,20 @@ impl Core {
         let Some(to) = self.peer(p).filter(|_| told != AttrId::NONE) else {
             return;
         };
-        let best = self.best(t, id).and_then(|(prefix, source, attributes, from)| {
-            let from = match from {
-                Some(f) => Some((f, &*self.peer(f)?.settings)),
-                None => None,
-            };
-            Some(Best {
-                prefix,
-                source,
-                attributes,
-                from,
-            })
-        });
+        let best = self
+            .best_for(t, id, &to.settings)
+            .and_then(|(prefix, source, attributes, from)| {
+                let from = match from {
+                    Some(f) => Some((f, &*self.peer(f)?.settings)),
+                    None => None,
+                };
+                Some(Best {
+                    prefix,
+                    source,
+                    attributes,
+                    from,
+                })
+            });
         let reason = match best.map(|best| export::explain(&self.attributes, (p, &to.settings), &best)) {
             Some(Ok(rule)) => format!("filter: {rule}"),
             Some(Err(reason)) => format!("about to be withdrawn: {reason}"),
@@ -211,6 +218,7 @@ impl Core {
             best: true,
             multipath: true,
             installed: false,
+            stale: false,
             reason,
         });
     }

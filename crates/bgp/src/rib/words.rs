@@ -30,6 +30,10 @@ const LARGE: u32 = 1 << 10;
 const ORIGINATOR: u32 = 1 << 11;
 const CLUSTERS: u32 = 1 << 12;
 const CUSTOMER: u32 = 1 << 13;
+/// LLGR_STALE is among the communities; said here too, because the decision asks it of every path.
+const LLGR_STALE: u32 = 1 << 14;
+/// NO_LLGR is among the communities.
+const NO_LLGR: u32 = 1 << 15;
 /// Where the octet of Partial bits stands.
 const PARTIAL_SHIFT: u32 = 16;
 
@@ -103,6 +107,8 @@ fn rare(a: &PathAttributes) -> u32 {
         | flag(a.originator_id.is_some(), ORIGINATOR)
         | flag(!a.cluster_list.is_empty(), CLUSTERS)
         | flag(a.only_to_customer.is_some(), CUSTOMER)
+        | flag(a.communities.contains(&Community::LLGR_STALE), LLGR_STALE)
+        | flag(a.communities.contains(&Community::NO_LLGR), NO_LLGR)
         | u32::from(a.partial.0) << PARTIAL_SHIFT
 }
 
@@ -298,6 +304,8 @@ pub(super) struct Facts<'a> {
     pub(super) local_pref: u32,
     /// The length that is compared: a set counts one, confederation segments none.
     pub(super) path_len: usize,
+    /// It is a last resort for whoever passed it on, or for us (LLGR_STALE, RFC 9494).
+    pub(super) long_lived: bool,
     /// The neighbouring AS; none for a path of our own AS.
     pub(super) neighbour: Option<Asn>,
     /// The whole path, packed: equal words mean equal paths.
@@ -340,9 +348,20 @@ pub(super) fn facts(words: &[u32]) -> Facts<'_> {
         med,
         local_pref,
         path_len,
+        long_lived: head & LLGR_STALE != 0,
         neighbour,
         path: &start[..start.len() - r.0.len()],
     }
+}
+
+/// Whether LLGR_STALE is on the route.
+pub(super) fn is_long_lived(words: &[u32]) -> bool {
+    words.first().is_some_and(|head| head & LLGR_STALE != 0)
+}
+
+/// Whether NO_LLGR is on the route.
+pub(super) fn forbids_long_lived(words: &[u32]) -> bool {
+    words.first().is_some_and(|head| head & NO_LLGR != 0)
 }
 
 /// The head word, the communities, and a reader of what stands behind them.

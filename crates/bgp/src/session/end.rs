@@ -28,6 +28,8 @@ pub enum End {
     ConnectTimedOut,
     /// We were asked to end before TCP was connected, so the peer could not be told this.
     Cancelled(Notification),
+    /// The peer has opened another connection and forgotten this one (RFC 4724 §5).
+    Superseded,
 }
 
 impl End {
@@ -35,7 +37,11 @@ impl End {
     #[must_use]
     pub fn leaves_connection(&self) -> bool {
         match self {
-            Self::Sent { .. } | Self::Received(_) | Self::ConnectTimedOut | Self::Cancelled(_) => true,
+            Self::Sent { .. }
+            | Self::Received(_)
+            | Self::ConnectTimedOut
+            | Self::Cancelled(_)
+            | Self::Superseded => true,
             Self::Closed(_) | Self::ConnectFailed(_) => false,
         }
     }
@@ -53,6 +59,7 @@ impl fmt::Display for End {
             Self::ConnectTimedOut => f.write_str(
                 "TCP did not connect in time: check the peer's address, the route to it and filters on the way",
             ),
+            Self::Superseded => f.write_str("the peer has opened another connection and forgotten this one"),
             Self::Cancelled(notification) => write!(f, "gave up connecting: {notification}"),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::graceful;
 use super::open::{self, Refusal};
 use super::timers::Timer;
 use super::{End, LARGE_HOLD, Negotiated, Output, Session, State};
@@ -96,6 +97,7 @@ pub(super) enum Event {
     Confirm,
     Stop(Notification),
     RequestRefresh(Family),
+    Superseded,
 }
 
 impl From<Message> for Event {
@@ -126,7 +128,8 @@ impl Session {
     fn connecting(&mut self, event: Event, now: Instant) -> Phase {
         match event {
             Event::Connected => {
-                self.outbox.open(open::ours(&self.settings));
+                self.outbox
+                    .open(open::ours(&self.settings, self.offer.as_ref(), now));
                 self.timers.set(Timer::Connect, None);
                 self.timers.set(Timer::Hold, Some(now + self.open_wait));
                 Phase::OpenSent
@@ -147,13 +150,14 @@ impl Session {
             | Event::Flooded
             | Event::Expired(Timer::Hold | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
-            | Event::RequestRefresh(_) => Phase::Connecting,
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::Connecting,
         }
     }
 
     fn open_sent(&mut self, event: Event) -> Phase {
         match event {
-            Event::Open(open) => match open::judge(&self.settings, self.conn, open) {
+            Event::Open(open) => match open::judge(&self.settings, self.offer.as_ref(), self.conn, open) {
                 Ok(negotiated) => {
                     self.outputs.push_back(Output::Opened);
                     Phase::OpenHeld(Box::new(negotiated))
@@ -173,7 +177,8 @@ impl Session {
             | Event::ConnectFailed(_)
             | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
             | Event::Confirm
-            | Event::RequestRefresh(_) => Phase::OpenSent,
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::OpenSent,
         }
     }
 
@@ -206,7 +211,8 @@ impl Session {
             Event::Connected
             | Event::ConnectFailed(_)
             | Event::Expired(Timer::Connect | Timer::SendHold | Timer::Keepalive)
-            | Event::RequestRefresh(_) => Phase::OpenHeld(n),
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::OpenHeld(n),
         }
     }
 
@@ -238,7 +244,8 @@ impl Session {
             | Event::ConnectFailed(_)
             | Event::Expired(Timer::Connect | Timer::SendHold)
             | Event::Confirm
-            | Event::RequestRefresh(_) => Phase::OpenConfirm(n),
+            | Event::RequestRefresh(_)
+            | Event::Superseded => Phase::OpenConfirm(n),
         }
     }
 
@@ -282,7 +289,10 @@ impl Session {
             Event::Closed(error) => self.end(End::Closed(error)),
             Event::Expired(Timer::Hold) => self.hold_expired("no KEEPALIVE or UPDATE", n.hold_time),
             Event::Expired(Timer::SendHold) => self.send_hold_expired(n.send_hold_time),
-            Event::Stop(notification) => self.stop(notification),
+            Event::Stop(notification) => {
+                self.stop(graceful::last_word(n.graceful_restart.as_ref(), notification))
+            }
+            Event::Superseded => self.end(End::Superseded),
             Event::Connected | Event::ConnectFailed(_) | Event::Expired(Timer::Connect) | Event::Confirm => {
                 Phase::Established(n)
             }
@@ -354,7 +364,8 @@ impl Session {
             | End::Closed(_)
             | End::ConnectFailed(_)
             | End::ConnectTimedOut
-            | End::Cancelled(_) => None,
+            | End::Cancelled(_)
+            | End::Superseded => None,
         };
         self.outbox.close(last_word);
         self.outputs.push_back(Output::Ended(end));

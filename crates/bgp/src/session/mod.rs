@@ -34,6 +34,7 @@
 
 mod end;
 mod fsm;
+mod graceful;
 mod jitter;
 mod offence;
 mod open;
@@ -47,8 +48,10 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 
 pub use end::{End, MAX_MESSAGE_SHOWN};
+pub use graceful::{Graceful, LongLived, Offer};
 pub(crate) use jitter::Jitter;
 pub use offence::{MAX_ERRORS_SHOWN, MAX_PREFIXES_SHOWN, Offence};
+pub(crate) use open::is_welcome;
 pub(crate) use outbox::Outbox;
 pub use settings::{ConnectMode, PeerAsn, Settings};
 
@@ -120,6 +123,8 @@ pub struct Negotiated {
     pub route_refresh: bool,
     /// Whether routes that are sent again stand between BoRR and EoRR (RFC 7313).
     pub enhanced_route_refresh: bool,
+    /// How the peer's routes are kept when the session is lost; none: they are not.
+    pub graceful_restart: Option<Graceful>,
     /// All that the peer advertised.
     pub capabilities: Capabilities,
 }
@@ -143,6 +148,9 @@ pub enum Input<'a> {
     Stop(Notification),
     /// Ask the peer to send its routes of a family again.
     RequestRefresh(Family),
+    /// The peer has opened another connection and so has forgotten this one, which is Established: end it without a word
+    /// (RFC 4724 §5).
+    Supersede,
 }
 
 /// What a session says.
@@ -173,6 +181,8 @@ pub enum Output {
 pub struct Session {
     conn: ConnId,
     settings: Settings,
+    /// What our OPEN says, or has said, of graceful restart.
+    offer: Option<Offer>,
     /// How long the peer may take to say OPEN.
     open_wait: Duration,
     phase: Phase,
@@ -187,10 +197,11 @@ pub struct Session {
 impl Session {
     /// A connection that was just asked for.
     #[must_use]
-    pub fn dialled(conn: ConnId, settings: Settings, seed: u64, now: Instant) -> Self {
+    pub fn dialled(conn: ConnId, settings: Settings, offer: Option<Offer>, seed: u64, now: Instant) -> Self {
         let mut session = Self {
             conn,
             settings,
+            offer,
             open_wait: LARGE_HOLD,
             phase: Phase::Connecting,
             inbound: BytesMut::new(),
@@ -206,8 +217,8 @@ impl Session {
 
     /// A connection that the listener took: connected already.
     #[must_use]
-    pub fn accepted(conn: ConnId, settings: Settings, seed: u64, now: Instant) -> Self {
-        let mut session = Self::dialled(conn, settings, seed, now);
+    pub fn accepted(conn: ConnId, settings: Settings, offer: Option<Offer>, seed: u64, now: Instant) -> Self {
+        let mut session = Self::dialled(conn, settings, offer, seed, now);
         session.open_wait = OPEN_WAIT;
         session.step(Event::Connected, now);
         session
@@ -228,6 +239,7 @@ impl Session {
             Input::Confirm => self.step(Event::Confirm, now),
             Input::Stop(notification) => self.step(Event::Stop(notification), now),
             Input::RequestRefresh(family) => self.step(Event::RequestRefresh(family), now),
+            Input::Supersede => self.step(Event::Superseded, now),
         }
     }
 

@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use super::{Negotiated, PeerAsn, Settings};
-use crate::types::{Asn, ConnId, Family, FamilySet};
+use super::{Graceful, Negotiated, Offer, PeerAsn, Settings};
+use crate::types::{Asn, ConnId, Family, FamilySet, Instant};
 use crate::wire::{Capabilities, Context, ExtendedNextHop, Notification, Open, OpenError};
 
 /// The version of BGP that this speaker talks.
@@ -36,26 +36,35 @@ impl Refusal {
 }
 
 /// Our OPEN. Only capabilities whose behaviour this speaker has stand in it.
-pub(super) fn ours(settings: &Settings) -> Open {
+pub(super) fn ours(settings: &Settings, offer: Option<&Offer>, now: Instant) -> Open {
+    let mut capabilities = Capabilities {
+        extended_next_hop: extended_next_hop(settings).into_iter().collect(),
+        families: Some(settings.families),
+        four_octet_as: Some(settings.local_asn),
+        route_refresh: true,
+        extended_message: true,
+        enhanced_route_refresh: true,
+        ..Capabilities::default()
+    };
+    if let Some(offer) = offer {
+        offer.write(&mut capabilities, now);
+    }
     Open {
         version: VERSION,
         asn: settings.local_asn,
         hold_time: whole_seconds(settings.hold_time),
         router_id: settings.router_id,
-        capabilities: Capabilities {
-            extended_next_hop: extended_next_hop(settings).into_iter().collect(),
-            families: Some(settings.families),
-            four_octet_as: Some(settings.local_asn),
-            route_refresh: true,
-            extended_message: true,
-            enhanced_route_refresh: true,
-            ..Capabilities::default()
-        },
+        capabilities,
     }
 }
 
 /// Judges the peer's OPEN: what the session will be, or why there will be none.
-pub(super) fn judge(settings: &Settings, conn: ConnId, open: Open) -> Result<Negotiated, Refusal> {
+pub(super) fn judge(
+    settings: &Settings,
+    offer: Option<&Offer>,
+    conn: ConnId,
+    open: Open,
+) -> Result<Negotiated, Refusal> {
     check_asn(settings, &open)?;
     check_identifier(settings, &open)?;
     let families = common_families(settings, &open.capabilities)?;
@@ -83,8 +92,14 @@ pub(super) fn judge(settings: &Settings, conn: ConnId, open: Open) -> Result<Neg
         },
         route_refresh: open.capabilities.route_refresh,
         enhanced_route_refresh: open.capabilities.enhanced_route_refresh,
+        graceful_restart: Graceful::agreed(offer, &open.capabilities, families),
         capabilities: open.capabilities,
     })
+}
+
+/// Whether an OPEN would be taken, whatever it says of restarts.
+pub(crate) fn is_welcome(settings: &Settings, conn: ConnId, open: Open) -> bool {
+    judge(settings, None, conn, open).is_ok()
 }
 
 /// IPv4 unicast by IPv6 (RFC 8950 §4), where it is offered.

@@ -87,7 +87,7 @@ const STATES: [&str; 6] = [
 
 /// A fresh session in a state, with nothing left to say.
 pub(super) fn session_in(state: &str) -> Session {
-    let mut s = Session::dialled(ConnId::Dialled(1), settings(), 1, NOW);
+    let mut s = Session::dialled(ConnId::Dialled(1), settings(), None, 1, NOW);
     let path: &[Input<'_>] = &[
         Input::Connected,
         Input::Received(&open(64513)),
@@ -150,6 +150,7 @@ fn said(s: &mut Session) -> String {
             Output::Ended(End::ConnectFailed(_)) => " !ConnectFailed",
             Output::Ended(End::ConnectTimedOut) => " !ConnectTimedOut",
             Output::Ended(End::Cancelled(_)) => " !Cancelled",
+            Output::Ended(End::Superseded) => " !Superseded",
         };
     }
     words
@@ -185,7 +186,7 @@ fn table() {
     let notification = encoded(|out| Notification::hold_timer_expired().encode(out));
     let stop = Notification::cease(CeaseSubcode::AdministrativeShutdown, "");
     let (good, wrong_as, update, keepalive) = (open(64513), open(64512), update(), keepalive());
-    let inputs: [(&str, Input<'_>); 17] = [
+    let inputs: [(&str, Input<'_>); 18] = [
         ("Connected", Input::Connected),
         ("ConnectFailed", Input::ConnectFailed("refused".to_owned())),
         ("Closed", Input::Closed(None)),
@@ -203,6 +204,7 @@ fn table() {
         ("Confirm", Input::Confirm),
         ("Stop", Input::Stop(stop)),
         ("RequestRefresh", Input::RequestRefresh(Family::Ipv6)),
+        ("Supersede", Input::Supersede),
     ];
     let mut table = String::new();
     for state in STATES {
@@ -341,6 +343,7 @@ fn a_missing_family_is_named_in_the_data() {
             families: FamilySet::from_iter([Family::Ipv6]),
             ..settings()
         },
+        None,
         1,
         NOW,
     );
@@ -363,7 +366,7 @@ fn a_missing_family_is_named_in_the_data() {
 fn keepalives_are_jittered_by_a_quarter_downwards() {
     let mut seen = Vec::new();
     for seed in 0..200 {
-        let mut s = Session::accepted(ConnId::Accepted(1), settings(), seed, NOW);
+        let mut s = Session::accepted(ConnId::Accepted(1), settings(), None, seed, NOW);
         s.handle(Input::Received(&open(64513)), NOW);
         s.handle(Input::Confirm, NOW);
         let pause = s.timers.at(Timer::Keepalive).unwrap().since(NOW);
@@ -386,7 +389,7 @@ fn route_refresh_is_no_sign_of_life() {
 
 /// A session that has just come up and whose driver has sent all.
 fn idle(settings: Settings) -> Session {
-    let mut s = Session::dialled(ConnId::Dialled(1), settings, 1, NOW);
+    let mut s = Session::dialled(ConnId::Dialled(1), settings, None, 1, NOW);
     for input in [
         Input::Connected,
         Input::Received(&open(64513)),
@@ -441,7 +444,7 @@ fn the_send_hold_time_is_twice_the_hold_time_unless_it_is_configured() {
 
 #[test]
 fn a_silent_accepted_connection_is_waited_for_less_long_than_a_dialled_one() {
-    let accepted = Session::accepted(ConnId::Accepted(1), settings(), 1, NOW);
+    let accepted = Session::accepted(ConnId::Accepted(1), settings(), None, 1, NOW);
     assert_eq!(accepted.poll_timeout(), Some(NOW + OPEN_WAIT));
     assert_eq!(session_in("OpenSent").poll_timeout(), Some(NOW + LARGE_HOLD));
 }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::policy::{Filter, NextHopMode, PrefixLimit, Source, Verdict};
 use crate::rib::Multipath;
@@ -76,8 +77,60 @@ pub struct PeerConfig {
     pub import: Filter,
     /// What it is told.
     pub export: Filter,
+    /// What is agreed on with it about restarts.
+    pub graceful_restart: GracefulRestart,
+    /// Whether `export` may let learned routes through to it. A restarting speaker tells such a neighbour that it has
+    /// said everything (End-of-RIB) only when it knows what to pass on.
+    pub relays: bool,
     /// Whether the session shall be up.
     pub admin_state: AdminState,
+}
+
+/// What is agreed on with a neighbour about restarts (RFC 4724).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// How much of it.
+    pub mode: GracefulRestartMode,
+    /// How long the neighbour may keep our routes while we are away: at most 4,095 s, whole seconds.
+    pub restart_time: Duration,
+    /// For how long after that it may keep them as a last resort, and for how long we keep its own at most (RFC 9494):
+    /// up to 16,777,215 s, whole seconds. Zero: not at all, and the capability is not offered.
+    pub long_lived_stale_time: Duration,
+    /// Whether NOTIFICATIONs and an expired hold timer are restarts too, where the neighbour says the same (RFC 8538).
+    pub notification: bool,
+}
+
+/// How much of graceful restart a neighbour is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GracefulRestartMode {
+    /// Both roles: it keeps our routes, and we keep its own.
+    Auto,
+    /// We keep its routes; it is not asked to keep ours.
+    HelperOnly,
+    /// None: a session that ends takes its routes along.
+    Disabled,
+}
+
+impl GracefulRestart {
+    /// Nothing is offered and nothing kept.
+    pub const DISABLED: Self = Self {
+        mode: GracefulRestartMode::Disabled,
+        restart_time: Duration::ZERO,
+        long_lived_stale_time: Duration::ZERO,
+        notification: false,
+    };
+}
+
+impl Default for GracefulRestart {
+    /// Both roles, 120 s, nothing long-lived, and a NOTIFICATION ends all.
+    fn default() -> Self {
+        Self {
+            mode: GracefulRestartMode::Auto,
+            restart_time: Duration::from_secs(120),
+            long_lived_stale_time: Duration::ZERO,
+            notification: false,
+        }
+    }
 }
 
 /// How far away a neighbour may be.

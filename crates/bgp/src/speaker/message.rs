@@ -1,6 +1,7 @@
 //! What goes into the speaker and what comes out of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::{Auth, Config, Ttl};
 use crate::peer::{Direction, State};
@@ -131,6 +132,23 @@ pub struct Event {
     pub untold: u64,
 }
 
+/// Why stale routes are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// The peer is back, has said all that it has, and they were not among it.
+    EndOfRib,
+    /// The peer is back, and did not go on forwarding, or no longer keeps the family.
+    NotForwarding,
+    /// The peer is back, and takes longer than [`STALE_TIME`](super::STALE_TIME) to say all that it has.
+    StaleTime,
+    /// The peer has not come back in time.
+    Expired,
+    /// The peer has come and gone more often than is kept apart, and these are the oldest.
+    TooManyLosses,
+    /// We or the peer ended it for good, or it is no longer kept by configuration.
+    Ended,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
@@ -183,6 +201,38 @@ pub enum EventKind {
         removed: usize,
         /// Whether the peer said that these were all; else it took longer than [`super::REFRESH_TIME`].
         ended: bool,
+    },
+    /// The session is lost, and the peer's routes are kept until it is back (RFC 4724 §4.2).
+    Retained {
+        /// How many of both families.
+        routes: usize,
+        /// For how long at most, before they go or become long-lived ones.
+        time: Duration,
+    },
+    /// The peer has not come back in time, and its routes of a family are kept as a last resort (RFC 9494).
+    LongLived {
+        /// The family.
+        family: Family,
+        /// How many are kept.
+        routes: usize,
+        /// For how long at most.
+        time: Duration,
+    },
+    /// Stale routes of a family are removed.
+    Swept {
+        /// The family.
+        family: Family,
+        /// How many.
+        removed: usize,
+        /// Because of this.
+        cause: Sweep,
+    },
+    /// After a restart of our own: routes are chosen from now on.
+    DeferralEnded {
+        /// How long after the start.
+        after: Duration,
+        /// Who was not heard by then; none: all have said what they have.
+        missing: Vec<PeerName>,
     },
     /// The peer was asked for its routes of a family before its End-of-RIB, and may leave the request unanswered.
     RefreshTooEarly(Family),

@@ -23,9 +23,12 @@ mod accept;
 mod allowance;
 mod auth;
 mod config;
+mod learn;
 mod message;
 mod reconfigure;
 mod refresh;
+mod restart;
+mod retention;
 mod status;
 mod transmit;
 
@@ -35,20 +38,23 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::peer::{self, LastError, Negotiated, Peer};
-use crate::rib::{Batch, LimitOutcome, LocalAddresses, PeerIndex, PeerSettings, Rib, RouteChange};
+use crate::rib::{Batch, LocalAddresses, PeerIndex, PeerSettings, Rib, RouteChange};
 use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
-use crate::wire::{CeaseSubcode, Notification, Update};
+use crate::wire::CeaseSubcode;
 
 use allowance::Allowance;
+use retention::Retained;
 
 pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
 pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
 pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
-pub use config::{AdminState, Config, Origination, PeerConfig, Ttl};
-pub use message::{Event, EventKind, Input, Output, Target};
+pub use config::{AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, Ttl};
+pub use message::{Event, EventKind, Input, Output, Sweep, Target};
 pub use refresh::REFRESH_TIME;
-pub use status::{PeerSummary, PrefixCounts, RouteEntry, RouteQuery};
+pub use restart::{RESTARTING_PEER_PATIENCE, Restart, Restarting, SELECTION_DEFERRAL, SILENCE};
+pub use retention::STALE_TIME;
+pub use status::{PeerSummary, PrefixCounts, RetainedSummary, RouteEntry, RouteQuery};
 
 /// Events kept until they are asked for; further ones are dropped. A driver asks after every input.
 const MAX_EVENTS: usize = 4096;
@@ -68,6 +74,10 @@ struct Neighbour {
     /// The connections that are open or asked for, and our addresses on them.
     conns: BTreeMap<ConnId, LocalAddresses>,
     session: Option<Session>,
+    /// Its routes that outlived a session.
+    retained: Option<Retained>,
+    /// Whether it has been Established since it was configured.
+    met: bool,
     /// Why a connection from its address was last refused before it was heard.
     refused: Option<LastError>,
 }
@@ -77,6 +87,8 @@ struct Session {
     conn: ConnId,
     index: PeerIndex,
     negotiated: Negotiated,
+    /// When it became Established.
+    since: Instant,
     end_of_rib: FamilySet,
     /// When the last UPDATE came; until one has, when it became Established.
     heard: Instant,
@@ -101,6 +113,14 @@ pub struct Speaker {
     seed: u64,
     peers_made: u64,
     stopped: bool,
+    /// Whether there has been a configuration.
+    configured: bool,
+    /// How many sessions were lost: numbers for the RIB.
+    losses: u64,
+    /// The process before this one, and when this one began.
+    restart: Option<(Restart, Instant)>,
+    /// While no routes are chosen yet.
+    deferral: Option<restart::Deferral>,
 }
 
 impl Speaker {
@@ -119,13 +139,20 @@ impl Speaker {
             seed,
             peers_made: 0,
             stopped: false,
+            configured: false,
+            losses: 0,
+            restart: None,
+            deferral: None,
         }
     }
 
     /// Takes one fact.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         match input {
-            Input::Configure(config) => self.reconfigure(config, now),
+            Input::Configure(config) => {
+                self.reconfigure(config, now);
+                self.configured = true;
+            }
             Input::Connected { conn, local } => {
                 if let Some(neighbour) = self.neighbour_of(conn) {
                     neighbour.conns.insert(conn, local);
@@ -153,6 +180,7 @@ impl Speaker {
                         text: text.clone(),
                     };
                     self.feed_peer(&name, stop, now);
+                    self.drop_retained(&name, now);
                 }
             }
             Input::Timeout => {
@@ -162,8 +190,12 @@ impl Speaker {
                         self.feed_peer(&name, peer::Input::Timeout, now);
                     }
                     self.expire_refreshes(&name, now);
+                    self.expire_retained(&name, now);
                 }
             }
+        }
+        if self.deferral.is_some() {
+            self.consider_choosing(now);
         }
     }
 
@@ -199,8 +231,10 @@ impl Speaker {
             .values()
             .flat_map(|n| {
                 let refreshes = n.session.iter().flat_map(|s| s.refreshing.values().copied());
-                refreshes.chain(n.peer.poll_timeout())
+                let retained = n.retained.as_ref().and_then(Retained::next);
+                refreshes.chain(n.peer.poll_timeout()).chain(retained)
             })
+            .chain(self.chooses_at())
             .min()
     }
 
@@ -285,16 +319,12 @@ impl Speaker {
                 self.event(Some(name.clone()), EventKind::Established, now);
             }
             peer::Output::Down { reason } => {
-                if let Some(session) = neighbour.session.take() {
-                    self.rib.peer_down(session.index);
+                let session = neighbour.session.take();
+                let words = reason.to_string();
+                self.event(Some(name.clone()), EventKind::Down { reason: words }, now);
+                if let Some(session) = session {
+                    self.lose(name, session, &reason, now);
                 }
-                self.event(
-                    Some(name.clone()),
-                    EventKind::Down {
-                        reason: reason.to_string(),
-                    },
-                    now,
-                );
             }
             peer::Output::Notified {
                 direction,
@@ -329,70 +359,25 @@ impl Speaker {
         if let Some(old) = neighbour.session.take() {
             self.rib.peer_down(old.index);
         }
-        let index = self
-            .rib
-            .peer_up(rib_settings(name, &neighbour.config, &negotiated, local));
+        let Some(index) = self.come_back(name, &negotiated, local, now) else {
+            return;
+        };
+        let Some(neighbour) = self.neighbours.get_mut(name) else {
+            return;
+        };
+        neighbour.met = true;
         neighbour.session = Some(Session {
             conn,
             index,
             negotiated,
+            since: now,
             end_of_rib: FamilySet::NONE,
             heard: now,
             limited: FamilySet::NONE,
             refreshing: BTreeMap::new(),
             batch: None,
         });
-    }
-
-    fn update(&mut self, name: &PeerName, update: &Update, now: Instant) {
-        let Some(session) = self.neighbours.get_mut(name).and_then(|n| n.session.as_mut()) else {
-            return;
-        };
-        let index = session.index;
-        session.heard = now;
-        if let Some(family) = update.end_of_rib {
-            let first = !session.end_of_rib.contains(family);
-            session.end_of_rib.insert(family);
-            if first {
-                self.event(Some(name.clone()), EventKind::EndOfRib(family), now);
-            }
-        }
-        self.rib.withdraw(index, &update.withdrawn);
-        for announced in &update.announced {
-            let outcome =
-                self.rib
-                    .announce(index, announced.next_hop, &update.attributes, &announced.prefixes);
-            self.limit(name, outcome, now);
-        }
-    }
-
-    fn limit(&mut self, name: &PeerName, outcome: LimitOutcome, now: Instant) {
-        let (family, what) = match outcome {
-            LimitOutcome::Within => return,
-            LimitOutcome::Warned { family } => (family, "more than maxPrefixes; all are taken".to_owned()),
-            LimitOutcome::Dropped { family, count } => (
-                family,
-                format!(
-                    "more than maxPrefixes; {count} prefixes of this UPDATE and all further ones are refused"
-                ),
-            ),
-            LimitOutcome::Exceeded { family } => {
-                (family, "more than maxPrefixes; the session is reset".to_owned())
-            }
-        };
-        let session = self.neighbours.get_mut(name).and_then(|n| n.session.as_mut());
-        if let Some(session) = session.filter(|s| !s.limited.contains(family)) {
-            session.limited.insert(family);
-            self.event(Some(name.clone()), EventKind::PrefixLimit { family, what }, now);
-        }
-        if let LimitOutcome::Exceeded { family } = outcome {
-            let limit = self
-                .neighbours
-                .get(name)
-                .map_or(0, |n| n.config.max_prefixes.limit);
-            let notification = Notification::max_prefixes(family, limit);
-            self.feed_peer(name, peer::Input::Reset { notification }, now);
-        }
+        self.renew_offer(name);
     }
 
     /// Tells of something, or only counts it when there was too much of it lately.
@@ -409,13 +394,22 @@ impl Speaker {
                 | EventKind::PrefixLimit { .. }
                 | EventKind::EndOfRib(_)
                 | EventKind::Refreshed { .. }
+                | EventKind::Retained { .. }
+                | EventKind::LongLived { .. }
+                | EventKind::Swept { .. }
+                | EventKind::DeferralEnded { .. }
                 | EventKind::RefreshTooEarly(_)
                 | EventKind::Stranger(_)
                 | EventKind::Refused { .. }
                 | EventKind::Unsendable { .. } => &mut neighbour.happenings,
             },
         };
-        let Some(untold) = allowance.take(at) else { return };
+        if let Some(untold) = allowance.take(at) {
+            self.say(peer, kind, untold, at);
+        }
+    }
+
+    fn say(&mut self, peer: Option<PeerName>, kind: EventKind, untold: u64, at: Instant) {
         if self.events < MAX_EVENTS {
             self.events += 1;
             self.outputs.push_back(Output::Event(Event {
@@ -459,6 +453,12 @@ fn rib_settings(
         interface: config.interface,
         families: negotiated.families,
         extended_next_hop: negotiated.context.extended_next_hop,
+        long_lived: negotiated
+            .graceful_restart
+            .as_ref()
+            .is_some_and(|g| !g.long_lived.is_empty()),
+        restarted: negotiated.graceful_restart.as_ref().is_some_and(|g| g.restarted),
+        relays: config.relays,
         local,
         next_hop: config.next_hop,
         allow_own_asn: config.allow_own_asn,

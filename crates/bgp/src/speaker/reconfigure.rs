@@ -5,6 +5,7 @@
 //! | the peer's address, interface, port, our source address, the TTL or the key | the session is closed (Cease/6) and dialled anew |
 //! | what the session was negotiated with ([`Settings`](crate::session::Settings)) | Cease/6, and it starts again |
 //! | filters, limits, next hop and those that are taken, allowed own ASNs | evaluated again over the routes that are there; no reset |
+//! | what comes of graceful restart with what the peer offers | Cease/6, and it starts again; only other times hold from the next session on |
 //! | the administrative state | Cease/2 with the text, or a start; a neighbour that is held hears no text |
 //! | originated prefixes, multipath, what goes into the kernel | the routes concerned change; no reset |
 //! | nothing | nothing |
@@ -12,9 +13,10 @@
 use std::sync::Arc;
 
 use super::allowance::Allowance;
-use super::{CONNS_PER_PEER, Neighbour, Output, Speaker, rib_settings};
+use super::{CONNS_PER_PEER, Neighbour, Output, Speaker, retention, rib_settings};
 use crate::peer::{self, Peer};
-use crate::speaker::{AdminState, Config, PeerConfig};
+use crate::session::Offer;
+use crate::speaker::{AdminState, Config, GracefulRestartMode, PeerConfig};
 use crate::types::{Instant, PeerName};
 use crate::wire::CeaseSubcode;
 
@@ -77,9 +79,12 @@ impl Speaker {
                 happenings: Allowance::default(),
                 conns: std::collections::BTreeMap::new(),
                 session: None,
+                retained: None,
+                met: false,
                 refused: None,
             },
         );
+        self.renew_offer(name);
         if up {
             self.feed_peer(name, peer::Input::Start, now);
         }
@@ -94,6 +99,7 @@ impl Speaker {
             },
             now,
         );
+        self.drop_retained(name, now);
         let Some(neighbour) = self.neighbours.remove(name) else {
             return;
         };
@@ -113,11 +119,24 @@ impl Speaker {
         let Some(neighbour) = self.neighbours.get_mut(name) else {
             return;
         };
+        let before_offer = retention::offer(neighbour, self.restart);
         neighbour.config = config.clone();
+        let offer = retention::offer(neighbour, self.restart);
+        neighbour.peer.set_offer(offer.clone());
         if before.session != config.session {
             neighbour.peer.set_settings(config.session.clone(), now);
-            self.drain_peer(name, now);
+        } else if let Some(session) = &neighbour.session {
+            let theirs = &session.negotiated.capabilities;
+            let terms = |offer: Option<Offer>| offer.and_then(|o| o.terms(theirs));
+            if terms(before_offer) != terms(offer) {
+                neighbour.peer.renegotiate(now);
+            }
         }
+        self.drain_peer(name, now);
+        if config.graceful_restart.mode == GracefulRestartMode::Disabled {
+            self.drop_retained(name, now);
+        }
+        self.judge_retained_again(name);
         if let Some(neighbour) = self.neighbours.get(name)
             && let Some(session) = &neighbour.session
         {
@@ -130,12 +149,15 @@ impl Speaker {
                 subcode: CeaseSubcode::AdministrativeShutdown,
                 text,
             };
-            let input = match config.admin_state {
-                AdminState::Up => peer::Input::Start,
-                AdminState::Down(text) => stop(text),
-                AdminState::Held(_) => stop(String::new()),
+            let (input, up) = match config.admin_state {
+                AdminState::Up => (peer::Input::Start, true),
+                AdminState::Down(text) => (stop(text), false),
+                AdminState::Held(_) => (stop(String::new()), false),
             };
             self.feed_peer(name, input, now);
+            if !up {
+                self.drop_retained(name, now);
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ pub const REFRESH_TIME: Duration = Duration::from_secs(360);
 impl Speaker {
     /// Asks a peer for its routes of all families. Who restarts gracefully may not answer with BoRR before it has said
     /// End-of-RIB (RFC 7313 §4); FRR forgets such a request, and never says End-of-RIB to a speaker without graceful
-    /// restart, as we are. The request is made all the same, and that it may be in vain is said.
+    /// restart, as we are where it is disabled. The request is made all the same, and that it may be in vain is said.
     pub(super) fn refresh(&mut self, name: &PeerName, now: Instant) {
         let session = self.neighbours.get(name).and_then(|n| n.session.as_ref());
         let Some(session) = session.filter(|s| s.negotiated.route_refresh) else {

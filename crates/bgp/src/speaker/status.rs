@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AdminState, Speaker};
+use super::{AdminState, Neighbour, Speaker};
 use crate::peer::{LastError, Negotiated, State};
-use crate::rib::{Counts, RouteView};
+use crate::rib::{Counts, RouteView, Usage};
 use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
 
 /// A neighbour and how it is doing.
@@ -41,8 +41,23 @@ pub struct PeerSummary {
     pub end_of_rib: bool,
     /// How long ago its last UPDATE came; until one has, how long it has been Established. Zero when it is not.
     pub silent: Duration,
-    /// Routes, a negotiated family.
+    /// Routes, a negotiated family; while the peer is away, a family that is kept.
     pub prefixes: Vec<PrefixCounts>,
+    /// Its routes that are kept though their session was lost; none: there are no such.
+    pub retained: Option<RetainedSummary>,
+}
+
+/// Routes that outlived their session (RFC 4724 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetainedSummary {
+    /// How many there are.
+    pub routes: usize,
+    /// How long ago the session was lost that the oldest of them came by.
+    pub since: Duration,
+    /// After how long the first of them go or become long-lived, unless the peer says them again.
+    pub left: Duration,
+    /// How many of them are kept as a last resort (RFC 9494).
+    pub long_lived: usize,
 }
 
 /// How many routes a neighbour has of one family.
@@ -54,6 +69,8 @@ pub struct PrefixCounts {
     pub counts: Counts,
     /// Whether End-of-RIB has come for it (RFC 4724 §2).
     pub end_of_rib: bool,
+    /// How many of the received ones outlived their session and have not been said again.
+    pub stale: usize,
 }
 
 /// Which routes to show.
@@ -84,6 +101,8 @@ pub struct RouteEntry {
     pub multipath: bool,
     /// Whether it is meant for the kernel.
     pub installed: bool,
+    /// Whether it outlived its session and has not been said again.
+    pub stale: bool,
     /// Why it is, or is not, used.
     pub reason: String,
 }
@@ -131,17 +150,24 @@ impl Speaker {
             end_of_rib: session
                 .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f))),
             silent: session.map_or(Duration::ZERO, |s| now.since(s.heard)),
-            prefixes: session
-                .map(|s| {
-                    let count = |family| PrefixCounts {
-                        family,
-                        counts: self.rib.counts(s.index, family),
-                        end_of_rib: s.end_of_rib.contains(family),
-                    };
-                    s.negotiated.families.iter().map(count).collect()
-                })
-                .unwrap_or_default(),
+            retained: self.retained_summary(name, now),
+            prefixes: self.prefixes(neighbour),
         })
+    }
+
+    fn prefixes(&self, neighbour: &Neighbour) -> Vec<PrefixCounts> {
+        let session = neighbour.session.as_ref();
+        let established = session.map(|s| (s.index, s.negotiated.families));
+        let Some((index, families)) = established.or_else(|| Self::away(neighbour)) else {
+            return Vec::new();
+        };
+        let count = |family| PrefixCounts {
+            family,
+            counts: self.rib.counts(index, family),
+            end_of_rib: session.is_some_and(|s| s.end_of_rib.contains(family)),
+            stale: self.rib.retained(index, family).0,
+        };
+        families.iter().map(count).collect()
     }
 
     /// Whether every neighbour that shall be up is Established and has sent End-of-RIB for each family.
@@ -158,6 +184,12 @@ impl Speaker {
                     .as_ref()
                     .is_some_and(|s| s.negotiated.families.iter().all(|f| s.end_of_rib.contains(f)))
             })
+    }
+
+    /// How much the RIB keeps: nothing when nothing is announced, originated or kept for a neighbour that is away.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.rib.usage()
     }
 
     /// Routes, in the order of their prefixes.
@@ -177,6 +209,7 @@ impl Speaker {
                     best: route.best,
                     multipath: route.multipath,
                     installed: route.installed,
+                    stale: route.stale,
                     reason: route.reason,
                 });
             },

@@ -10,6 +10,10 @@ pub struct Community(pub u32);
 impl Community {
     /// GRACEFUL_SHUTDOWN (RFC 8326).
     pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
+    /// LLGR_STALE (RFC 9494): a last resort, kept though its session is long gone.
+    pub const LLGR_STALE: Self = Self(0xffff_0006);
+    /// NO_LLGR (RFC 9494): not to be kept so long.
+    pub const NO_LLGR: Self = Self(0xffff_0007);
     /// NO_EXPORT (RFC 1997).
     pub const NO_EXPORT: Self = Self(0xffff_ff01);
     /// NO_ADVERTISE (RFC 1997).

@@ -10,8 +10,8 @@ use flatroute_bgp::policy::{Action, Condition, Filter, Rule, Set, Source, Verdic
 use flatroute_bgp::rib::{LocalAddresses, RouteChange};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
-    AdminState, Auth, Config, Event, Input, NextHopMode, Origination, Output, PeerConfig, PrefixLimit,
-    PrefixLimitAction, Speaker, Ttl,
+    AdminState, Auth, Config, Event, GracefulRestart, Input, NextHopMode, Origination, Output, PeerConfig,
+    PrefixLimit, PrefixLimitAction, Restart, Speaker, Ttl,
 };
 use flatroute_bgp::types::{Asn, ConnId, Family, FamilySet, Instant, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
@@ -21,6 +21,11 @@ const PIECE: usize = 97;
 
 struct Node {
     speaker: Speaker,
+    /// What the speaker is told to be, also the one after it.
+    config: Config,
+    /// Routes that an earlier speaker left in the kernel, until this one has chosen and heard everybody.
+    left: BTreeSet<Prefix>,
+    lives: u64,
     address: Ipv4Addr,
     conns: BTreeMap<ConnId, End>,
     fib: BTreeMap<Prefix, RouteChange>,
@@ -32,6 +37,8 @@ struct Node {
 #[derive(Clone, Copy)]
 struct End {
     node: usize,
+    /// Which of the node's processes has it.
+    life: u64,
     conn: ConnId,
 }
 
@@ -46,9 +53,11 @@ enum Delivery {
 pub(crate) struct Fabric {
     pub(crate) now: Instant,
     nodes: Vec<Node>,
-    pipes: VecDeque<(Instant, usize, Delivery)>,
+    pipes: VecDeque<(Instant, (usize, u64), Delivery)>,
     latency: Duration,
     cut: BTreeSet<(usize, usize)>,
+    /// Prefixes that every node must reach at any moment from now on.
+    watched: Vec<Prefix>,
 }
 
 pub(crate) fn prefix(text: &str) -> Prefix {
@@ -105,6 +114,8 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         import: accept_all(&[Source::Learned]),
         export: accept_all(&[Source::PodCidrs, Source::Learned]),
         auth: Auth::None,
+        graceful_restart: GracefulRestart::DISABLED,
+        relays: false,
         admin_state: AdminState::Up,
     }
 }
@@ -131,6 +142,9 @@ impl Fabric {
     pub(crate) fn new(nodes: usize, seed: u64) -> Self {
         let make = |n: usize| Node {
             speaker: Speaker::new(seed.wrapping_mul(31).wrapping_add(n as u64)),
+            config: Config::default(),
+            left: BTreeSet::new(),
+            lives: 0,
             address: address(n),
             conns: BTreeMap::new(),
             fib: BTreeMap::new(),
@@ -143,11 +157,90 @@ impl Fabric {
             pipes: VecDeque::new(),
             latency: Duration::from_micros(200 + seed % 1000),
             cut: BTreeSet::new(),
+            watched: Vec::new(),
         }
     }
 
     pub(crate) fn configure(&mut self, node: usize, config: Config) {
+        self.nodes[node].config = config.clone();
         self.tell(node, Input::Configure(config));
+    }
+
+    /// The process of a node ends without a word: its connections break, its routes stay in the kernel, and another
+    /// process begins, which knows of the one before it, or does not (`warm`).
+    pub(crate) fn restart(&mut self, node: usize, warm: bool) {
+        self.die(node);
+        self.revive(node, warm);
+    }
+
+    pub(crate) fn die(&mut self, node: usize) {
+        for (_, end) in std::mem::take(&mut self.nodes[node].conns) {
+            self.send(node, (end.node, end.life), Delivery::Closed(end.conn));
+        }
+        let n = &mut self.nodes[node];
+        n.left.extend(n.fib.keys());
+        n.lives += 1;
+        n.speaker = Speaker::new(n.lives);
+    }
+
+    pub(crate) fn revive(&mut self, node: usize, warm: bool) {
+        let now = self.now;
+        let n = &mut self.nodes[node];
+        let restart = Restart {
+            forwarding: FamilySet::BOTH,
+        };
+        let seed = n.lives.wrapping_mul(1009).wrapping_add(node as u64);
+        n.speaker = if warm {
+            Speaker::restarted(seed, restart, now)
+        } else {
+            Speaker::new(seed)
+        };
+        if !warm {
+            n.fib.clear();
+            n.left.clear();
+        }
+        let config = n.config.clone();
+        self.tell(node, Input::Configure(config));
+    }
+
+    /// From now on every node must reach these prefixes at every moment.
+    pub(crate) fn watch(&mut self, prefixes: &[&str]) {
+        self.watched = prefixes.iter().map(|p| prefix(p)).collect();
+        self.look();
+    }
+
+    fn look(&self) {
+        for prefix in &self.watched {
+            for node in 0..self.nodes.len() {
+                let mut way = Vec::new();
+                assert!(
+                    self.reaches(node, *prefix, &mut way),
+                    "a packet to {prefix} by way of nodes {way:?} is lost at {:?}",
+                    self.now
+                );
+            }
+        }
+    }
+
+    /// Whether a packet of a node arrives, whichever legs of the routes on its way it takes.
+    fn reaches(&self, node: usize, to: Prefix, way: &mut Vec<usize>) -> bool {
+        let n = &self.nodes[node];
+        let loops = way.contains(&node);
+        way.push(node);
+        let next = |hop: IpAddr| match hop {
+            IpAddr::V4(a) => usize::from(a.octets()[3]) - 1,
+            IpAddr::V6(a) => usize::from(a.segments()[7]) - 1,
+        };
+        let arrives = n.config.originate.iter().any(|o| o.prefix == to)
+            || n.fib.get(&to).filter(|_| !loops).is_some_and(|r| {
+                let mut legs = r.paths.iter().map(|p| next(p.next_hop.addr()));
+                legs.all(|next| self.reaches(next, to, way))
+            });
+        // What is left is the way of the packet that was lost.
+        if arrives {
+            way.pop();
+        }
+        arrives
     }
 
     pub(crate) fn tell(&mut self, node: usize, input: Input<'_>) {
@@ -194,8 +287,10 @@ impl Fabric {
             };
             self.now = self.now.max(next);
             if delivery == Some(next) {
-                let (_, node, delivery) = self.pipes.pop_front().expect("looked at above");
-                self.deliver(node, &delivery);
+                let (_, (node, life), delivery) = self.pipes.pop_front().expect("looked at above");
+                if self.nodes[node].lives == life {
+                    self.deliver(node, &delivery);
+                }
             } else {
                 for node in 0..self.nodes.len() {
                     if self.nodes[node]
@@ -207,6 +302,7 @@ impl Fabric {
                     }
                 }
             }
+            self.look();
         }
         self.now = end;
     }
@@ -249,8 +345,8 @@ impl Fabric {
         self.tell(node, input);
     }
 
-    fn send(&mut self, from: usize, to: usize, delivery: Delivery) {
-        if self.cut.contains(&(from, to)) {
+    fn send(&mut self, from: usize, to: (usize, u64), delivery: Delivery) {
+        if self.cut.contains(&(from, to.0)) {
             return;
         }
         let at = self.now + self.latency;
@@ -286,6 +382,7 @@ impl Fabric {
                 break;
             }
             for change in changes {
+                self.nodes[node].left.remove(&change.prefix);
                 if change.paths.is_empty() {
                     self.nodes[node].fib.remove(&change.prefix);
                 } else {
@@ -293,38 +390,50 @@ impl Fabric {
                 }
             }
         }
+        self.sweep(node);
+    }
+
+    /// What an earlier process left and this one does not want goes, once it knows what it wants.
+    fn sweep(&mut self, node: usize) {
+        let n = &mut self.nodes[node];
+        let configured = !n.speaker.peers(self.now).is_empty();
+        if configured && n.speaker.restarting(self.now).is_none() && n.speaker.end_of_rib_from_all() {
+            for prefix in std::mem::take(&mut n.left) {
+                n.fib.remove(&prefix);
+            }
+        }
     }
 
     fn dial(&mut self, node: usize, conn: ConnId, target: IpAddr) {
         let Some(other) = self.nodes.iter().position(|n| IpAddr::V4(n.address) == target) else {
-            self.send(node, node, Delivery::Refused(conn));
+            self.send(node, (node, self.nodes[node].lives), Delivery::Refused(conn));
             return;
         };
         let theirs = ConnId::Accepted(self.nodes[other].accepted);
         self.nodes[other].accepted += 1;
-        self.nodes[node].conns.insert(
-            conn,
-            End {
-                node: other,
-                conn: theirs,
-            },
-        );
-        self.nodes[other].conns.insert(theirs, End { node, conn });
+        let lives = (self.nodes[node].lives, self.nodes[other].lives);
+        let end = |node, life, conn| End { node, life, conn };
+        self.nodes[node].conns.insert(conn, end(other, lives.1, theirs));
+        self.nodes[other].conns.insert(theirs, end(node, lives.0, conn));
         let from = SocketAddr::new(IpAddr::V4(self.nodes[node].address), 50_000);
-        self.send(other, node, Delivery::Connected(conn));
-        self.send(node, other, Delivery::Accepted(theirs, from));
+        self.send(other, (node, lives.0), Delivery::Connected(conn));
+        self.send(node, (other, lives.1), Delivery::Accepted(theirs, from));
     }
 
     fn write(&mut self, node: usize, end: End, bytes: &[u8]) {
         for piece in bytes.chunks(PIECE) {
-            self.send(node, end.node, Delivery::Bytes(end.conn, piece.to_vec()));
+            self.send(
+                node,
+                (end.node, end.life),
+                Delivery::Bytes(end.conn, piece.to_vec()),
+            );
         }
     }
 
     fn close(&mut self, node: usize, conn: ConnId, last: &[u8]) {
         if let Some(end) = self.nodes[node].conns.remove(&conn) {
             self.write(node, end, last);
-            self.send(node, end.node, Delivery::Closed(end.conn));
+            self.send(node, (end.node, end.life), Delivery::Closed(end.conn));
         }
     }
 

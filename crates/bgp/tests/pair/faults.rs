@@ -20,7 +20,7 @@ fn up(seed: u64) -> Pair {
 fn sent(reason: &DownReason) -> Option<(u8, u8)> {
     match reason {
         DownReason::Sent { notification, .. } => Some((notification.code, notification.subcode)),
-        DownReason::Received(_) | DownReason::Closed(_) => None,
+        DownReason::Received(_) | DownReason::Closed(_) | DownReason::Superseded => None,
     }
 }
 

@@ -20,7 +20,9 @@ fn up(slicing: Slicing) -> Pair {
 fn received(reason: &DownReason) -> &Notification {
     match reason {
         DownReason::Received(notification) => notification,
-        DownReason::Sent { .. } | DownReason::Closed(_) => panic!("not received: {reason}"),
+        DownReason::Sent { .. } | DownReason::Closed(_) | DownReason::Superseded => {
+            panic!("not received: {reason}")
+        }
     }
 }
 

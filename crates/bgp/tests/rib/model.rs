@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
-use flatroute_bgp::rib::{Batch, FibPath, Multipath, PeerIndex, PeerSettings, Rib, RouteView, Usage};
+use flatroute_bgp::rib::{
+    Batch, FibPath, Loss, MAX_LOSSES, Multipath, PeerIndex, PeerSettings, Rib, RouteView, Usage,
+};
 use flatroute_bgp::types::{Asn, Community, Family, LargeCommunity, NextHop, Origin, PathAttributes, Prefix};
 use proptest::prelude::*;
 
@@ -34,6 +36,13 @@ enum Op {
     Begins(usize, bool),
     Ends(usize, bool),
     ResendFib,
+    /// The session is lost, and these families are kept.
+    Lost(usize, bool, bool),
+    /// What one loss, or any, has left goes.
+    Sweep(usize, bool, Option<u64>),
+    LongLived(usize, bool, Option<u64>),
+    /// The selection after a restart.
+    Resume,
     Batch(usize),
     Fib(usize),
 }
@@ -56,6 +65,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Begins(p, f)),
         2 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Ends(p, f)),
         1 => Just(Op::ResendFib),
+        3 => (p.clone(), any::<bool>(), any::<bool>()).prop_map(|(p, f, s)| Op::Lost(p, f, s)),
+        1 => (p.clone(), any::<bool>(), prop::option::of(1u64..6)).prop_map(|(p, f, n)| Op::Sweep(p, f, n)),
+        2 => (p.clone(), any::<bool>(), prop::option::of(1u64..6)).prop_map(|(p, f, n)| Op::LongLived(p, f, n)),
+        1 => Just(Op::Resume),
         6 => p.prop_map(Op::Batch),
         3 => (0usize..4).prop_map(Op::Fib),
     ]
@@ -75,6 +88,9 @@ fn settings(i: usize) -> PeerSettings {
     let n = u8::try_from(i).unwrap();
     let mut s = peer(n, [65001, 64512, 65003, 65003, 64512][i]);
     s.allow_own_asn = n % 2;
+    s.relays = n.is_multiple_of(2);
+    s.long_lived = n % 3 == 1;
+    s.restarted = n % 4 == 3;
     if i == 3 {
         s.local.ipv6 = None;
     }
@@ -171,6 +187,8 @@ fn attributes(p: usize, a: usize) -> PathAttributes {
         0 => vec![Community(5)],
         1 => vec![Community::NO_EXPORT],
         2 => vec![Community::NO_ADVERTISE],
+        3 => vec![Community::NO_LLGR],
+        4 => vec![Community::LLGR_STALE],
         _ => Vec::new(),
     };
     attrs
@@ -193,6 +211,13 @@ struct Model {
     multipath: Multipath,
     /// Those that a peer has not announced again since it said BoRR.
     stale: BTreeSet<(Prefix, usize)>,
+    /// Those whose session was lost, with what is kept of theirs.
+    away: BTreeSet<usize>,
+    /// What outlived a session: which loss it was, and whether it is a last resort.
+    retained: BTreeMap<(Prefix, usize), (u64, bool)>,
+    losses: u64,
+    /// No routes are chosen yet.
+    deferred: bool,
     told: BTreeMap<usize, Told>,
     kernel: BTreeMap<Prefix, Vec<FibPath>>,
 }
@@ -239,6 +264,11 @@ impl Model {
                 }
                 let mut out = a.clone();
                 apply(&s.import, &view(prefix, a, Source::Learned, Some(s)), &mut out)?;
+                if self.retained.get(&(prefix, *p)).is_some_and(|r| r.1)
+                    && !out.communities.contains(&Community::LLGR_STALE)
+                {
+                    out.communities.push(Community::LLGR_STALE);
+                }
                 Some((*p, out))
             })
             .collect()
@@ -257,6 +287,10 @@ impl Model {
             )
         };
         let mut left = self.accepted(prefix);
+        let last = |a: &PathAttributes| a.communities.contains(&Community::LLGR_STALE);
+        if !left.values().all(last) {
+            left.retain(|_, a| !last(a));
+        }
         let Some(top) = left.values().map(rank).min() else {
             return Vec::new();
         };
@@ -270,6 +304,10 @@ impl Model {
         let external = |p: &usize| !self.up[p].1.is_internal();
         if left.keys().any(external) {
             left.retain(|p, _| external(p));
+        }
+        let fresh = |p: &usize, a: &PathAttributes| last(a) || !self.retained.contains_key(&(prefix, *p));
+        if left.iter().any(|(p, a)| fresh(p, a)) {
+            left.retain(|p, a| fresh(p, a));
         }
         // Router ids and addresses rise with the number of the peer.
         let mut left = left.into_iter();
@@ -307,6 +345,7 @@ impl Model {
     fn peer_wants(&self, to: usize, prefix: Prefix) -> Option<PathAttributes> {
         let s = &self.up[&to].1;
         let (from, mut a) = match self.selected(prefix).into_iter().next() {
+            Some(_) if self.deferred && !s.restarted => return None,
             Some((p, a)) => (Some(p), a),
             None if self.local.contains_key(&prefix) => (None, PathAttributes::local()),
             None => return None,
@@ -315,7 +354,8 @@ impl Model {
         let forbidden = from == Some(to)
             || from_settings.is_some_and(|f| f.is_internal() && s.is_internal())
             || a.communities.contains(&Community::NO_ADVERTISE)
-            || (a.communities.contains(&Community::NO_EXPORT) && !s.is_internal());
+            || (a.communities.contains(&Community::NO_EXPORT) && !s.is_internal())
+            || (a.communities.contains(&Community::LLGR_STALE) && !s.long_lived && !s.is_internal());
         let own = match prefix.family() {
             Family::Ipv4 => NextHop::V4(s.local.ipv4?),
             Family::Ipv6 => NextHop::V6 {
@@ -337,6 +377,12 @@ impl Model {
             a.as_path.prepend(Asn(64512));
         }
         a.local_pref = s.is_internal().then(|| a.local_pref.unwrap_or(100));
+        if a.communities.contains(&Community::LLGR_STALE) && !s.long_lived {
+            a.local_pref = Some(0);
+            if !a.communities.contains(&Community::NO_EXPORT) {
+                a.communities.push(Community::NO_EXPORT);
+            }
+        }
         a.next_hop = match a.next_hop {
             Some(NextHop::V6 { global, .. }) if s.is_internal() => Some(NextHop::V6 {
                 global,
@@ -395,10 +441,28 @@ impl Model {
         }
     }
 
+    /// Forgets what losses have left of one peer and family; how much that was.
+    fn sweep(&mut self, number: Option<u64>, of: impl Fn(&(Prefix, usize)) -> bool) -> usize {
+        let swept = self
+            .retained
+            .extract_if(.., |k, r| of(k) && number.is_none_or(|n| n == r.0));
+        let swept: Vec<_> = swept.map(|(k, _)| k).collect();
+        for key in &swept {
+            self.routes.remove(key);
+            self.stale.remove(key);
+        }
+        swept.len()
+    }
+
     #[allow(clippy::too_many_lines, reason = "one arm an operation")]
     fn step(&mut self, rib: &mut Rib, op: Op) {
-        let index = |m: &Self, p: usize| m.up.get(&p).map(|(i, _)| *i);
+        let index = |m: &Self, p: usize| m.up.get(&p).filter(|_| !m.away.contains(&p)).map(|(i, _)| *i);
         match op {
+            Op::Up(p) if self.away.remove(&p) => {
+                let i = self.up[&p].0;
+                self.up.insert(p, (rib.peer_back(i, settings(p)), settings(p)));
+                self.told.insert(p, Told::default());
+            }
             Op::Up(p) if !self.up.contains_key(&p) => {
                 self.up.insert(p, (rib.peer_up(settings(p)), settings(p)));
                 self.told.insert(p, Told::default());
@@ -409,8 +473,71 @@ impl Model {
                     rib.peer_down(i);
                     self.routes.retain(|(_, from), _| *from != p);
                     self.stale.retain(|(_, from)| *from != p);
+                    self.retained.retain(|(_, from), _| *from != p);
+                    self.away.remove(&p);
                     self.told.remove(&p);
                 }
+            }
+            Op::Lost(p, four, six) => {
+                let Some(i) = index(self, p) else { return };
+                let kept = |f: Family| if f == Family::Ipv4 { four } else { six };
+                self.losses += 1;
+                rib.peer_lost(
+                    i,
+                    Family::ALL.into_iter().filter(|f| kept(*f)).collect(),
+                    self.losses,
+                );
+                self.routes.retain(|(x, from), _| *from != p || kept(x.family()));
+                self.retained
+                    .retain(|(x, from), _| *from != p || kept(x.family()));
+                for key in self.routes.keys().filter(|(_, from)| *from == p) {
+                    self.retained.entry(*key).or_insert((self.losses, false));
+                }
+                // More losses than are kept apart: what is left of the oldest goes.
+                for family in Family::ALL {
+                    let of = |(x, from): &(Prefix, usize)| *from == p && x.family() == family;
+                    let left = self.retained.iter().filter(|(k, _)| of(k)).map(|(_, r)| r.0);
+                    let numbers: BTreeSet<u64> = left.collect();
+                    if numbers.len() > MAX_LOSSES {
+                        let oldest = numbers.first().copied();
+                        self.sweep(oldest, of);
+                    }
+                }
+                self.stale.retain(|(_, from)| *from != p);
+                self.away.insert(p);
+                self.told.remove(&p);
+            }
+            Op::Sweep(p, six, number) => {
+                let Some((i, _)) = self.up.get(&p) else { return };
+                let family = if six { Family::Ipv6 } else { Family::Ipv4 };
+                let removed = rib.sweep(*i, family, number.map_or(Loss::Any, Loss::Number));
+                let of = |(x, from): &(Prefix, usize)| *from == p && x.family() == family;
+                assert_eq!(removed, self.sweep(number, of));
+            }
+            Op::LongLived(p, six, number) => {
+                let Some((i, _)) = self.up.get(&p) else { return };
+                let family = if six { Family::Ipv6 } else { Family::Ipv4 };
+                let (kept, removed) = rib.make_long_lived(*i, family, number.map_or(Loss::Any, Loss::Number));
+                let mut done = (0, 0);
+                let meant = |(x, from): &(Prefix, usize), n: u64| {
+                    *from == p && x.family() == family && number.is_none_or(|number| n == number)
+                };
+                let all = self.retained.iter().filter(|(k, r)| meant(k, r.0) && !r.1);
+                for key in all.map(|(k, _)| *k).collect::<Vec<_>>() {
+                    if self.routes[&key].communities.contains(&Community::NO_LLGR) {
+                        self.routes.remove(&key);
+                        self.retained.remove(&key);
+                        done.1 += 1;
+                    } else {
+                        self.retained.get_mut(&key).unwrap().1 = true;
+                        done.0 += 1;
+                    }
+                }
+                assert_eq!((kept, removed), done);
+            }
+            Op::Resume => {
+                rib.resume();
+                self.deferred = false;
             }
             Op::Announce(p, a, prefixes) => {
                 let Some(i) = index(self, p) else { return };
@@ -428,6 +555,7 @@ impl Model {
                         a.local_pref = a.local_pref.filter(|_| self.up[&p].1.is_internal());
                         self.routes.insert((prefix, p), a);
                         self.stale.remove(&(prefix, p));
+                        self.retained.remove(&(prefix, p));
                     }
                 }
             }
@@ -438,6 +566,8 @@ impl Model {
                 self.routes
                     .retain(|(x, from), _| *from != p || !prefixes.contains(x));
                 self.stale.retain(|(x, from)| *from != p || !prefixes.contains(x));
+                self.retained
+                    .retain(|(x, from), _| *from != p || !prefixes.contains(x));
             }
             Op::Originate(x, pod) => {
                 let source = if pod {
@@ -492,6 +622,7 @@ impl Model {
                 let gone = |(x, from): &(Prefix, usize)| *from == p && x.family() == family;
                 assert_eq!(removed, self.stale.iter().filter(|k| gone(k)).count());
                 self.routes.retain(|k, _| !gone(k) || !self.stale.contains(k));
+                self.retained.retain(|k, _| !gone(k) || !self.stale.contains(k));
                 self.stale.retain(|k| !gone(k));
             }
             Op::ResendFib => rib.resend_fib(),
@@ -548,10 +679,14 @@ impl Model {
                 let name = settings(*p).name;
                 let wanted = |x: &Prefix| self.kernel_wants(*x).iter().any(|l| l.peer == name);
                 assert_eq!(counts.installed, all().filter(wanted).count());
-                assert_eq!(
-                    counts.advertised,
-                    self.told[p].routes.keys().filter(|x| of(x)).count()
-                );
+                let told = self
+                    .told
+                    .get(p)
+                    .map_or(0, |t| t.routes.keys().filter(|x| of(x)).count());
+                assert_eq!(counts.advertised, told);
+                let stale = self.retained.iter().filter(|((x, from), _)| of(x) && from == p);
+                let long_lived = stale.clone().filter(|(_, r)| r.1).count();
+                assert_eq!(rib.retained(*i, family), (stale.count(), long_lived));
             }
         }
     }
@@ -560,19 +695,34 @@ impl Model {
         self.hear_kernel(rib, usize::MAX);
         assert!(!rib.has_fib_pending());
         let all = || (0..PREFIXES).map(prefix_of);
+        let kernel_wants = |x| {
+            if self.deferred {
+                Vec::new()
+            } else {
+                self.kernel_wants(x)
+            }
+        };
         let wanted: BTreeMap<_, _> = all()
-            .map(|x| (x, self.kernel_wants(x)))
+            .map(|x| (x, kernel_wants(x)))
             .filter(|(_, l)| !l.is_empty())
             .collect();
         assert_eq!(self.kernel, wanted);
         for (p, i) in self.up.iter().map(|(p, (i, _))| (*p, *i)).collect::<Vec<_>>() {
+            if self.away.contains(&p) {
+                assert!(
+                    !rib.has_pending(i),
+                    "something is to be told to peer {p}, which is away"
+                );
+                continue;
+            }
             while let Some(batch) = rib.next_batch(i) {
                 self.hear(p, batch);
             }
             assert!(!rib.has_pending(i));
             let wanted: BTreeMap<_, _> = all().filter_map(|x| Some((x, self.peer_wants(p, x)?))).collect();
             assert_eq!(&self.told[&p].routes, &wanted, "what peer {p} knows");
-            assert_eq!(self.told[&p].end_of_rib.len(), 2);
+            let held = self.deferred && settings(p).relays;
+            assert_eq!(self.told[&p].end_of_rib.len(), if held { 0 } else { 2 });
             let mut shown = BTreeMap::new();
             let name = settings(p).name;
             rib.routes(RouteView::Advertised, Some(&name), None, usize::MAX, &mut |r| {
@@ -587,8 +737,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn every_history_ends_where_the_model_ends(ops in prop::collection::vec(op(), 1..80)) {
+    fn every_history_ends_where_the_model_ends(ops in prop::collection::vec(op(), 1..80), deferred: bool) {
         let mut rib = rib();
+        if deferred {
+            rib.defer();
+        }
         let mut model = Model {
             up: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -596,6 +749,10 @@ proptest! {
             install: Arc::new(Filter::accept_all()),
             multipath: RELAXED,
             stale: BTreeSet::new(),
+            away: BTreeSet::new(),
+            retained: BTreeMap::new(),
+            losses: 0,
+            deferred,
             told: BTreeMap::new(),
             kernel: BTreeMap::new(),
         };
@@ -607,6 +764,7 @@ proptest! {
             }
         }
         model.check_drained(&mut rib);
+        model.step(&mut rib, Op::Resume);
         for p in 0..PEERS {
             model.step(&mut rib, Op::Down(p));
         }

@@ -34,6 +34,9 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        long_lived: false,
+        restarted: false,
+        relays: false,
         local: LocalAddresses {
             ipv4: Some(Ipv4Addr::new(10, 0, n, 2)),
             ipv6: Some(format!("fd00::{n}:2").parse().unwrap()),

@@ -41,6 +41,10 @@ fn texts(world: &World) -> Vec<String> {
             EventKind::Established
             | EventKind::EndOfRib(_)
             | EventKind::Refreshed { .. }
+            | EventKind::Retained { .. }
+            | EventKind::LongLived { .. }
+            | EventKind::Swept { .. }
+            | EventKind::DeferralEnded { .. }
             | EventKind::RefreshTooEarly(_)
             | EventKind::Stranger(_) => {}
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use flatroute_bgp::rib::LocalAddresses;
-use flatroute_bgp::speaker::{Event, Input, Output, PeerSummary, Speaker};
+use flatroute_bgp::speaker::{Config, Event, Input, Output, PeerSummary, Speaker};
 use flatroute_bgp::types::{
     AsPath, Asn, ConnId, Family, FamilySet, Instant, NextHop, PathAttributes, PeerName, Prefix, RouterId,
 };
@@ -91,15 +91,19 @@ pub(crate) fn malformed() -> Vec<u8> {
 impl World {
     /// A speaker that knows `others`, who dial, and originates `pods`.
     pub(crate) fn new(others: &[usize], pods: &[&str]) -> Self {
+        Self::of(Speaker::new(7), config(0, others, pods))
+    }
+
+    /// A speaker with this configuration; its neighbours dial.
+    pub(crate) fn of(speaker: Speaker, mut config: Config) -> Self {
         let mut world = Self {
             now: Instant::ZERO,
-            speaker: Speaker::new(7),
+            speaker,
             events: Vec::new(),
             kernel: BTreeMap::new(),
             closed: BTreeMap::new(),
             accepted: 0,
         };
-        let mut config = config(0, others, pods);
         for peer in config.peers.values_mut() {
             peer.session.connect_mode = flatroute_bgp::session::ConnectMode::Passive;
         }
@@ -158,6 +162,16 @@ impl World {
     pub(crate) fn established(&mut self, node: usize, enhanced: bool) -> Puppet {
         let puppet = self.connect(node);
         self.say(&puppet, &open(node, enhanced));
+        self.say(&puppet, &keepalive());
+        self.hear(&puppet);
+        puppet
+    }
+
+    /// A session whose OPEN is this one, with nothing left to read.
+    pub(crate) fn established_with(&mut self, open: &Open) -> Puppet {
+        let node = usize::try_from(open.asn.0 - 65_000).unwrap();
+        let puppet = self.connect(node);
+        self.say(&puppet, &encoded(|out| open.encode(out)));
         self.say(&puppet, &keepalive());
         self.hear(&puppet);
         puppet

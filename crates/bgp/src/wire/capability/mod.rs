@@ -20,7 +20,7 @@ use super::read::{Parsed, exactly, octet, short_block, two_octets};
 
 use values::{
     AddPath, AddPathMode, AfiSafi, ExtendedNextHop, Fqdn, GracefulFamily, GracefulRestart, LongLivedFamily,
-    Role, UnknownCapability,
+    MAX_RESTART_TIME, Role, UnknownCapability,
 };
 
 const MULTIPROTOCOL: u8 = 1;
@@ -42,8 +42,6 @@ const FORWARDING: u8 = 0x80;
 const RESTARTED: u16 = 0x8000;
 /// The N bit of graceful restart (RFC 8538 §2).
 const NOTIFICATION: u16 = 0x4000;
-/// The bits of the restart time.
-const RESTART_TIME: u16 = 0x0fff;
 /// The longest software version, in octets (draft-abraitis-bgp-version-capability).
 const MAX_VERSION_LEN: usize = 64;
 
@@ -173,7 +171,7 @@ fn graceful_restart(value: &[u8]) -> Option<GracefulRestart> {
     Some(GracefulRestart {
         restarted: head & RESTARTED != 0,
         notification: head & NOTIFICATION != 0,
-        restart_time: head & RESTART_TIME,
+        restart_time: head & MAX_RESTART_TIME,
         families: families.collect(),
     })
 }
@@ -328,7 +326,7 @@ fn restart_octets(restart: &GracefulRestart) -> Vec<u8> {
     let bit = |is: bool, bit: u16| if is { bit } else { 0 };
     let head = bit(restart.restarted, RESTARTED)
         | bit(restart.notification, NOTIFICATION)
-        | restart.restart_time & RESTART_TIME;
+        | restart.restart_time & MAX_RESTART_TIME;
     let mut out = head.to_be_bytes().to_vec();
     for f in &restart.families {
         let [a, b] = octets(f.family);

@@ -20,6 +20,11 @@ impl From<Family> for AfiSafi {
     }
 }
 
+/// The longest restart time that the capability can say, in seconds (RFC 4724 §3): 12 bits.
+pub const MAX_RESTART_TIME: u16 = 0x0fff;
+/// The longest long-lived stale time that the capability can say, in seconds (RFC 9494 §3.1): 24 bits.
+pub const MAX_LONG_LIVED_STALE_TIME: u32 = 0x00ff_ffff;
+
 /// Graceful restart (RFC 4724 §3, RFC 8538 §2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GracefulRestart {
