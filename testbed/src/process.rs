@@ -100,14 +100,22 @@ impl Daemon {
     ///
     /// # Errors
     /// It had to be killed.
-    pub fn stop(mut self, bound: Duration) -> Result<ExitStatus> {
-        drop(self.signal(Signal::TERM));
+    pub fn stop(self, bound: Duration) -> Result<ExitStatus> {
+        self.end(Signal::TERM, bound)
+    }
+
+    /// Ends it by a signal of the caller's choice and waits at most `bound`, then kills it.
+    ///
+    /// # Errors
+    /// It had to be killed.
+    pub fn end(mut self, signal: Signal, bound: Duration) -> Result<ExitStatus> {
+        drop(self.signal(signal));
         let what = format!("{} to end", self.name);
         let waited = wait::until(&what, bound, || {
             Ok(self
                 .child
                 .try_wait()?
-                .ok_or_else(|| "still running after SIGTERM".to_owned()))
+                .ok_or_else(|| "still running after the signal".to_owned()))
         });
         waited.map(|(status, _)| status)
     }

@@ -10,6 +10,7 @@
 mod gateways;
 mod links;
 mod live;
+mod marker;
 mod words;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::events::Happening;
 use crate::ready;
 
 pub(crate) use live::Live;
+pub(crate) use marker::Marker;
 
 /// Who carries plans out.
 pub(crate) trait Act {
@@ -46,8 +48,12 @@ pub(crate) trait Act {
     /// Asks a neighbour for its routes again (RFC 2918). `false`: it has no session or did not offer that.
     async fn refresh(&mut self, peer: &str) -> anyhow::Result<bool>;
 
-    /// Ends every session with a Cease and this text (RFC 9003) and returns when that is sent. Routes in the kernel
-    /// stay, so that a restart hurts nobody.
+    /// Leaves without a word: sessions end with their connections, routes in the kernel stay, and neighbours that agreed on
+    /// it keep this node's until the next agent is there (RFC 4724).
+    async fn leave(&mut self) -> anyhow::Result<()>;
+
+    /// Ends every session with a Cease and this text (RFC 9003) and returns when that is sent: nobody comes back. Routes in
+    /// the kernel stay.
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()>;
 }
 

@@ -43,6 +43,7 @@ use ipnetwork::IpNetwork;
 use k8s_openapi::jiff;
 
 pub(crate) use failure::API_SERVER;
+pub(crate) use kept::write_whole;
 
 /// What was observed of the objects.
 #[derive(Clone, Debug, PartialEq)]

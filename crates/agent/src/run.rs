@@ -5,10 +5,11 @@
 //! is applied, an equal one causes nothing. Nothing is planned before the first full listing of the objects, or a copy
 //! of an earlier one; questions are answered all the same.
 //!
-//! SIGTERM and SIGINT end every session with a Cease, which withdraws this node's routes from its neighbours at
-//! once, and end the program. Nothing is taken out of the kernel: the pods of this node keep their
-//! way out, and the next agent adopts what it finds. Before that the newest objects are kept for it, and who leads gives
-//! the Lease back, each within a bound.
+//! SIGTERM and SIGINT end the program, and are taken for the beginning of a restart: no neighbour is told anything, so
+//! those with graceful restart keep this node's routes (RFC 4724); nothing is taken out of the kernel, and the next agent adopts
+//! what it finds. Before that the newest objects are kept for it, and who leads gives the Lease back, each within a
+//! bound. A node that will not be back says Cease to its neighbours instead, which withdraws its routes at once: when its kubelet says
+//! that it shuts down, or when `POST /v1/node:shutdown` says so.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::act::{Act, Event, Live};
+use crate::act::{Act, Event, Live, Marker};
 use crate::cli::{LogFormat, RunOptions};
 use crate::control::query::Query;
 use crate::control::{Answer, Request, server};
@@ -105,7 +106,9 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
         }
     };
     let outlets = Outlets::open(options, connection).await?;
-    let act = Live::open().await?;
+    let marker = Marker::new(options.state_dir.as_deref(), &options.node_name)
+        .context("/proc tells neither the boot nor the network namespace")?;
+    let act = Live::open(marker).await?;
     let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
@@ -163,6 +166,15 @@ struct Owner<A> {
     started: Instant,
 }
 
+/// How the agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Another one follows: no neighbour is told.
+    Restart,
+    /// Nobody follows, and the neighbours are told why.
+    Cease(&'static str),
+}
+
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -205,12 +217,9 @@ impl<A: Act> Owner<A> {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut mesh_looks = tokio::time::interval(mesh::PERIOD);
         mesh_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        let farewell = loop {
             tokio::select! {
-                () = &mut stop => {
-                    tracing::info!("stopping: every neighbour is told");
-                    break;
-                }
+                () = &mut stop => break self.farewell(),
                 event = self.act.event() => self.heard(event).await?,
                 change = changes.recv() => {
                     self.observe(change.context("the objects are no longer followed")??).await?;
@@ -221,18 +230,28 @@ impl<A: Act> Owner<A> {
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => {
                     if self.answer(request).await == Next::Stop {
-                        break;
+                        break Farewell::Cease("the node shuts down");
                     }
                 }
             }
-        }
+        };
         drop(changes);
-        self.shutdown().await
+        self.stop(farewell).await
     }
 
-    /// What others need of us is seen to while the sessions stand: from their end to the next agent's start, packets to our pods
-    /// are lost.
-    async fn shutdown(&mut self) -> anyhow::Result<()> {
+    /// What a signal means.
+    fn farewell(&self) -> Farewell {
+        let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
+        if node.is_some_and(|node| node.status.shuts_down) {
+            Farewell::Cease("the node shuts down")
+        } else {
+            Farewell::Restart
+        }
+    }
+
+    /// What others need of us is seen to while the sessions stand: neighbours without graceful restart have no route to our
+    /// pods from their end to the next agent's start.
+    async fn stop(&mut self, farewell: Farewell) -> anyhow::Result<()> {
         let (report, following) = (self.outlets.report.take(), self.following.take());
         let keep = async {
             if let Some(following) = following
@@ -247,9 +266,18 @@ impl<A: Act> Owner<A> {
             }
         };
         tokio::join!(keep, give_back);
-        timeout(PATIENCE, self.act.shutdown("flatroute-agent stops"))
-            .await
-            .context("the neighbours were not told in time")?
+        match farewell {
+            Farewell::Restart => {
+                tracing::info!("stopping without a word, for the next agent to go on");
+                self.act.leave().await
+            }
+            Farewell::Cease(why) => {
+                tracing::info!(why, "stopping: every neighbour is told");
+                timeout(PATIENCE, self.act.shutdown(why))
+                    .await
+                    .context("the neighbours were not told in time")?
+            }
+        }
     }
 
     /// Takes what was observed. Without a state, the one before stays.

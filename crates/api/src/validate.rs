@@ -17,6 +17,8 @@ use crate::{CONFIGURATION_NAME, annotations};
 const MIN_HOLD: Duration = Duration::from_secs(3);
 /// The largest hold time: two octets of seconds.
 const MAX_HOLD: Duration = Duration::from_secs(65_535);
+/// The longest restart time: twelve bits (RFC 4724 §3).
+const MAX_RESTART_TIME: Duration = Duration::from_secs(4095);
 
 struct Report<'a> {
     kind: Kind,
@@ -73,6 +75,7 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
         report.add("spec.multihop", "excludes ttlSecurity", "remove one of the two");
     }
     timers(&mut report, spec);
+    graceful_restart(&mut report, spec);
     for (field, selector) in [
         ("spec.nodeSelector", &spec.node_selector),
         ("spec.peerSelector", &spec.peer_selector),
@@ -272,6 +275,20 @@ fn timers(report: &mut Report<'_>, spec: &BGPPeerSpec) {
             "spec.timers.connectRetryTime",
             "is not from 1s to 65535s",
             "remove it for 5s",
+        );
+    }
+}
+
+fn graceful_restart(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    let time = spec.graceful_restart.as_ref().and_then(|g| g.restart_time);
+    let is_possible = |time: Duration| {
+        (Duration::from_secs(1)..=MAX_RESTART_TIME).contains(&time) && time.subsec_nanos() == 0
+    };
+    if time.is_some_and(|time| !is_possible(time.0)) {
+        report.add(
+            "spec.gracefulRestart.restartTime",
+            "is not from 1s to 4095s in whole seconds",
+            "remove it for 120s",
         );
     }
 }

@@ -84,8 +84,12 @@ enum Happening {
 
 impl Driver {
     pub(crate) fn new(options: Options, commands: mpsc::Receiver<Command>) -> Self {
+        let speaker = match options.restart {
+            Some(restart) => Speaker::restarted(options.seed, restart, Instant::ZERO),
+            None => Speaker::new(options.seed),
+        };
         let mut driver = Self {
-            speaker: Speaker::new(options.seed),
+            speaker,
             started: time::Instant::now(),
             commands,
             options,
@@ -285,6 +289,7 @@ impl Driver {
         Status {
             peers: self.speaker.peers(now),
             end_of_rib_from_all: self.speaker.end_of_rib_from_all(),
+            restarting: self.speaker.restarting(now),
             routes_pending: self.speaker.has_fib_changes(),
             listeners: self.listeners.status(),
             events_dropped: self.events_dropped,

@@ -43,7 +43,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use flatroute_bgp::rib::RouteChange;
-use flatroute_bgp::speaker::{Config, Event, PeerSummary, RouteEntry, RouteQuery};
+use flatroute_bgp::speaker::{Config, Event, PeerSummary, Restart, Restarting, RouteEntry, RouteQuery};
 use flatroute_bgp::types::PeerName;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -82,6 +82,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// The seed of the speaker's jitter and hash tables.
     pub seed: u64,
+    /// What a process before this one, in the same boot, has left in the kernel; none: this is a cold start.
+    pub restart: Option<Restart>,
     /// Receives what the kernel shall hold. Bounded: the speaker keeps what does not fit.
     pub routes: mpsc::Sender<Vec<RouteChange>>,
     /// Receives events. Bounded: what does not fit is dropped and counted in [`Status::events_dropped`].
@@ -95,6 +97,8 @@ pub struct Status {
     pub peers: Vec<PeerSummary>,
     /// Whether every neighbour that shall be up has sent all that it has.
     pub end_of_rib_from_all: bool,
+    /// After a restart: what is waited for before routes are chosen.
+    pub restarting: Option<Restarting>,
     /// Whether there are route changes that the kernel's receiver has had no room for.
     pub routes_pending: bool,
     /// Where the driver listens (port 0 has become the one that the kernel chose), and why not where it cannot.

@@ -10,7 +10,8 @@ use flatroute_api::values::PeerAsn as ApiAsn;
 use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
-    AdminState, GracefulRestart, NextHopMode, PeerConfig, PrefixLimit, PrefixLimitAction, Ttl,
+    AdminState, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimit,
+    PrefixLimitAction, Ttl,
 };
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
 
@@ -216,8 +217,9 @@ fn peer(
         max_prefixes: max_prefixes(spec),
         import: filters::import(context, spec),
         export: filters::export(context, spec),
-        graceful_restart: GracefulRestart::DISABLED,
-        relays: false,
+        graceful_restart: graceful_restart(spec),
+        // A filter may let learned routes out, whatever is advertised by default.
+        relays: transit || !spec.export_filters.is_empty(),
         admin_state: match (spec.state, found.held) {
             (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
             (None | Some(api::State::Up), Some(reason)) => AdminState::Held(reason),
@@ -270,6 +272,26 @@ fn ttl(spec: &BGPPeerSpec, internal: bool) -> Ttl {
         (None, Some(hops)) => Ttl::Multihop(hops),
         (None, None) if internal => Ttl::Multihop(INTERNAL_HOPS),
         (None, None) => Ttl::Direct,
+    }
+}
+
+fn graceful_restart(spec: &BGPPeerSpec) -> GracefulRestart {
+    let configured = spec.graceful_restart.clone().unwrap_or_default();
+    let default = GracefulRestart::default();
+    GracefulRestart {
+        mode: match configured.mode {
+            None | Some(api::GracefulRestartMode::Auto) => GracefulRestartMode::Auto,
+            Some(api::GracefulRestartMode::HelperOnly) => GracefulRestartMode::HelperOnly,
+            Some(api::GracefulRestartMode::Disabled) => GracefulRestartMode::Disabled,
+        },
+        restart_time: configured
+            .restart_time
+            .map_or(default.restart_time, |time| time.0),
+        notification: match configured.notification {
+            None | Some(api::Toggle::Disabled) => false,
+            Some(api::Toggle::Enabled) => true,
+        },
+        ..default
     }
 }
 

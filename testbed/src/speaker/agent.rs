@@ -42,7 +42,20 @@ pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, manifests: &[(Strin
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    let mut command = namespace.command(&program);
+    run(speaker, fabric)?;
+    let name = format!("flatroute-agent on {}", speaker.router);
+    wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
+        speaker.expect_running()?;
+        Ok(control::fetch::<Status>(&socket(speaker), "/v1/status").map_err(|error| format!("{error:#}")))
+    })?;
+    Ok(())
+}
+
+/// Starts the agent with the manifests that are there.
+pub(super) fn run(speaker: &mut Speaker, fabric: &Fabric) -> Result<()> {
+    let dir = speaker.dir.join("manifests");
+    let program = Software::Agent.find()?;
+    let mut command = fabric.namespace(&speaker.router)?.command(&program);
     command.arg("run").arg("--standalone").arg(dir);
     command.arg("--node-name").arg(&speaker.router);
     command
@@ -53,10 +66,6 @@ pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, manifests: &[(Strin
     let name = format!("flatroute-agent on {}", speaker.router);
     let daemon = Daemon::start(&name, command, &speaker.dir.join("agent.log"))?;
     speaker.daemons.push(daemon);
-    wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
-        speaker.expect_running()?;
-        Ok(control::fetch::<Status>(&socket(speaker), "/v1/status").map_err(|error| format!("{error:#}")))
-    })?;
     Ok(())
 }
 

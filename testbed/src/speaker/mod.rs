@@ -264,6 +264,19 @@ impl Speaker {
         main.signal(signal)
     }
 
+    /// Ends its main program by a signal and starts it again at once, as whoever supervises it would do. Only our agent.
+    ///
+    /// # Errors
+    /// It does not end or start; another software runs here.
+    pub fn restart(&mut self, fabric: &Fabric, signal: Signal) -> Result<()> {
+        if self.software != Software::Agent {
+            bail!("{} is restarted nowhere in this lab", self.software.title());
+        }
+        let main = self.daemons.pop().context("a program")?;
+        main.end(signal, Duration::from_secs(5))?;
+        agent::run(self, fabric)
+    }
+
     /// Stops its programs, the last started first.
     ///
     /// # Errors

@@ -12,8 +12,10 @@
 //! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
 //! What is worth telling goes to the loop in `run`; when that has no room, it is dropped, never waited for.
 //!
-//! Routes that nobody wants any more are swept when every neighbour has sent End-of-RIB, or after [`SWEEP_AFTER`]:
-//! until then those of a previous life of this agent carry the traffic. The word goes the way of the routes, behind
+//! Routes that nobody wants any more are swept when routes have been chosen and every neighbour has sent End-of-RIB, or
+//! after [`SWEEP_AFTER`]: until then those of a previous life of this agent carry the traffic. A neighbour that has
+//! restarted too may say End-of-RIB before it has heard of everything itself: where there is one, all must have been quiet
+//! for [`QUIET`] as well. The word goes the way of the routes, behind
 //! all of them: overtaking, it would sweep adopted routes that are wanted again a moment later.
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,7 +26,7 @@ use anyhow::{Context as _, anyhow};
 use flatroute_api::control;
 use flatroute_bgp::rib::RouteChange;
 use flatroute_bgp::speaker::{self, EventKind};
-use flatroute_bgp::types::PeerName;
+use flatroute_bgp::types::{Family, FamilySet, PeerName};
 use flatroute_bgp_io as bgp_io;
 use flatroute_fib as fib;
 use flatroute_fib_io as fib_io;
@@ -35,7 +37,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
-use super::{Act, Event, Seen, words};
+use super::{Act, Event, Marker, Seen, words};
 use crate::control::query::{RouteQuery, RouteView};
 use crate::events::Happening;
 
@@ -43,6 +45,12 @@ use crate::events::Happening;
 const SWEEP_AFTER: Duration = Duration::from_secs(120);
 /// How soon to look again, when all was said but the kernel has not had all of it.
 const SWEEP_LOOK: Duration = Duration::from_millis(50);
+/// How long no neighbour has said anything new, where one of them has restarted too.
+const QUIET: Duration = Duration::from_secs(10);
+/// How soon to look whether the kernel's routes have been read, at the start.
+const READ_LOOK: Duration = Duration::from_millis(2);
+/// How long that may take.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// Batches of routes on their way, and commands to the kernel's thread.
 const DEPTH: usize = 4;
 /// Events on their way.
@@ -53,6 +61,7 @@ pub(crate) struct Live {
     running: Option<Running>,
     links: Links,
     default_routes: DefaultRoutes,
+    marker: Marker,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
@@ -74,12 +83,13 @@ impl Live {
     ///
     /// # Errors
     /// When they cannot be observed.
-    pub(crate) async fn open() -> anyhow::Result<Self> {
+    pub(crate) async fn open(marker: Marker) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
         Ok(Self {
             running: None,
             links: fib_io::links::observe().await?,
             default_routes: fib_io::gateways::observe()?,
+            marker,
             sender,
             events,
         })
@@ -97,6 +107,11 @@ impl Live {
         let kernel = fib_io::spawn(settings, fib_commands, fib_sender).context(
             "cannot reach the kernel's routes over netlink; the agent needs the capability NET_ADMIN",
         )?;
+        let restart = if self.marker.is_left() {
+            Some(restart(plan, &counts_read(&fib).await?))
+        } else {
+            None
+        };
         let (route_sender, route_changes) = mpsc::channel(DEPTH);
         let handed_over = route_sender.downgrade();
         let (bgp_sender, bgp_events) = mpsc::channel(EVENTS);
@@ -104,6 +119,7 @@ impl Live {
             // Nobody is let in before it is known who is welcome, and by which key.
             listen: Vec::new(),
             seed: RandomState::new().hash_one("flatroute"),
+            restart,
             routes: route_sender,
             events: bgp_sender,
         };
@@ -149,11 +165,23 @@ impl Live {
     }
 }
 
+/// What is left to be ended: the sessions.
+struct LetGo {
+    bgp: bgp_io::Handle,
+}
+
 impl Running {
     async fn counts(&self) -> anyhow::Result<fib::Counts> {
-        let (reply, answer) = oneshot::channel();
-        self.fib.send(fib_io::Command::Status { reply }).await?;
-        Ok(answer.await?)
+        counts(&self.fib).await
+    }
+
+    /// Takes the kernel's routes out of the speaker's hands: when its sessions end and their routes leave the RIB, the kernel
+    /// shall not hear of it.
+    async fn let_go(self) -> LetGo {
+        self.routes.abort();
+        // Its end is an error of cancellation, and that is what was asked for.
+        _ = self.routes.await;
+        LetGo { bgp: self.bgp }
     }
 
     /// Whether the speaker has handed over changes that the kernel's thread has not been sent.
@@ -196,6 +224,11 @@ impl Act for Live {
             listen,
             ..running
         });
+        if let Err(error) = self.marker.leave() {
+            let text =
+                format!("the state directory cannot be written, so the next start is a cold one: {error}");
+            tell(&self.sender, "StateNotKept", None, text);
+        }
         Ok(())
     }
 
@@ -271,16 +304,64 @@ impl Act for Live {
         Ok(able)
     }
 
+    async fn leave(&mut self) -> anyhow::Result<()> {
+        if let Some(running) = self.running.take() {
+            running.let_go().await;
+        }
+        Ok(())
+    }
+
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()> {
+        self.marker
+            .remove()
+            .context("the marker for the next agent cannot be removed")?;
         let Some(running) = self.running.take() else {
             return Ok(());
         };
-        // The sessions end and their routes leave the RIB, but the kernel shall not hear of it.
-        running.routes.abort();
-        // Its end is an error of cancellation, and that is what was asked for.
-        _ = running.routes.await;
+        let running = running.let_go().await;
         running.bgp.shutdown(text.to_owned()).await?;
         Ok(())
+    }
+}
+
+async fn counts(fib: &mpsc::Sender<fib_io::Command>) -> anyhow::Result<fib::Counts> {
+    let (reply, answer) = oneshot::channel();
+    fib.send(fib_io::Command::Status { reply }).await?;
+    Ok(answer.await?)
+}
+
+/// The figures when the kernel's routes have been read for the first time.
+async fn counts_read(fib: &mpsc::Sender<fib_io::Command>) -> anyhow::Result<fib::Counts> {
+    let reading = async {
+        loop {
+            let counts = counts(fib).await?;
+            if counts.resyncs > 0 {
+                return Ok(counts);
+            }
+            tokio::time::sleep(READ_LOOK).await;
+        }
+    };
+    tokio::time::timeout(READ_PATIENCE, reading)
+        .await
+        .context("the kernel's routes were not read in time")?
+}
+
+/// What the agent before this one has left. What is on this node itself needs no route of ours; who passes on what it learned
+/// forwards by routes that must still be there.
+fn restart(plan: &Plan, counts: &fib::Counts) -> speaker::Restart {
+    let relays = plan.speaker.peers.values().any(|peer| peer.relays);
+    let is_forwarding = |family: &Family| {
+        let installed = match family {
+            Family::Ipv4 => counts.installed_ipv4,
+            Family::Ipv6 => counts.installed_ipv6,
+        };
+        !relays || installed > 0
+    };
+    speaker::Restart {
+        forwarding: Family::ALL
+            .into_iter()
+            .filter(is_forwarding)
+            .collect::<FamilySet>(),
     }
 }
 
@@ -335,23 +416,42 @@ async fn carry_sessions(
         };
         let said_all = event
             .as_ref()
-            .is_none_or(|e| matches!(e.kind, EventKind::EndOfRib(_)));
+            .is_none_or(|e| matches!(e.kind, EventKind::EndOfRib(_) | EventKind::DeferralEnded { .. }));
         if said_all && sweep.is_some() {
             let now = Instant::now();
-            let status = bgp.status().await;
-            let all = status.as_ref().is_ok_and(|s| s.end_of_rib_from_all);
-            let handed_over = status.is_ok_and(|s| !s.routes_pending);
-            if now >= latest || (all && handed_over) {
+            let patience = bgp.status().await.map_or(Some(SWEEP_LOOK), |s| patience(&s));
+            match patience.filter(|_| now < latest) {
+                Some(patience) => look = latest.min(now + patience),
                 // Nobody listens any more only when the program ends.
-                _ = sweep.take().map(|sweep| sweep.send(()));
-            } else {
-                look = if all { latest.min(now + SWEEP_LOOK) } else { latest };
+                None => _ = sweep.take().map(|sweep| sweep.send(())),
             }
         }
         if let Some(event) = event {
             hand_over(&teller, words::event(event));
         }
     }
+}
+
+/// How long to wait before asking again whether what nobody wants may be swept; none: it may.
+fn patience(status: &bgp_io::Status) -> Option<Duration> {
+    // Somebody's word is missing, and it will be heard.
+    if !status.end_of_rib_from_all || status.restarting.is_some() {
+        return Some(SWEEP_AFTER);
+    }
+    if status.routes_pending {
+        return Some(SWEEP_LOOK);
+    }
+    let sessions = || {
+        let of = |peer: &speaker::PeerSummary| peer.negotiated.clone().map(|n| (n, peer.silent));
+        status.peers.iter().filter_map(of)
+    };
+    let has_restarted =
+        |n: &flatroute_bgp::peer::Negotiated| n.graceful_restart.as_ref().is_some_and(|g| g.restarted);
+    if !sessions().any(|(negotiated, _)| has_restarted(&negotiated)) {
+        return None;
+    }
+    let quiet = sessions().map(|(_, silent)| silent).min().unwrap_or(QUIET);
+    (quiet < QUIET).then(|| QUIET - quiet)
 }
 
 /// Tells of refusals and repairs.

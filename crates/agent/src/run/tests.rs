@@ -57,6 +57,11 @@ impl Act for Fake {
         Ok(false)
     }
 
+    async fn leave(&mut self) -> anyhow::Result<()> {
+        self.told.send("leave".to_owned()).unwrap();
+        Ok(())
+    }
+
     async fn shutdown(&mut self, _: &str) -> anyhow::Result<()> {
         self.told.send("shutdown".to_owned()).unwrap();
         Ok(())
@@ -139,7 +144,7 @@ fn equal_plans_cause_nothing_and_changes_are_applied() {
                 .unwrap()
                 .unwrap()
                 .unwrap();
-            assert_eq!(heard.recv().await.unwrap(), "shutdown");
+            assert_eq!(heard.recv().await.unwrap(), "leave");
             assert_eq!(heard.recv().await, None);
         });
 }

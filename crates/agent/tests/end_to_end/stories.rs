@@ -193,24 +193,29 @@ fn an_edit_takes_effect_and_leaves_other_sessions_alone() {
 }
 
 #[test]
-fn an_agent_that_stops_says_so_and_the_next_one_adopts_its_routes() {
+fn an_agent_that_stops_says_nothing_and_the_next_one_takes_its_place() {
     let Some((mut one, two)) = pair() else { return };
     one.established("two");
     one.kernel_has(&two.pod_cidrs(), true);
-    let routes = one.kernel();
-    let watched = one.dir_file("monitor.log");
-    let mut monitor = one.monitor(&watched);
+    two.kernel_has(&one.pod_cidrs(), true);
+    let (routes, of_neighbour) = (one.kernel(), two.kernel());
+    let watched = [one.dir_file("monitor.log"), two.dir_file("monitor.log")];
+    let mut monitors = [one.monitor(&watched[0]), two.monitor(&watched[1])];
 
     assert!(one.terminate().success());
-    let error = until("the neighbour is told", || {
-        two.peer("one")?.last_error.ok_or_else(|| "no error".to_owned())
+    until("the neighbour keeps the routes", || {
+        let events = two.events();
+        let kept = events.iter().any(|event| event.kind == "RoutesRetained");
+        kept.then_some(()).ok_or_else(|| format!("{events:?}"))
     });
+    let peer = two.peer("one").expect("one");
+    assert_ne!(peer.state, "Established");
+    let error = peer.last_error.expect("the connection ended");
     assert_eq!(
-        (error.direction.as_str(), error.code, error.subcode),
-        ("Received", Some(6), Some(2)),
+        (error.direction.as_str(), error.code),
+        ("Local", None),
         "{error:?}"
     );
-    two.kernel_has(&one.pod_cidrs(), false);
     assert_eq!(one.kernel(), routes, "the routes stay");
     assert!(!one.socket().exists(), "the socket goes");
 
@@ -230,23 +235,29 @@ fn an_agent_that_stops_says_so_and_the_next_one_adopts_its_routes() {
             .ok_or_else(|| format!("{fib:?}"))
     });
     assert_eq!(one.kernel(), routes, "adopted as they were");
-    // The monitor is heard up to a route of our own making.
-    one.namespace.ip("route add 192.0.2.0/24 dev lo");
-    let seen = until("the monitor is through", || {
-        let seen = std::fs::read_to_string(&watched).map_err(|error| error.to_string())?;
-        if seen.contains("192.0.2.0/24") {
-            Ok(seen)
-        } else {
-            Err(seen)
+    assert_eq!(two.kernel(), of_neighbour, "the neighbour's stay");
+    // A monitor is heard up to a route of our own making.
+    for ((agent, other), (watched, monitor)) in [(&one, &two), (&two, &one)]
+        .into_iter()
+        .zip(watched.iter().zip(&mut monitors))
+    {
+        agent.namespace.ip("route add 192.0.2.0/24 dev lo");
+        let seen = until("the monitor is through", || {
+            let seen = std::fs::read_to_string(watched).map_err(|error| error.to_string())?;
+            if seen.contains("192.0.2.0/24") {
+                Ok(seen)
+            } else {
+                Err(seen)
+            }
+        });
+        monitor.kill().expect("it runs");
+        monitor.wait().expect("it ends");
+        for prefix in other.pod_cidrs() {
+            assert!(!seen.contains(&prefix), "{prefix} was touched: {seen}");
         }
-    });
-    monitor.kill().expect("it runs");
-    monitor.wait().expect("it ends");
-    for prefix in two.pod_cidrs() {
-        assert!(!seen.contains(&prefix), "{prefix} was touched: {seen}");
     }
 
-    // The other way to stop: the answer is read before the end.
+    // The other way to stop, for good: the answer is read before the end.
     let (status, body) = one.ask_raw("POST /v1/node:shutdown").expect("an answer");
     assert_eq!(status, 200, "{body}");
     assert!(body.contains("every neighbour is told"), "{body}");

@@ -190,6 +190,19 @@ const RULES: &[Rule] = &[
     ),
     rule(
         PEER,
+        "spec.gracefulRestart.restartTime",
+        "",
+        concat!(
+            "!",
+            is_duration!("self"),
+            " || (",
+            between!("1s", "4095s"),
+            " && duration(self).getMilliseconds() % 1000 == 0)"
+        ),
+        "restartTime is not from 1s to 4095s in whole seconds; remove it for 120s",
+    ),
+    rule(
+        PEER,
         "spec.timers.holdTime",
         "",
         concat!(

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A node of the cluster, trimmed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,29 @@ pub struct NodeStatus {
     /// Its addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<NodeAddress>>,
+    /// Whether its kubelet says, in the condition Ready, that the machine shuts down. Nothing else is kept of the conditions:
+    /// their heartbeats change all the time.
+    #[serde(rename = "conditions", deserialize_with = "shuts_down", skip_serializing)]
+    pub shuts_down: bool,
+}
+
+/// What a kubelet writes into the condition Ready while its graceful node shutdown is under way.
+const SHUTTING_DOWN: &str = "node is shutting down";
+
+fn shuts_down<'de, D: Deserializer<'de>>(conditions: D) -> Result<bool, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Condition {
+        r#type: String,
+        status: String,
+        message: Option<String>,
+    }
+    let conditions = Option::<Vec<Condition>>::deserialize(conditions)?.unwrap_or_default();
+    let says_so = |c: &Condition| {
+        let message = c.message.as_deref().unwrap_or_default();
+        c.r#type == "Ready" && c.status != "True" && message.contains(SHUTTING_DOWN)
+    };
+    Ok(conditions.iter().any(says_so))
 }
 
 /// One address of a node.

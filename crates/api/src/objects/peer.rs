@@ -73,6 +73,10 @@ pub struct BGPPeerSpec {
     /// Timers of the session. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timers: Option<Timers>,
+    /// What is agreed on with the neighbour about restarts (RFC 4724). Default: each keeps the other's routes while it
+    /// restarts. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graceful_restart: Option<GracefulRestart>,
     /// The neighbour is at most this many hops away, checked by the TTL of what it sends (RFC 5082). Excludes
     /// `multihop`. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +149,7 @@ impl BGPPeerSpec {
             connect_mode: None,
             auth: None,
             timers: None,
+            graceful_restart: None,
             ttl_security: None,
             multihop: None,
             families: None,
@@ -228,6 +233,34 @@ pub struct Timers {
     /// ever without one. Zero (for ever), or from holdTime (at least 3s) to 65535s. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_hold_time: Option<Duration>,
+}
+
+/// What is agreed on with a neighbour about restarts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GracefulRestart {
+    /// Who keeps whose routes while the other restarts. Default: `Auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<GracefulRestartMode>,
+    /// How long the neighbour is asked to keep our routes while the agent is away. Default: 120s. From 1s to 4095s, in whole
+    /// seconds. The neighbour's own time says how long we keep its routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_time: Option<Duration>,
+    /// Whether a NOTIFICATION, such as that of an expired hold timer, is a restart too, where the neighbour says the same
+    /// (RFC 8538). Default: `Disabled`: what a NOTIFICATION ends is withdrawn at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification: Option<Toggle>,
+}
+
+/// Who keeps whose routes while the other restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GracefulRestartMode {
+    /// Each the other's.
+    Auto,
+    /// We the neighbour's; it is not asked to keep ours.
+    HelperOnly,
+    /// Nobody: a session that ends takes its routes along.
+    Disabled,
 }
 
 /// A switch.

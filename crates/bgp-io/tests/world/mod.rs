@@ -156,6 +156,7 @@ impl Node {
         let (handle, task) = spawn(Options {
             listen: vec![address],
             seed: 7,
+            restart: None,
             routes: route_sender,
             events: event_sender,
         });
