@@ -8,8 +8,7 @@
 //! SIGTERM and SIGINT end the program, and are taken for the beginning of a restart: no neighbour is told anything, so
 //! those with graceful restart keep this node's routes (RFC 4724); nothing is taken out of the kernel, and the next agent adopts
 //! what it finds. Before that the newest objects are kept for it, and who leads gives the Lease back, each within a
-//! bound. A node that will not be back says Cease to its neighbours instead, which withdraws its routes at once: when its kubelet says
-//! that it shuts down, or when `POST /v1/node:shutdown` says so.
+//! bound. A node that will not be back says Cease to its neighbours instead (`ending`).
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -22,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::act::{Act, Event, Live, Marker};
+use crate::act::{Act, Event, Live, Marker, Seen};
 use crate::cli::{LogFormat, RunOptions};
 use crate::control::query::Query;
 use crate::control::{Answer, Request, server};
@@ -32,6 +31,7 @@ use crate::observe::standalone::Standalone;
 use crate::observe::{API_SERVER, Observed, Stale, cluster};
 use crate::ready::Ready;
 
+mod ending;
 mod look;
 mod mesh;
 mod outlets;
@@ -41,8 +41,6 @@ use outlets::Outlets;
 
 /// How long those who act may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the objects may take to be kept, at the end.
-const KEEP: Duration = Duration::from_secs(2);
 /// How many questions may wait for the owner.
 const MAX_WAITING: usize = 16;
 
@@ -163,23 +161,9 @@ struct Owner<A> {
     hand_over: mesh::HandOver,
     /// What follows the objects of an API server; it ends when they are kept.
     following: Option<JoinHandle<()>>,
+    /// Every session has ended, for good: no plan is applied any more.
+    is_shut_down: bool,
     started: Instant,
-}
-
-/// How the agent ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
-    /// Another one follows: no neighbour is told.
-    Restart,
-    /// Nobody follows, and the neighbours are told why.
-    Cease(&'static str),
-}
-
-/// Whether the loop goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    GoOn,
-    Stop,
 }
 
 impl<A: Act> Owner<A> {
@@ -202,6 +186,7 @@ impl<A: Act> Owner<A> {
             outlets: Outlets::default(),
             hand_over: mesh::HandOver::default(),
             following: None,
+            is_shut_down: false,
             started: Instant::now(),
         }
     }
@@ -217,9 +202,9 @@ impl<A: Act> Owner<A> {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut mesh_looks = tokio::time::interval(mesh::PERIOD);
         mesh_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let farewell = loop {
+        loop {
             tokio::select! {
-                () = &mut stop => break self.farewell(),
+                () = &mut stop => break,
                 event = self.act.event() => self.heard(event).await?,
                 change = changes.recv() => {
                     self.observe(change.context("the objects are no longer followed")??).await?;
@@ -228,56 +213,11 @@ impl<A: Act> Owner<A> {
                 _ = mesh_looks.tick(), if self.is_watching_mesh() => self.watch_mesh().await?,
                 Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
-                Some(request) = requests.recv() => {
-                    if self.answer(request).await == Next::Stop {
-                        break Farewell::Cease("the node shuts down");
-                    }
-                }
+                Some(request) = requests.recv() => self.answer(request).await,
             }
-        };
+        }
         drop(changes);
-        self.stop(farewell).await
-    }
-
-    /// What a signal means.
-    fn farewell(&self) -> Farewell {
-        let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
-        if node.is_some_and(|node| node.status.shuts_down) {
-            Farewell::Cease("the node shuts down")
-        } else {
-            Farewell::Restart
-        }
-    }
-
-    /// What others need of us is seen to while the sessions stand: neighbours without graceful restart have no route to our
-    /// pods from their end to the next agent's start.
-    async fn stop(&mut self, farewell: Farewell) -> anyhow::Result<()> {
-        let (report, following) = (self.outlets.report.take(), self.following.take());
-        let keep = async {
-            if let Some(following) = following
-                && timeout(KEEP, following).await.is_err()
-            {
-                tracing::warn!("the newest objects were not kept in time");
-            }
-        };
-        let give_back = async {
-            if let Some(report) = report {
-                report.stop().await;
-            }
-        };
-        tokio::join!(keep, give_back);
-        match farewell {
-            Farewell::Restart => {
-                tracing::info!("stopping without a word, for the next agent to go on");
-                self.act.leave().await
-            }
-            Farewell::Cease(why) => {
-                tracing::info!(why, "stopping: every neighbour is told");
-                timeout(PATIENCE, self.act.shutdown(why))
-                    .await
-                    .context("the neighbours were not told in time")?
-            }
-        }
+        self.end().await
     }
 
     /// Takes what was observed. Without a state, the one before stays.
@@ -331,7 +271,7 @@ impl<A: Act> Owner<A> {
             (&old.speaker, &old.fib, old.listen, old.local_asn, old.router_id)
                 == (&new.speaker, &new.fib, new.listen, new.local_asn, new.router_id)
         };
-        if !self.in_force.as_ref().is_some_and(same) {
+        if !self.is_shut_down && !self.in_force.as_ref().is_some_and(same) {
             self.act
                 .apply(&new)
                 .await
@@ -408,12 +348,7 @@ impl<A: Act> Owner<A> {
         }
     }
 
-    async fn answer(&mut self, request: Request) -> Next {
-        let next = if request.query == Query::Shutdown {
-            Next::Stop
-        } else {
-            Next::GoOn
-        };
+    async fn answer(&mut self, request: Request) {
         let answer = match timeout(PATIENCE, self.ask(&request.query)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => Answer::Unavailable(format!("{error:#}")),
@@ -421,7 +356,6 @@ impl<A: Act> Owner<A> {
         };
         // Who asked may have gone.
         let _ = request.reply.send(answer);
-        next
     }
 
     async fn ask(&mut self, query: &Query) -> anyhow::Result<Answer> {
@@ -455,7 +389,13 @@ impl<A: Act> Owner<A> {
                     ))
                 }
             }
-            Query::Shutdown => Answer::Done("every neighbour is told, then the agent stops".to_owned()),
+            Query::Shutdown => {
+                self.shut_down().await?;
+                Answer::Done(
+                    "every neighbour was told; the agent goes on without sessions until it is started again"
+                        .to_owned(),
+                )
+            }
         })
     }
 
@@ -474,9 +414,9 @@ impl<A: Act> Owner<A> {
 
     async fn status(&mut self) -> anyhow::Result<control::Status> {
         // Nothing acts before the first plan.
-        let (peers, fib) = match &self.in_force {
-            Some(_) => (self.act.peers().await?, self.act.fib().await?),
-            None => Default::default(),
+        let seen = match &self.in_force {
+            Some(_) => self.act.seen().await?,
+            None => Seen::default(),
         };
         let (asn, id) = self
             .in_force
@@ -488,9 +428,11 @@ impl<A: Act> Owner<A> {
             local_asn: asn,
             router_id: id,
             uptime_seconds: self.started.elapsed().as_secs(),
-            peers: peers.len(),
-            established: peers.iter().filter(|p| p.state == "Established").count(),
-            fib,
+            peers: seen.peers.len(),
+            established: seen.peers.iter().filter(|p| p.state == "Established").count(),
+            fib: seen.fib,
+            restarting: seen.restarting,
+            shut_down: self.is_shut_down,
             objects: self.objects(),
             ready: *self.outlets.ready.borrow() == Ready::Yes,
             ready_reason: self.outlets.ready.borrow().reason().map(str::to_owned),

@@ -8,15 +8,8 @@
 //!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways
 //! ```
 //!
-//! Four small tasks carry things between them; each waits for room at its receiver, so a busy kernel holds the
+//! Four small tasks carry things between them (`carry`, `links`); each waits for room at its receiver, so a busy kernel holds the
 //! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
-//! What is worth telling goes to the loop in `run`; when that has no room, it is dropped, never waited for.
-//!
-//! Routes that nobody wants any more are swept when routes have been chosen and every neighbour has sent End-of-RIB, or
-//! after [`SWEEP_AFTER`]: until then those of a previous life of this agent carry the traffic. A neighbour that has
-//! restarted too may say End-of-RIB before it has heard of everything itself: where there is one, all must have been quiet
-//! for [`QUIET`] as well. The word goes the way of the routes, behind
-//! all of them: overtaking, it would sweep adopted routes that are wanted again a moment later.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use flatroute_api::control;
 use flatroute_bgp::rib::RouteChange;
-use flatroute_bgp::speaker::{self, EventKind};
+use flatroute_bgp::speaker;
 use flatroute_bgp::types::{Family, FamilySet, PeerName};
 use flatroute_bgp_io as bgp_io;
 use flatroute_fib as fib;
@@ -34,19 +27,12 @@ use flatroute_plan::{FibPlan, Listen, Plan};
 use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
+use super::carry::{carry_reports, carry_routes, carry_sessions, tell, watch_over};
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
 use super::{Act, Event, Marker, Seen, words};
 use crate::control::query::{RouteQuery, RouteView};
-use crate::events::Happening;
 
-/// When routes that nobody wants are removed at the latest.
-const SWEEP_AFTER: Duration = Duration::from_secs(120);
-/// How soon to look again, when all was said but the kernel has not had all of it.
-const SWEEP_LOOK: Duration = Duration::from_millis(50);
-/// How long no neighbour has said anything new, where one of them has restarted too.
-const QUIET: Duration = Duration::from_secs(10);
 /// How soon to look whether the kernel's routes have been read, at the start.
 const READ_LOOK: Duration = Duration::from_millis(2);
 /// How long that may take.
@@ -62,6 +48,8 @@ pub(crate) struct Live {
     links: Links,
     default_routes: DefaultRoutes,
     marker: Marker,
+    /// Every session has ended, for good.
+    is_shut_down: bool,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
@@ -70,7 +58,8 @@ struct Running {
     bgp: bgp_io::Handle,
     fib: mpsc::Sender<fib_io::Command>,
     settings: fib::Settings,
-    routes: JoinHandle<()>,
+    /// What carries routes to it; none once the kernel shall hear no more of the speaker.
+    routes: Option<JoinHandle<()>>,
     /// The way of route changes from the speaker; only looked at, to see whether any are on it.
     handed_over: mpsc::WeakSender<Vec<RouteChange>>,
     static_routes: Vec<(IpNetwork, fib::DesiredRoute)>,
@@ -90,6 +79,7 @@ impl Live {
             links: fib_io::links::observe().await?,
             default_routes: fib_io::gateways::observe()?,
             marker,
+            is_shut_down: false,
             sender,
             events,
         })
@@ -143,7 +133,7 @@ impl Live {
             bgp,
             fib,
             settings,
-            routes,
+            routes: Some(routes),
             handed_over,
             static_routes: Vec::new(),
             pref_src: fib::PrefSrc::default(),
@@ -165,11 +155,6 @@ impl Live {
     }
 }
 
-/// What is left to be ended: the sessions.
-struct LetGo {
-    bgp: bgp_io::Handle,
-}
-
 impl Running {
     async fn counts(&self) -> anyhow::Result<fib::Counts> {
         counts(&self.fib).await
@@ -177,11 +162,12 @@ impl Running {
 
     /// Takes the kernel's routes out of the speaker's hands: when its sessions end and their routes leave the RIB, the kernel
     /// shall not hear of it.
-    async fn let_go(self) -> LetGo {
-        self.routes.abort();
-        // Its end is an error of cancellation, and that is what was asked for.
-        _ = self.routes.await;
-        LetGo { bgp: self.bgp }
+    async fn let_go(&mut self) {
+        if let Some(routes) = self.routes.take() {
+            routes.abort();
+            // Its end is an error of cancellation, and that is what was asked for.
+            _ = routes.await;
+        }
     }
 
     /// Whether the speaker has handed over changes that the kernel's thread has not been sent.
@@ -193,6 +179,9 @@ impl Running {
 
 impl Act for Live {
     async fn apply(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        if self.is_shut_down {
+            return Ok(());
+        }
         let running = match self.running.take() {
             Some(running) => running,
             None => self.start(plan).await?,
@@ -245,10 +234,6 @@ impl Act for Live {
         Ok(self.in_words(&status))
     }
 
-    async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
-        Ok(words::fib(&self.running()?.counts().await?))
-    }
-
     async fn seen(&mut self) -> anyhow::Result<Seen> {
         let running = self.running()?;
         // In the order in which routes go: what is behind is seen before what it would be handed to.
@@ -257,6 +242,10 @@ impl Act for Live {
         let counts = running.counts().await?;
         Ok(Seen {
             peers: self.in_words(&status),
+            restarting: status
+                .restarting
+                .as_ref()
+                .map(|r| words::restarting(r, status.now)),
             sessions: words::sessions(&status.peers),
             fib: words::fib(&counts),
             kernel: words::kernel(&counts, status.routes_pending || on_their_way),
@@ -305,21 +294,22 @@ impl Act for Live {
     }
 
     async fn leave(&mut self) -> anyhow::Result<()> {
-        if let Some(running) = self.running.take() {
+        if let Some(mut running) = self.running.take() {
             running.let_go().await;
         }
         Ok(())
     }
 
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()> {
+        // Who comes next is not one that its neighbours wait for.
         self.marker
             .remove()
             .context("the marker for the next agent cannot be removed")?;
-        let Some(running) = self.running.take() else {
-            return Ok(());
-        };
-        let running = running.let_go().await;
-        running.bgp.shutdown(text.to_owned()).await?;
+        self.is_shut_down = true;
+        if let Some(running) = &mut self.running {
+            running.let_go().await;
+            running.bgp.shutdown(text.to_owned()).await?;
+        }
         Ok(())
     }
 }
@@ -363,158 +353,6 @@ fn restart(plan: &Plan, counts: &fib::Counts) -> speaker::Restart {
             .filter(is_forwarding)
             .collect::<FamilySet>(),
     }
-}
-
-/// Carries routes to the kernel's thread, and behind all that have arrived, once, the word that the rest may be swept.
-/// Room is had before a batch is taken, so that each batch is always in one of the two channels and can be seen there.
-async fn carry_routes(
-    mut changes: mpsc::Receiver<Vec<RouteChange>>,
-    sweep: oneshot::Receiver<()>,
-    fib: mpsc::Sender<fib_io::Command>,
-) {
-    let mut sweep = std::pin::pin!(sweep);
-    let mut swept = false;
-    loop {
-        let Ok(room) = fib.reserve().await else { return };
-        let command = tokio::select! {
-            biased;
-            batch = changes.recv() => match batch {
-                Some(batch) => fib_io::Command::Routes(batch.iter().map(desired).collect()),
-                None => return,
-            },
-            allowed = &mut sweep, if !swept => {
-                swept = true;
-                match allowed {
-                    Ok(()) => fib_io::Command::SweepAllowed,
-                    // Whoever would have allowed it is gone, and the program ends.
-                    Err(_) => continue,
-                }
-            }
-        };
-        room.send(command);
-    }
-}
-
-/// Tells of sessions, and allows the sweep when all have said all and the speaker has handed all of it over.
-async fn carry_sessions(
-    mut events: mpsc::Receiver<speaker::Event>,
-    bgp: bgp_io::Handle,
-    sweep: oneshot::Sender<()>,
-    teller: mpsc::Sender<Event>,
-) {
-    let latest = Instant::now() + SWEEP_AFTER;
-    let mut sweep = Some(sweep);
-    // When to look whether all has been said; far away until somebody has said all.
-    let mut look = latest;
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => Some(event),
-                None => return,
-            },
-            () = tokio::time::sleep_until(look), if sweep.is_some() => None,
-        };
-        let said_all = event
-            .as_ref()
-            .is_none_or(|e| matches!(e.kind, EventKind::EndOfRib(_) | EventKind::DeferralEnded { .. }));
-        if said_all && sweep.is_some() {
-            let now = Instant::now();
-            let patience = bgp.status().await.map_or(Some(SWEEP_LOOK), |s| patience(&s));
-            match patience.filter(|_| now < latest) {
-                Some(patience) => look = latest.min(now + patience),
-                // Nobody listens any more only when the program ends.
-                None => _ = sweep.take().map(|sweep| sweep.send(())),
-            }
-        }
-        if let Some(event) = event {
-            hand_over(&teller, words::event(event));
-        }
-    }
-}
-
-/// How long to wait before asking again whether what nobody wants may be swept; none: it may.
-fn patience(status: &bgp_io::Status) -> Option<Duration> {
-    // Somebody's word is missing, and it will be heard.
-    if !status.end_of_rib_from_all || status.restarting.is_some() {
-        return Some(SWEEP_AFTER);
-    }
-    if status.routes_pending {
-        return Some(SWEEP_LOOK);
-    }
-    let sessions = || {
-        let of = |peer: &speaker::PeerSummary| peer.negotiated.clone().map(|n| (n, peer.silent));
-        status.peers.iter().filter_map(of)
-    };
-    let has_restarted =
-        |n: &flatroute_bgp::peer::Negotiated| n.graceful_restart.as_ref().is_some_and(|g| g.restarted);
-    if !sessions().any(|(negotiated, _)| has_restarted(&negotiated)) {
-        return None;
-    }
-    let quiet = sessions().map(|(_, silent)| silent).min().unwrap_or(QUIET);
-    (quiet < QUIET).then(|| QUIET - quiet)
-}
-
-/// Tells of refusals and repairs.
-async fn carry_reports(mut events: mpsc::Receiver<fib_io::Event>, teller: mpsc::Sender<Event>) {
-    while let Some(event) = events.recv().await {
-        match event {
-            fib_io::Event::Settled(_) => {}
-            fib_io::Event::Report(report) => {
-                let (kind, text) = words::report(&report);
-                tell(&teller, kind, None, text);
-            }
-        }
-    }
-}
-
-/// Says it when one of the two ends.
-async fn watch_over(kernel: fib_io::Handle, driver: JoinHandle<()>, teller: mpsc::Sender<Event>) {
-    let text = tokio::select! {
-        ended = kernel.join() => match ended {
-            Ok(()) => return,
-            Err(error) => format!("the kernel's routes are out of reach: {error}"),
-        },
-        ended = driver => match ended {
-            Ok(()) => return,
-            Err(error) => format!("the BGP task has failed: {error}"),
-        },
-    };
-    _ = teller.send(Event::Failed(text)).await;
-}
-
-fn tell(teller: &mpsc::Sender<Event>, kind: &str, peer: Option<String>, text: String) {
-    let kind = kind.to_owned();
-    hand_over(
-        teller,
-        Happening {
-            kind,
-            peer,
-            text,
-            ..Happening::default()
-        },
-    );
-}
-
-fn hand_over(teller: &mpsc::Sender<Event>, happening: Happening) {
-    if teller.try_send(Event::Happened(happening)).is_err() {
-        tracing::warn!("an event was dropped: the agent's loop is busy");
-    }
-}
-
-fn desired(change: &RouteChange) -> (IpNetwork, Option<fib::DesiredRoute>) {
-    let next_hops: Vec<fib::NextHop> = change
-        .paths
-        .iter()
-        .map(|p| fib::NextHop {
-            gateway: p.next_hop.addr(),
-            interface: p.interface,
-        })
-        .collect();
-    let route = (!next_hops.is_empty()).then_some(fib::DesiredRoute {
-        target: fib::RouteTarget::Via(next_hops),
-        pref_src: None,
-    });
-    (change.prefix.into(), route)
 }
 
 fn settings(plan: &FibPlan) -> fib::Settings {

@@ -219,8 +219,27 @@ fn an_agent_that_stops_says_nothing_and_the_next_one_takes_its_place() {
     assert_eq!(one.kernel(), routes, "the routes stay");
     assert!(!one.socket().exists(), "the socket goes");
 
+    let away = peer.retained.expect("retained");
+    assert_eq!((away.routes, away.long_lived), (2, 0));
+    assert!((1..=120).contains(&away.left_seconds), "{away:?}");
+    let stale = two.routes("view=received&peer=one").expect("routes");
+    assert!(
+        stale.len() == 2 && stale.iter().all(|route| route.stale),
+        "{stale:?}"
+    );
+
     one.start();
     one.established("two");
+    let graceful = two
+        .established("one")
+        .negotiated
+        .expect("agreed")
+        .graceful_restart;
+    let graceful = graceful.expect("graceful restart");
+    assert_eq!(
+        (graceful.restarted, graceful.restart_time, graceful.forwarding),
+        (true, 120, vec!["IPv4".to_owned(), "IPv6".to_owned()])
+    );
     two.kernel_has(&one.pod_cidrs(), true);
     // End-of-RIB from all is what allows the sweep.
     until("End-of-RIB of both families", || {
@@ -256,13 +275,55 @@ fn an_agent_that_stops_says_nothing_and_the_next_one_takes_its_place() {
             assert!(!seen.contains(&prefix), "{prefix} was touched: {seen}");
         }
     }
+}
 
-    // The other way to stop, for good: the answer is read before the end.
+#[test]
+fn a_node_that_shuts_down_says_so_and_stays_without_sessions_until_its_agent_is_started_again() {
+    let Some((mut one, two)) = pair() else { return };
+    one.established("two");
+    one.kernel_has(&two.pod_cidrs(), true);
+    two.kernel_has(&one.pod_cidrs(), true);
+    let routes = one.kernel();
+
     let (status, body) = one.ask_raw("POST /v1/node:shutdown").expect("an answer");
     assert_eq!(status, 200, "{body}");
-    assert!(body.contains("every neighbour is told"), "{body}");
-    assert!(one.end().success());
+    assert!(body.contains("every neighbour was told"), "{body}");
+    // By then it was.
     two.kernel_has(&one.pod_cidrs(), false);
-    assert_eq!(two.peer("one").expect("one").flaps, 2);
-    assert_eq!(one.kernel(), routes, "the routes stay again");
+    let peer = two.peer("one").expect("one");
+    let error = peer.last_error.expect("a NOTIFICATION");
+    assert_eq!(
+        (error.direction.as_str(), error.code, error.subcode),
+        ("Received", Some(6), Some(2)),
+        "{error:?}"
+    );
+    assert!(error.text.contains("the node shuts down"), "{error:?}");
+    assert_eq!(peer.retained, None);
+
+    // It answers, and no change brings a session up.
+    one.write("peers.yaml", &bgp_peer("also-two", "10.0.12.2", 65002));
+    let status = until("the change is planned", || {
+        let config = one.ask::<Config>("GET /v1/config")?;
+        let planned = config.peers.contains_key("also-two");
+        planned.then_some(()).ok_or_else(|| format!("{config:?}"))?;
+        one.ask::<Status>("GET /v1/status")
+    });
+    assert_eq!((status.shut_down, status.established), (true, 0));
+    let (status, body) = one.ask_raw("POST /v1/node:shutdown").expect("an answer");
+    assert_eq!(status, 200, "asked again: {body}");
+    assert_eq!(one.kernel(), routes, "its own routes stay");
+    assert_eq!(two.peer("one").expect("one").flaps, 1);
+
+    // Whoever starts it again wants its sessions; its neighbours keep nothing for it.
+    one.write("peers.yaml", &bgp_peer("two", "10.0.12.2", 65002));
+    assert!(one.terminate().success());
+    one.start();
+    let graceful = two
+        .established("one")
+        .negotiated
+        .expect("agreed")
+        .graceful_restart;
+    let graceful = graceful.expect("graceful restart");
+    assert_eq!((graceful.restarted, graceful.forwarding), (false, Vec::new()));
+    two.kernel_has(&one.pod_cidrs(), true);
 }
