@@ -30,6 +30,7 @@ use crate::observe::connection::{Connection, own_namespace};
 use crate::observe::standalone::Standalone;
 use crate::observe::{API_SERVER, Observed, Stale, cluster};
 use crate::ready::Ready;
+use crate::respawn::{self, Predecessors};
 
 mod ending;
 mod look;
@@ -46,10 +47,12 @@ const MAX_WAITING: usize = 16;
 
 pub(crate) fn main(options: &RunOptions) -> ExitCode {
     let outcome = log(options).and_then(|()| {
+        // Before anything can be missed of its parent's end.
+        let predecessors = respawn::follow_parent()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(start(options))
+        runtime.block_on(start(options, predecessors))
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,7 +79,7 @@ fn log(options: &RunOptions) -> anyhow::Result<()> {
     set.map_err(|error| anyhow::anyhow!("logging: {error}"))
 }
 
-async fn start(options: &RunOptions) -> anyhow::Result<()> {
+async fn start(options: &RunOptions, predecessors: Option<Predecessors>) -> anyhow::Result<()> {
     // The channel holds one: what changes meanwhile adds up where it is observed.
     let (observed, changes) = mpsc::channel(1);
     let mut connection = None;
@@ -114,6 +117,10 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     let mut owner = Owner::new(act, &options.node_name, source, links);
     owner.outlets = outlets;
     owner.following = following;
+    owner.predecessors = predecessors;
+    if let Some(predecessors) = owner.predecessors.clone() {
+        owner.happened(predecessors.happening());
+    }
     let outcome = owner.run(changes, requests, stop_signal()?).await;
     // Who asked for the end reads the answer before the program is gone.
     let _ = server.await;
@@ -163,6 +170,8 @@ struct Owner<A> {
     following: Option<JoinHandle<()>>,
     /// Every session has ended, for good: no plan is applied any more.
     is_shut_down: bool,
+    /// The agents before this one that died, when a parent started this one.
+    predecessors: Option<Predecessors>,
     started: Instant,
 }
 
@@ -187,6 +196,7 @@ impl<A: Act> Owner<A> {
             hand_over: mesh::HandOver::default(),
             following: None,
             is_shut_down: false,
+            predecessors: None,
             started: Instant::now(),
         }
     }
@@ -433,6 +443,7 @@ impl<A: Act> Owner<A> {
             fib: seen.fib,
             restarting: seen.restarting,
             shut_down: self.is_shut_down,
+            respawned: self.predecessors.as_ref().map(Predecessors::described),
             objects: self.objects(),
             ready: *self.outlets.ready.borrow() == Ready::Yes,
             ready_reason: self.outlets.ready.borrow().reason().map(str::to_owned),

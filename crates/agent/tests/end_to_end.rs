@@ -11,5 +11,6 @@ mod end_to_end {
     mod leadership;
     mod readiness;
     mod relay;
+    mod respawn;
     mod stories;
 }

@@ -36,6 +36,9 @@ pub struct Status {
     /// Whether every session has been ended for good, by `POST /v1/node:shutdown`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shut_down: bool,
+    /// The agents before this one that died and were followed at once (`--respawn`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respawned: Option<Respawned>,
     /// Where the objects in force come from.
     #[serde(default)]
     pub objects: Objects,
@@ -67,6 +70,16 @@ pub struct Awaited {
     pub peer: String,
     /// For what, in words.
     pub what: String,
+}
+
+/// Agents that died.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Respawned {
+    /// How many, since the start of the parent that follows them.
+    pub deaths: u64,
+    /// How the last of them ended, in words.
+    pub last: String,
 }
 
 /// Where the objects in force come from, and how old they are.

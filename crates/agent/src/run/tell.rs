@@ -126,6 +126,7 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "MalformedUpdate" | "RouteFailed" | "ForeignRoute" => Reason::RouteRejected,
         "FIBDrift" => Reason::FIBDrift,
         "HostPortUnavailable" => Reason::HostPortUnavailable,
+        "AgentRespawned" => Reason::AgentRespawned,
         _ => return None,
     };
     let object = |peer: &str| {
