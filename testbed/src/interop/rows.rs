@@ -186,8 +186,7 @@ pub const ROWS: &[Row] = &[
         "we_refresh",
         "route refresh, we ask",
         messages::we_refresh,
-    )
-    .unless(no_answer),
+    ),
     row(
         "Messages",
         "enhanced_refresh",
@@ -355,22 +354,11 @@ fn no_hold_time_of_zero(kind: Kind, _: Version) -> Option<&'static str> {
     }
 }
 
-fn no_enhanced_refresh(kind: Kind, version: Version) -> Option<&'static str> {
+fn no_enhanced_refresh(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird => None,
-        Kind::Frr => no_answer(kind, version),
+        Kind::Frr => None,
         Kind::Gobgp => Some("it does not know RFC 7313"),
-    }
-}
-
-/// Seen: FRR counts the request and sends nothing.
-fn no_answer(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Gobgp => None,
-        Kind::Frr => Some(
-            "with RFC 7313 it answers only after its End-of-RIB, and sends that only to who offers graceful restart, which \
-             flatroute does not yet",
-        ),
     }
 }
 

@@ -13,8 +13,9 @@ use crate::error::{CniError, Code, Result, io_error};
 /// How long to wait for a lock before the runtime is told to try again.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_micros(500);
-/// How long to wait for a turn: long enough for some thousand pods before us.
-const TURN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for a turn: long enough for some thousand pods before us, and for a hundred on a machine whose kernel is
+/// busy with other links. A kubelet waits for minutes.
+const TURN_PATIENCE: Duration = Duration::from_secs(60);
 const TURN_POLL_MAX: Duration = Duration::from_millis(8);
 
 /// Time since boot, suspended time included.

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Cluster;
 use super::exam::{Row, Verdict};
+use super::{Cluster, operations};
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::probe;
@@ -146,7 +146,7 @@ const SENTENCES: [Sentence; 28] = [
     },
     Sentence {
         name: "M24 agent restart without loss",
-        ask: Ask::Scene(|_| not_yet()),
+        ask: Ask::AtTheEnd(operations::m24),
     },
     Sentence {
         name: "M25 drain, crash, partition",
