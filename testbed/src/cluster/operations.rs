@@ -26,6 +26,10 @@ const FLOWS: u16 = 16;
 const AFTER: Duration = Duration::from_secs(5);
 /// Routes whole again after an operation.
 const REPAIRED: Duration = Duration::from_secs(120);
+/// How often an agent is killed in a row.
+const KILLS: usize = 5;
+/// How long after the next agent runs it is killed too.
+const APART: Duration = Duration::from_secs(3);
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(120);
 
@@ -39,7 +43,7 @@ struct Operation {
     act: fn(&mut Cluster) -> Result<String>,
 }
 
-const OPERATIONS: [Operation; 12] = [
+const OPERATIONS: [Operation; 14] = [
     Operation {
         name: "nothing, for 10 s",
         ours: false,
@@ -75,6 +79,18 @@ const OPERATIONS: [Operation; 12] = [
         ours: true,
         free: true,
         act: kill_agent,
+    },
+    Operation {
+        name: "an agent killed five times, 3 s apart",
+        ours: true,
+        free: true,
+        act: kill_agent_in_a_row,
+    },
+    Operation {
+        name: "an agent's container killed five times",
+        ours: true,
+        free: true,
+        act: kill_container_in_a_row,
     },
     Operation {
         name: "containerd restarted on a node",
@@ -217,12 +233,46 @@ fn rolling_update(cluster: &mut Cluster) -> Result<String> {
     ))
 }
 
+/// One agent dies, and its parent in the container starts the next one.
 fn kill_agent(cluster: &mut Cluster) -> Result<String> {
     let name = cluster.nodes.first().context("a node")?.name.clone();
     let before = restarts(cluster, &name)?;
-    signal_agent(cluster.node(&name)?)?;
-    await_restart(cluster, &name, before)?;
+    let took = kill_and_await_next(cluster, &name)?;
+    await_agent(cluster, &name, before)?;
+    Ok(format!("on {name}; the next one ran {took} ms later"))
+}
+
+fn kill_agent_in_a_row(cluster: &mut Cluster) -> Result<String> {
+    let name = cluster.nodes.first().context("a node")?.name.clone();
+    let before = restarts(cluster, &name)?;
+    for round in 0..KILLS {
+        if round > 0 {
+            std::thread::sleep(APART);
+        }
+        kill_and_await_next(cluster, &name)?;
+    }
+    await_agent(cluster, &name, before)?;
     Ok(format!("on {name}"))
+}
+
+/// The container itself ends each time, and the kubelet waits longer before each next start. On the node at the other end of
+/// the traffic: later operations shall find another one's kubelet without patience to lose.
+fn kill_container_in_a_row(cluster: &mut Cluster) -> Result<String> {
+    let (_, far) = ends(cluster)?;
+    let mut waits = Vec::new();
+    for _ in 0..KILLS {
+        let before = restarts(cluster, &far.node)?;
+        let begun = Instant::now();
+        let node = cluster.node(&far.node)?;
+        node.run("kill", &["-KILL", &parent_of_agent(node)?])?;
+        await_agent(cluster, &far.node, before + 1)?;
+        waits.push(format!("{:.0}", begun.elapsed().as_secs_f64()));
+    }
+    Ok(format!(
+        "on {}; ready again after {} s",
+        far.node,
+        waits.join(", ")
+    ))
 }
 
 /// M24: an agent is killed and comes back, and no packet between pods is lost.
@@ -237,11 +287,45 @@ pub(super) fn m24(cluster: &mut Cluster) -> Result<(Verdict, String)> {
     Ok((row.verdict, row.detail))
 }
 
-/// Sends SIGKILL to the agent of a node.
-fn signal_agent(node: &Node) -> Result<()> {
-    let pids = node.run("pgrep", &["-f", "^/flatroute-agent run"])?;
-    let pid = pids.split_whitespace().next().context("no agent runs")?;
-    node.run("kill", &["-KILL", pid]).map(drop)
+/// The first process of the agent's container, in numbers of its node.
+fn parent_of_agent(node: &Node) -> Result<String> {
+    let pids = node.run("pgrep", &["-f", "^/flatroute-agent run --respawn"])?;
+    pids.split_whitespace()
+        .next()
+        .map(str::to_owned)
+        .context("no agent runs")
+}
+
+/// The agent itself, its child.
+fn agent(node: &Node) -> Result<String> {
+    let children = node.run("pgrep", &["-P", &parent_of_agent(node)?])?;
+    children
+        .split_whitespace()
+        .next()
+        .map(str::to_owned)
+        .context("no agent runs")
+}
+
+/// Sends SIGKILL to the agent of a node. Gives its number.
+fn kill_one(node: &Node) -> Result<String> {
+    let pid = agent(node)?;
+    node.run("kill", &["-KILL", &pid])?;
+    Ok(pid)
+}
+
+/// The same, and waits for the next one. Gives how long that took, in milliseconds.
+fn kill_and_await_next(cluster: &Cluster, name: &str) -> Result<u128> {
+    let node = cluster.node(name)?;
+    let killed = kill_one(node)?;
+    let begun = Instant::now();
+    cluster.await_(&format!("the next agent of {name}"), REPAIRED, |_| {
+        Ok(match agent(node) {
+            Ok(pid) if pid != killed => Ok(()),
+            Ok(_) => Err("the one before is still there".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        })
+    })?;
+    Ok(begun.elapsed().as_millis())
 }
 
 /// The agent's pod on a node.
@@ -262,11 +346,12 @@ fn restarts(cluster: &Cluster, node: &str) -> Result<u64> {
     count.as_u64().context("a count of restarts")
 }
 
-/// Waits until the kubelet has started the agent of a node once more, and it is ready.
-fn await_restart(cluster: &Cluster, node: &str, before: u64) -> Result<()> {
+/// Waits until the agent of a node is ready, and has been started by the kubelet again as often as that.
+fn await_agent(cluster: &Cluster, node: &str, restarted: u64) -> Result<()> {
     cluster.await_(&format!("the agent of {node} to be back"), REPAIRED, |cluster| {
-        if restarts(cluster, node)? <= before {
-            return Ok(Err("it was not started again yet".to_owned()));
+        let now = restarts(cluster, node)?;
+        if now != restarted {
+            return Ok(Err(format!("it was started again {now} times, not {restarted}")));
         }
         Ok(unready(&agent_of(cluster, node)?).map_or(Ok(()), Err))
     })
@@ -351,11 +436,11 @@ fn api_server_away_agent_killed(cluster: &mut Cluster) -> Result<String> {
     let before = restarts(cluster, &victim)?;
     cluster.control.kill_api_server();
     std::thread::sleep(Duration::from_secs(20));
-    signal_agent(cluster.node(&victim)?)?;
+    kill_one(cluster.node(&victim)?)?;
     std::thread::sleep(AWAY.saturating_sub(Duration::from_secs(20)));
     cluster.control.start_api_server()?;
     cluster.await_ready()?;
-    await_restart(cluster, &victim, before)?;
+    await_agent(cluster, &victim, before)?;
     Ok(format!("the agent of {victim}, 20 s after the API server went"))
 }
 
