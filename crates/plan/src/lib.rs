@@ -180,9 +180,13 @@ pub fn needs_other_nodes(state: &ClusterState, facts: &Facts) -> bool {
 pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Plan {
     let state: &ClusterState = state;
     let mut problems = Vec::new();
-    let identity = Identity::of(node_name, state, &mut problems);
+    let identity = Identity::of(node_name, state, facts.source, &mut problems);
     let cluster_cidrs = identity::cluster_cidrs(state, facts);
-    let targets = targets::targets(&identity, state, facts, &mut problems);
+    let targets = if identity.is_gone {
+        Vec::new()
+    } else {
+        targets::targets(&identity, state, facts, &mut problems)
+    };
     let context = Context::new(&identity, &cluster_cidrs, (state, facts), &targets);
     let planned = peers::plan(&context, &targets, &mut problems);
     let origins = planned
