@@ -182,11 +182,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
         (json!({"bfd": {"mode": "Enabled"}}), "spec.bfd", "field bfd"),
         (json!({"addPath": "Disabled"}), "spec.addPath", "field addPath"),
         (
-            json!({"gracefulRestart": {"longLivedStaleTime": "1h"}}),
-            "spec.gracefulRestart.longLivedStaleTime",
-            "field longLivedStaleTime",
-        ),
-        (
             json!({"routeReflectorClient": "Enabled"}),
             "spec.routeReflectorClient",
             "field routeReflectorClient",

@@ -12,7 +12,6 @@ pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.auth.tcpAO"),
     (Kind::BGPPeer, "spec.role"),
     (Kind::BGPPeer, "spec.bfd"),
-    (Kind::BGPPeer, "spec.gracefulRestart.longLivedStaleTime"),
     (Kind::BGPPeer, "spec.routeReflectorClient"),
     (Kind::BGPPeer, "spec.addPath"),
     (Kind::BGPConfiguration, "spec.routerIDFrom"),
