@@ -164,7 +164,7 @@ struct Parent {
 /// What a wait brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Woken {
-    Asked(Signal),
+    Asked(rustix::process::Signal),
     ChildChanged,
     TimeOver,
 }
@@ -243,10 +243,6 @@ impl Parent {
             match self.woken(None)? {
                 Woken::Asked(signal) => {
                     asked = true;
-                    let signal = match signal {
-                        Signal::SIGINT => rustix::process::Signal::INT,
-                        _ => rustix::process::Signal::TERM,
-                    };
                     // It may have ended just now, and is not reaped: the number is still its own.
                     kill_process(child, signal).context("pass a signal on")?;
                 }
@@ -271,10 +267,13 @@ impl Parent {
         let within = within.map(Timespec::try_from).transpose()?;
         loop {
             if let Some(info) = self.signals.read_signal().context("read a signal")? {
-                let signal = i32::try_from(info.ssi_signo).ok();
-                return Ok(match signal.and_then(|number| Signal::try_from(number).ok()) {
-                    Some(Signal::SIGCHLD) | None => Woken::ChildChanged,
-                    Some(signal) => Woken::Asked(signal),
+                let is = |signal: Signal| i32::try_from(info.ssi_signo) == Ok(signal as i32);
+                return Ok(if is(Signal::SIGTERM) {
+                    Woken::Asked(rustix::process::Signal::TERM)
+                } else if is(Signal::SIGINT) {
+                    Woken::Asked(rustix::process::Signal::INT)
+                } else {
+                    Woken::ChildChanged
                 });
             }
             let descriptor = self.signals.as_fd();

@@ -80,7 +80,7 @@ fn a_restart_shows_what_is_waited_for_and_what_is_kept() {
     assert_eq!((prefixes.received, prefixes.stale), (7, 7));
     let chosen = Snapshot {
         restarting: false,
-        ..restarting.clone()
+        ..restarting
     };
     let then = status(&chosen, Some(&first));
     assert_eq!(then.phase, Some(NodePhase::Starting));
