@@ -16,7 +16,9 @@ const LOCK_POLL: Duration = Duration::from_micros(500);
 /// How long to wait for a turn: long enough for some thousand pods before us, and for a hundred on a machine whose kernel is
 /// busy with other links. A kubelet waits for minutes.
 const TURN_PATIENCE: Duration = Duration::from_secs(60);
-const TURN_POLL_MAX: Duration = Duration::from_millis(8);
+/// The longest pause between two looks. A hundred who look every few milliseconds keep two cores so busy that the kernel's own
+/// threads, on which those with a turn wait (RCU), hardly run.
+const TURN_POLL_MAX: Duration = Duration::from_millis(50);
 
 /// Time since boot, suspended time included.
 pub(super) fn since_boot() -> Duration {
