@@ -8,12 +8,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 
 use super::exam::{Row, Verdict};
-use super::node::Node;
-use super::rise::{start_node, unready};
-use super::{Carrier, Cluster};
+use super::rise::start_node;
+use super::{Carrier, Cluster, deaths, keys};
 use crate::pod::Pod;
 use crate::topology::Tier;
 use crate::traffic::{Loss, Stream};
@@ -25,13 +23,9 @@ const FLOWS: u16 = 16;
 /// Losses that come late belong to the operation as well.
 const AFTER: Duration = Duration::from_secs(5);
 /// Routes whole again after an operation.
-const REPAIRED: Duration = Duration::from_secs(120);
-/// How often an agent is killed in a row.
-const KILLS: usize = 5;
-/// How long after the next agent runs it is killed too.
-const APART: Duration = Duration::from_secs(3);
+pub(super) const REPAIRED: Duration = Duration::from_secs(120);
 /// How long the API server is away.
-const AWAY: Duration = Duration::from_secs(120);
+pub(super) const AWAY: Duration = Duration::from_secs(120);
 
 /// One thing that happens.
 struct Operation {
@@ -43,7 +37,7 @@ struct Operation {
     act: fn(&mut Cluster) -> Result<String>,
 }
 
-const OPERATIONS: [Operation; 14] = [
+const OPERATIONS: [Operation; 17] = [
     Operation {
         name: "nothing, for 10 s",
         ours: false,
@@ -78,19 +72,19 @@ const OPERATIONS: [Operation; 14] = [
         name: "an agent killed (SIGKILL)",
         ours: true,
         free: true,
-        act: kill_agent,
+        act: deaths::kill_agent,
     },
     Operation {
         name: "an agent killed five times, 3 s apart",
         ours: true,
         free: true,
-        act: kill_agent_in_a_row,
+        act: deaths::kill_agent_in_a_row,
     },
     Operation {
         name: "an agent's container killed five times",
         ours: true,
         free: true,
-        act: kill_container_in_a_row,
+        act: deaths::kill_container_in_a_row,
     },
     Operation {
         name: "containerd restarted on a node",
@@ -126,7 +120,25 @@ const OPERATIONS: [Operation; 14] = [
         name: "the same, and an agent killed",
         ours: true,
         free: true,
-        act: api_server_away_agent_killed,
+        act: deaths::api_server_away_agent_killed,
+    },
+    Operation {
+        name: "sessions get keys (TCP MD5)",
+        ours: true,
+        free: false,
+        act: keys::give,
+    },
+    Operation {
+        name: "with keys: API server away, an agent killed",
+        ours: true,
+        free: true,
+        act: keys::away,
+    },
+    Operation {
+        name: "keys taken back",
+        ours: true,
+        free: false,
+        act: keys::take_back,
     },
 ];
 
@@ -199,7 +211,7 @@ fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
 }
 
 /// A pod of the first rack and one of the other, on the first node of each: no operation takes those nodes away.
-fn ends(cluster: &Cluster) -> Result<(Pod, Pod)> {
+pub(super) fn ends(cluster: &Cluster) -> Result<(Pod, Pod)> {
     let pods = cluster.pods("default", "app=hello")?;
     let of_rack = |rack: u16| {
         let first = cluster
@@ -233,128 +245,16 @@ fn rolling_update(cluster: &mut Cluster) -> Result<String> {
     ))
 }
 
-/// One agent dies, and its parent in the container starts the next one.
-fn kill_agent(cluster: &mut Cluster) -> Result<String> {
-    let name = cluster.nodes.first().context("a node")?.name.clone();
-    let before = restarts(cluster, &name)?;
-    let took = kill_and_await_next(cluster, &name)?;
-    await_agent(cluster, &name, before)?;
-    Ok(format!("on {name}; the next one ran {took} ms later"))
-}
-
-fn kill_agent_in_a_row(cluster: &mut Cluster) -> Result<String> {
-    let name = cluster.nodes.first().context("a node")?.name.clone();
-    let before = restarts(cluster, &name)?;
-    for round in 0..KILLS {
-        if round > 0 {
-            std::thread::sleep(APART);
-        }
-        kill_and_await_next(cluster, &name)?;
-    }
-    await_agent(cluster, &name, before)?;
-    Ok(format!("on {name}"))
-}
-
-/// The container itself ends each time, and the kubelet waits longer before each next start. On the node at the other end of
-/// the traffic: later operations shall find another one's kubelet without patience to lose.
-fn kill_container_in_a_row(cluster: &mut Cluster) -> Result<String> {
-    let (_, far) = ends(cluster)?;
-    let mut waits = Vec::new();
-    for _ in 0..KILLS {
-        let before = restarts(cluster, &far.node)?;
-        let begun = Instant::now();
-        let node = cluster.node(&far.node)?;
-        node.run("kill", &["-KILL", &parent_of_agent(node)?])?;
-        await_agent(cluster, &far.node, before + 1)?;
-        waits.push(format!("{:.0}", begun.elapsed().as_secs_f64()));
-    }
-    Ok(format!(
-        "on {}; ready again after {} s",
-        far.node,
-        waits.join(", ")
-    ))
-}
-
 /// M24: an agent is killed and comes back, and no packet between pods is lost.
 pub(super) fn m24(cluster: &mut Cluster) -> Result<(Verdict, String)> {
     let killed = Operation {
         name: "an agent killed, for M24",
         ours: true,
         free: true,
-        act: kill_agent,
+        act: deaths::kill_agent,
     };
     let row = under_traffic(cluster, &killed)?;
     Ok((row.verdict, row.detail))
-}
-
-/// The first process of the agent's container, in numbers of its node.
-fn parent_of_agent(node: &Node) -> Result<String> {
-    let pids = node.run("pgrep", &["-f", "^/flatroute-agent run --respawn"])?;
-    pids.split_whitespace()
-        .next()
-        .map(str::to_owned)
-        .context("no agent runs")
-}
-
-/// The agent itself, its child.
-fn agent(node: &Node) -> Result<String> {
-    let children = node.run("pgrep", &["-P", &parent_of_agent(node)?])?;
-    children
-        .split_whitespace()
-        .next()
-        .map(str::to_owned)
-        .context("no agent runs")
-}
-
-/// Sends SIGKILL to the agent of a node. Gives its number.
-fn kill_one(node: &Node) -> Result<String> {
-    let pid = agent(node)?;
-    node.run("kill", &["-KILL", &pid])?;
-    Ok(pid)
-}
-
-/// The same, and waits for the next one. Gives how long that took, in milliseconds.
-fn kill_and_await_next(cluster: &Cluster, name: &str) -> Result<u128> {
-    let node = cluster.node(name)?;
-    let killed = kill_one(node)?;
-    let begun = Instant::now();
-    cluster.await_(&format!("the next agent of {name}"), REPAIRED, |_| {
-        Ok(match agent(node) {
-            Ok(pid) if pid != killed => Ok(()),
-            Ok(_) => Err("the one before is still there".to_owned()),
-            Err(error) => Err(format!("{error:#}")),
-        })
-    })?;
-    Ok(begun.elapsed().as_millis())
-}
-
-/// The agent's pod on a node.
-fn agent_of(cluster: &Cluster, node: &str) -> Result<Value> {
-    let field = format!("--field-selector=spec.nodeName={node}");
-    let label = "app.kubernetes.io/name=flatroute";
-    let pods = cluster
-        .kubectl
-        .list(&["pods", "-n", "flatroute-system", "-l", label, &field])?;
-    pods.into_iter()
-        .next()
-        .with_context(|| format!("no agent on {node}"))
-}
-
-/// How often the agent of a node was started again.
-fn restarts(cluster: &Cluster, node: &str) -> Result<u64> {
-    let count = &agent_of(cluster, node)?["status"]["containerStatuses"][0]["restartCount"];
-    count.as_u64().context("a count of restarts")
-}
-
-/// Waits until the agent of a node is ready, and has been started by the kubelet again as often as that.
-fn await_agent(cluster: &Cluster, node: &str, restarted: u64) -> Result<()> {
-    cluster.await_(&format!("the agent of {node} to be back"), REPAIRED, |cluster| {
-        let now = restarts(cluster, node)?;
-        if now != restarted {
-            return Ok(Err(format!("it was started again {now} times, not {restarted}")));
-        }
-        Ok(unready(&agent_of(cluster, node)?).map_or(Ok(()), Err))
-    })
 }
 
 fn restart_containerd(cluster: &mut Cluster) -> Result<String> {
@@ -429,19 +329,6 @@ fn api_server_away(cluster: &mut Cluster) -> Result<String> {
     cluster.control.start_api_server()?;
     cluster.await_ready()?;
     Ok(String::new())
-}
-
-fn api_server_away_agent_killed(cluster: &mut Cluster) -> Result<String> {
-    let victim = cluster.nodes.first().context("a node")?.name.clone();
-    let before = restarts(cluster, &victim)?;
-    cluster.control.kill_api_server();
-    std::thread::sleep(Duration::from_secs(20));
-    kill_one(cluster.node(&victim)?)?;
-    std::thread::sleep(AWAY.saturating_sub(Duration::from_secs(20)));
-    cluster.control.start_api_server()?;
-    cluster.await_ready()?;
-    await_agent(cluster, &victim, before)?;
-    Ok(format!("the agent of {victim}, 20 s after the API server went"))
 }
 
 fn edit_peer_softly(cluster: &mut Cluster) -> Result<String> {
