@@ -20,6 +20,9 @@ const PORT: u16 = 7100;
 /// Packets still on their way are waited for so long after the last one was sent.
 const DRAIN: Duration = Duration::from_millis(300);
 
+/// How much time a sender catches up on.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
 /// A running stream.
 #[derive(Debug)]
 pub struct Stream {
@@ -171,7 +174,9 @@ fn open_outbox(own: IpAddr, target: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Sends packet after packet, each at its time; one that the kernel refuses (no route) is a lost one.
+/// Sends packet after packet, each at its time; one that the kernel refuses (no route) is a lost one. A sender that was held
+/// up longer than a few packets (a machine that stood still) goes on from there: a burst would overflow the receiver's
+/// buffer, and count as lost on the way.
 fn send(outboxes: &[UdpSocket], pause: Duration, stop: &AtomicBool) -> Vec<Instant> {
     let mut sent = Vec::new();
     let mut due = Instant::now();
@@ -179,7 +184,9 @@ fn send(outboxes: &[UdpSocket], pause: Duration, stop: &AtomicBool) -> Vec<Insta
         if stop.load(Ordering::Acquire) {
             break;
         }
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        std::thread::sleep(due.saturating_duration_since(now));
+        due = due.max(now.checked_sub(CATCH_UP).unwrap_or(due));
         let number = u64::try_from(sent.len()).unwrap_or(u64::MAX);
         sent.push(Instant::now());
         drop(outbox.send(&number.to_be_bytes()));

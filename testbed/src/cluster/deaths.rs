@@ -80,7 +80,7 @@ fn agent(node: &Node) -> Result<String> {
 }
 
 /// Sends SIGKILL to the agent of a node. Gives its number.
-fn kill_one(node: &Node) -> Result<String> {
+pub(super) fn kill_one(node: &Node) -> Result<String> {
     let pid = agent(node)?;
     node.run("kill", &["-KILL", &pid])?;
     Ok(pid)
