@@ -37,7 +37,7 @@ const TX_QUEUE_LEN: u32 = 1000;
 const INDEX_ATTEMPTS: u8 = 8;
 /// How long the kernel's work queues may take. Mostly it is well under a millisecond, but they need the lock that every
 /// change of a link on the machine needs, and a hundred ADDs at once keep that one busy.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(30);
+const KERNEL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What ADD is going to make.
 #[derive(Debug, Clone, PartialEq, Eq)]

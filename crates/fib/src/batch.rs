@@ -162,8 +162,11 @@ impl Fib {
                     self.object_refused(id, &refusal);
                 }
             }
-            Op::DeleteNexthop(_) => {
-                self.stale.nexthops |= result.is_err_and(|refusal| refusal.kind != RefusalKind::Missing);
+            Op::DeleteNexthop(id) => {
+                if result.is_err_and(|refusal| refusal.kind != RefusalKind::Missing) {
+                    self.stale.nexthops = true;
+                    self.undeletable.insert(id);
+                }
             }
             Op::AddRoute(route) | Op::ReplaceRoute(route) => self.route_answered(route, result),
             Op::DeleteRoute(prefix) => {

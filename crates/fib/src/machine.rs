@@ -119,6 +119,8 @@ pub struct Fib {
     pub(crate) verify_routes: bool,
     pub(crate) in_flight: usize,
     pub(crate) generation: u32,
+    /// Objects that the kernel would not delete: left alone until the next retry.
+    pub(crate) undeletable: BTreeSet<NexthopId>,
     pub(crate) conflicts: BTreeSet<u32>,
     pub(crate) foreign: BTreeSet<u32>,
     pub(crate) failed: BTreeSet<u32>,
@@ -164,6 +166,7 @@ impl Fib {
             verify_routes: false,
             in_flight: 0,
             generation: 0,
+            undeletable: BTreeSet::new(),
             conflicts: BTreeSet::new(),
             foreign: BTreeSet::new(),
             failed: BTreeSet::new(),
@@ -333,10 +336,10 @@ impl Fib {
         self.is_idle() && !self.must_read() && !self.verify_routes && !self.sweep_pending
     }
 
-    /// Whether some route was refused and [`Self::retry`] has something to do.
+    /// Whether some write was refused and [`Self::retry`] has something to do.
     #[must_use]
     pub fn wants_retry(&self) -> bool {
-        !self.failed.is_empty() || self.sets.any_failed()
+        !self.failed.is_empty() || !self.undeletable.is_empty() || self.sets.any_failed()
     }
 
     /// Tries again what the kernel refused.
@@ -346,6 +349,8 @@ impl Fib {
             self.enqueue(slot);
         }
         self.sets.retry_failed();
+        self.sweep_pending |= self.sweep && !self.undeletable.is_empty();
+        self.undeletable.clear();
     }
 
     /// The oldest report that was not fetched yet.

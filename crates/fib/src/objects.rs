@@ -216,7 +216,9 @@ impl Fib {
                 needed.extend(members);
             }
         }
-        let idle = |id: &NexthopId, object: &Object| object.users == 0 && !needed.contains(id);
+        let idle = |id: &NexthopId, object: &Object| {
+            object.users == 0 && !needed.contains(id) && !self.undeletable.contains(id)
+        };
         let idle: Vec<NexthopId> = self
             .objects
             .iter()

@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 
+use flatroute_fib::memory::MemoryKernel;
 use flatroute_fib::{
-    DesiredRoute, Fib, Interface, Kernel, KernelNexthop, KernelRoute, Notice, Op, Refusal, RefusalKind,
-    Report, RouteTarget, Settings, turn,
+    DesiredRoute, Fib, Interface, Kernel, KernelNexthop, KernelRoute, NextHop, Notice, Op, Refusal,
+    RefusalKind, Report, RouteTarget, Settings, turn,
 };
 use ipnetwork::IpNetwork;
 
@@ -45,7 +46,7 @@ impl Kernel for Refusing {
     }
 }
 
-fn settle(fib: &mut Fib, kernel: &mut Refusing) {
+fn settle<K: Kernel<Error = Infallible>>(fib: &mut Fib, kernel: &mut K) {
     for _ in 0..10 {
         match turn(fib, kernel) {
             Ok(true) => {}
@@ -88,4 +89,80 @@ fn a_route_that_is_refused_again_and_again_is_told_of_once() {
     fib.retry();
     settle(&mut fib, &mut kernel);
     assert_eq!((fib.counts().failed, fib.counts().installed_ipv4), (0, 1));
+}
+
+/// A kernel that keeps its nexthop objects while it is told to.
+#[derive(Default)]
+struct Keeping {
+    memory: MemoryKernel,
+    keeps: bool,
+    asked: usize,
+}
+
+impl Kernel for Keeping {
+    type Error = Infallible;
+
+    fn interfaces(&mut self) -> Result<Vec<Interface>, Infallible> {
+        self.memory.interfaces()
+    }
+
+    fn nexthops(&mut self) -> Result<Vec<KernelNexthop>, Infallible> {
+        self.memory.nexthops()
+    }
+
+    fn routes(&mut self) -> Result<Vec<KernelRoute>, Infallible> {
+        self.memory.routes()
+    }
+
+    fn notices(&mut self) -> Result<Vec<Notice>, Infallible> {
+        self.memory.notices()
+    }
+
+    fn apply(&mut self, ops: Vec<Op>) -> Result<Vec<(Op, Result<(), Refusal>)>, Infallible> {
+        let deletes = |op: &Op| matches!(op, Op::DeleteNexthop(_));
+        if self.keeps && ops.iter().any(deletes) {
+            assert!(ops.iter().all(deletes), "{ops:?}");
+            self.asked += ops.len();
+            let refusal = Refusal {
+                kind: RefusalKind::Other,
+                text: "No buffer space available (os error 105)".to_owned(),
+            };
+            return Ok(ops.into_iter().map(|op| (op, Err(refusal.clone()))).collect());
+        }
+        self.memory.apply(ops)
+    }
+}
+
+#[test]
+fn an_object_that_the_kernel_keeps_is_left_alone_until_the_next_retry() {
+    let mut fib = Fib::new(Settings::default(), true);
+    let mut kernel = Keeping::default();
+    kernel.memory.add_interface(2, &["192.0.2.1/24".parse().unwrap()]);
+    fib.allow_sweep();
+    let prefix: IpNetwork = "10.244.1.0/24".parse().unwrap();
+    let hop = NextHop {
+        gateway: "192.0.2.2".parse().unwrap(),
+        interface: None,
+    };
+    let route = DesiredRoute {
+        target: RouteTarget::Via(vec![hop]),
+        pref_src: None,
+    };
+    fib.desire(prefix, Some(&route));
+    settle(&mut fib, &mut kernel);
+    assert_eq!(kernel.memory.nexthops.len(), 1);
+
+    kernel.keeps = true;
+    fib.desire(prefix, None);
+    settle(&mut fib, &mut kernel);
+    assert_eq!((kernel.asked, kernel.memory.routes.len()), (1, 0));
+    assert!(fib.wants_retry());
+    fib.retry();
+    settle(&mut fib, &mut kernel);
+    assert_eq!((kernel.asked, kernel.memory.nexthops.len()), (2, 1));
+
+    kernel.keeps = false;
+    fib.retry();
+    settle(&mut fib, &mut kernel);
+    assert!(kernel.memory.nexthops.is_empty() && !fib.wants_retry());
 }

@@ -119,9 +119,10 @@ impl Speaker {
         let Some(neighbour) = self.neighbours.get_mut(name) else {
             return;
         };
-        let before_offer = retention::offer(neighbour, self.restart);
+        let chooses_later = self.deferral.is_some();
+        let before_offer = retention::offer(neighbour, self.restart, chooses_later);
         neighbour.config = config.clone();
-        let offer = retention::offer(neighbour, self.restart);
+        let offer = retention::offer(neighbour, self.restart, chooses_later);
         neighbour.peer.set_offer(offer.clone());
         if before.session != config.session {
             neighbour.peer.set_settings(config.session.clone(), now);

@@ -118,6 +118,9 @@ impl Speaker {
         let missing = self.waiting(now).into_iter().map(|(name, _)| name).collect();
         self.deferral = None;
         self.rib.resume();
+        for name in self.names() {
+            self.renew_offer(&name);
+        }
         let after = now.since(deferral.since);
         self.say(None, EventKind::DeferralEnded { after, missing }, 0, now);
     }

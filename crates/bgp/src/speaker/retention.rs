@@ -142,8 +142,14 @@ fn is_lost(reason: &DownReason, graceful: &Graceful) -> bool {
     }
 }
 
-/// What our OPEN says to a neighbour of restarts.
-pub(super) fn offer(neighbour: &Neighbour, restart: Option<(super::Restart, Instant)>) -> Option<Offer> {
+/// What our OPEN says to a neighbour of restarts. While we still wait for others before we choose routes (`chooses_later`)
+/// we say that we have restarted also to a neighbour that we have met in this life: it may have restarted since, and must
+/// not wait for our End-of-RIB as we wait for its own.
+pub(super) fn offer(
+    neighbour: &Neighbour,
+    restart: Option<(super::Restart, Instant)>,
+    chooses_later: bool,
+) -> Option<Offer> {
     let config = &neighbour.config.graceful_restart;
     let families = match config.mode {
         GracefulRestartMode::Auto => neighbour.config.session.families,
@@ -151,11 +157,12 @@ pub(super) fn offer(neighbour: &Neighbour, restart: Option<(super::Restart, Inst
         GracefulRestartMode::Disabled => return None,
     };
     // Who has been met in this life: whatever lost that session, this process, and what it forwards, was there all along.
-    let restart = restart.filter(|_| !neighbour.met);
+    let met = neighbour.met && !chooses_later;
+    let restart = restart.filter(|_| !met);
     let left = restart.map_or(FamilySet::NONE, |(restart, _)| restart.forwarding);
     Some(Offer {
         families,
-        forwarding: if neighbour.met {
+        forwarding: if met {
             families
         } else {
             families.intersection(left)
@@ -171,7 +178,7 @@ impl Speaker {
     /// Renews what the next OPEN to a neighbour says.
     pub(super) fn renew_offer(&mut self, name: &PeerName) {
         if let Some(neighbour) = self.neighbours.get_mut(name) {
-            let offer = offer(neighbour, self.restart);
+            let offer = offer(neighbour, self.restart, self.deferral.is_some());
             neighbour.peer.set_offer(offer);
         }
     }

@@ -230,7 +230,7 @@ fn who_shall_be_down_is_not_waited_for_and_who_is_held_is() {
 }
 
 #[test]
-fn an_open_says_that_we_have_restarted_until_the_neighbour_is_met() {
+fn an_open_says_that_we_have_restarted_until_the_neighbour_is_met_and_routes_are_chosen() {
     let said = |world: &mut World, node: usize| {
         let puppet = world.connect(node);
         let Message::Open(ours) = world.hear(&puppet).remove(0) else {
@@ -254,6 +254,14 @@ fn an_open_says_that_we_have_restarted_until_the_neighbour_is_met() {
     assert_eq!(words, first, "the first attempt came to nothing");
     world.say(&puppet, &keepalive());
     world.close(&puppet);
+    let (puppet, words) = said(&mut world, 1);
+    assert_eq!(
+        words, first,
+        "met, but routes are not chosen: it must not wait for them if it has restarted since"
+    );
+    world.close(&puppet);
+    world.pass(SELECTION_DEFERRAL);
+    assert!(chosen(&world).is_some());
     let (_, words) = said(&mut world, 1);
     assert_eq!(words, "120 s, IPv4 (forwarding kept), IPv6 (forwarding kept)");
     let (_, words) = said(&mut world, 2);
