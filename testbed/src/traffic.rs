@@ -55,6 +55,17 @@ pub struct Loss {
     pub hurt: Duration,
 }
 
+impl std::iter::Sum for Loss {
+    /// Of several streams: what all of them sent and lost, and the longest time that one was hurt.
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |total, loss| Self {
+            sent: total.sent + loss.sent,
+            lost: total.lost + loss.lost,
+            hurt: total.hurt.max(loss.hurt),
+        })
+    }
+}
+
 impl Outcome {
     /// What was lost of the packets sent between two moments.
     #[must_use]

@@ -5,10 +5,7 @@
 //! is applied, an equal one causes nothing. Nothing is planned before the first full listing of the objects, or a copy
 //! of an earlier one; questions are answered all the same.
 //!
-//! SIGTERM and SIGINT end the program, and are taken for the beginning of a restart: no neighbour is told anything, so
-//! those with graceful restart keep this node's routes (RFC 4724); nothing is taken out of the kernel, and the next agent adopts
-//! what it finds. Before that the newest objects are kept for it, and who leads gives the Lease back, each within a
-//! bound. A node that will not be back says Cease to its neighbours instead (`ending`).
+//! How it ends stands in `ending`.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

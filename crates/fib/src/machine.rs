@@ -15,7 +15,7 @@ use ipnetwork::IpNetwork;
 
 use crate::desired::{SetId, Sets};
 use crate::objects::Object;
-use crate::report::{Counts, Report, Stale};
+use crate::report::{Report, Stale};
 use crate::types::{
     DesiredRoute, InstalledRoute, Interface, NextHop, NexthopContent, NexthopId, Notice, Op, PrefSrc,
     RouteTarget, Settings, Target,
@@ -278,24 +278,6 @@ impl Fib {
             .filter(|(_, object)| is_member(object))
             .map(|(id, _)| *id)
             .collect()
-    }
-
-    /// Figures; walks all entries.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        let live = || self.entries.iter();
-        Counts {
-            wanted: live().filter(|entry| entry.want().is_some()).count(),
-            installed_ipv4: self.installed[0],
-            installed_ipv6: self.installed[1],
-            pending: self.pending(),
-            waiting: live().filter(|entry| entry.trouble == Trouble::Waiting).count(),
-            failed: self.failed.len(),
-            foreign: self.foreign.len(),
-            drift: self.drift,
-            resyncs: self.resyncs,
-            reports_dropped: self.reports_dropped,
-        }
     }
 
     /// How many entries wait to be compared or answered. The source of new routes should hold back while this

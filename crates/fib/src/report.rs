@@ -2,6 +2,8 @@
 
 use ipnetwork::IpNetwork;
 
+use crate::machine::{Fib, Trouble};
+
 /// What must be read from the kernel before the mirror can be trusted again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
@@ -58,4 +60,24 @@ pub struct Counts {
     pub resyncs: u64,
     /// Reports that were dropped because nobody fetched them.
     pub reports_dropped: u64,
+}
+
+impl Fib {
+    /// Figures; walks all entries.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let live = || self.entries.iter();
+        Counts {
+            wanted: live().filter(|entry| entry.want().is_some()).count(),
+            installed_ipv4: self.installed[0],
+            installed_ipv6: self.installed[1],
+            pending: self.pending(),
+            waiting: live().filter(|entry| entry.trouble == Trouble::Waiting).count(),
+            failed: self.failed.len(),
+            foreign: self.foreign.len(),
+            drift: self.drift,
+            resyncs: self.resyncs,
+            reports_dropped: self.reports_dropped,
+        }
+    }
 }

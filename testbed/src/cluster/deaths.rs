@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::Cluster;
+use super::kubectl::unready;
 use super::node::Node;
 use super::operations::{AWAY, REPAIRED, ends};
-use super::rise::unready;
 
 /// How often an agent is killed in a row.
 const KILLS: usize = 5;

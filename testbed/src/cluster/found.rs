@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::Cluster;
+use super::kubectl::addresses;
 use super::node::Node;
-use super::rise::addresses;
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 

@@ -1,4 +1,4 @@
-//! kubectl, on the control plane's machine, as the cluster's administrator.
+//! kubectl, on the control plane's machine, as the cluster's administrator; and what is read in the objects that it gets.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -113,4 +113,28 @@ fn said(output: &Output, arguments: &[&str]) -> Result<String> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Why a node or a pod is not ready; `None` when it is.
+pub(super) fn unready(object: &Value) -> Option<String> {
+    let conditions = object["status"]["conditions"].as_array();
+    let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
+    match ready {
+        Some(condition) if condition["status"] == "True" => None,
+        Some(condition) => Some(format!(
+            "{} {}",
+            condition["reason"].as_str().unwrap_or("not ready"),
+            condition["message"].as_str().unwrap_or_default()
+        )),
+        None => Some("it says nothing of itself yet".to_owned()),
+    }
+}
+
+/// A pod's addresses, in its own order.
+pub(super) fn addresses(pod: &Value) -> Vec<String> {
+    let all = pod["status"]["podIPs"].as_array();
+    all.into_iter()
+        .flatten()
+        .filter_map(|entry| entry["ip"].as_str().map(str::to_owned))
+        .collect()
 }

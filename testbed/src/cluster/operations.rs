@@ -177,13 +177,8 @@ fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
     let took = begun.elapsed();
     std::thread::sleep(AFTER);
     let end = Instant::now();
-    let mut total = Loss::default();
-    for outcome in Stream::finish(streams)? {
-        let loss = outcome.loss(begun, end);
-        total.sent += loss.sent;
-        total.lost += loss.lost;
-        total.hurt = total.hurt.max(loss.hurt);
-    }
+    let outcomes = Stream::finish(streams)?;
+    let total: Loss = outcomes.iter().map(|outcome| outcome.loss(begun, end)).sum();
     let lost = format!("{} of {} packets lost", total.lost, total.sent);
     let lost = if total.lost == 0 {
         lost

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use serde_json::Value;
 
 use super::control::ControlPlane;
 use super::ground::Ground;
-use super::kubectl::Kubectl;
+use super::kubectl::{Kubectl, addresses, unready};
 use super::node::{Common, Node};
 use super::parts::{Parts, source_tree};
 use super::secrets::Secrets;
@@ -481,28 +480,4 @@ pub(super) fn start_node(
         node.import(archive)?;
     }
     Ok(node)
-}
-
-/// Why a node or a pod is not ready; `None` when it is.
-pub(super) fn unready(object: &Value) -> Option<String> {
-    let conditions = object["status"]["conditions"].as_array();
-    let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
-    match ready {
-        Some(condition) if condition["status"] == "True" => None,
-        Some(condition) => Some(format!(
-            "{} {}",
-            condition["reason"].as_str().unwrap_or("not ready"),
-            condition["message"].as_str().unwrap_or_default()
-        )),
-        None => Some("it says nothing of itself yet".to_owned()),
-    }
-}
-
-/// A pod's addresses, in its own order.
-pub(super) fn addresses(pod: &Value) -> Vec<String> {
-    let all = pod["status"]["podIPs"].as_array();
-    all.into_iter()
-        .flatten()
-        .filter_map(|entry| entry["ip"].as_str().map(str::to_owned))
-        .collect()
 }

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use flatroute_bgp::rib::RouteChange;
-use flatroute_bgp::speaker::{self, EventKind};
+use flatroute_bgp::speaker::{self, EventKind, PeerSummary};
 use flatroute_bgp_io as bgp_io;
 use flatroute_fib as fib;
 use flatroute_fib_io as fib_io;
@@ -29,6 +29,7 @@ const SWEEP_AFTER: Duration = Duration::from_secs(120);
 const SWEEP_LOOK: Duration = Duration::from_millis(50);
 /// How long no neighbour has said anything new, where one of them has restarted too.
 const QUIET: Duration = Duration::from_secs(10);
+
 /// Carries routes to the kernel's thread, and behind all that have arrived, once, the word that the rest may be swept.
 /// Room is had before a batch is taken, so that each batch is always in one of the two channels and can be seen there.
 pub(super) async fn carry_routes(
@@ -105,16 +106,15 @@ fn patience(status: &bgp_io::Status) -> Option<Duration> {
     if status.routes_pending {
         return Some(SWEEP_LOOK);
     }
-    let sessions = || {
-        let of = |peer: &speaker::PeerSummary| peer.negotiated.clone().map(|n| (n, peer.silent));
-        status.peers.iter().filter_map(of)
+    let sessions = status.peers.iter().filter(|peer| peer.negotiated.is_some());
+    let has_restarted = |peer: &PeerSummary| {
+        let graceful = peer.negotiated.as_ref().and_then(|n| n.graceful_restart.as_ref());
+        graceful.is_some_and(|g| g.restarted)
     };
-    let has_restarted =
-        |n: &flatroute_bgp::peer::Negotiated| n.graceful_restart.as_ref().is_some_and(|g| g.restarted);
-    if !sessions().any(|(negotiated, _)| has_restarted(&negotiated)) {
+    if !status.peers.iter().any(has_restarted) {
         return None;
     }
-    let quiet = sessions().map(|(_, silent)| silent).min().unwrap_or(QUIET);
+    let quiet = sessions.map(|peer| peer.silent).min().unwrap_or(QUIET);
     (quiet < QUIET).then(|| QUIET - quiet)
 }
 

@@ -10,6 +10,8 @@
 //!
 //! Four small tasks carry things between them (`carry`, `links`); each waits for room at its receiver, so a busy kernel holds the
 //! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
+//!
+//! What the tasks carry and when the sweep is allowed stands in `carry`.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -301,11 +303,11 @@ impl Act for Live {
     }
 
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()> {
-        // Who comes next is not one that its neighbours wait for.
-        self.marker
-            .remove()
-            .context("the marker for the next agent cannot be removed")?;
         self.is_shut_down = true;
+        // The neighbours are told all the same.
+        if let Err(error) = self.marker.remove() {
+            tracing::warn!("the next start will be taken for a restart: {error}");
+        }
         if let Some(running) = &mut self.running {
             running.let_go().await;
             running.bgp.shutdown(text.to_owned()).await?;

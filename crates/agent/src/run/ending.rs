@@ -1,8 +1,12 @@
 //! The end of the agent, and the end of its sessions.
 //!
-//! Who ends by a signal is mostly followed by another agent: that is a restart, and nobody is told anything. A node that goes down
-//! has none to follow, and its neighbours must not keep its routes (RFC 4724 keeps them for minutes): then all of them are
-//! told Cease. Its kubelet says so in the Node's condition Ready, whereupon the pods of the node have some time to end,
+//! SIGTERM and SIGINT end the program, and are taken for the beginning of a restart: no neighbour is told anything, so
+//! those with graceful restart keep this node's routes (RFC 4724); nothing is taken out of the kernel, and the next agent adopts
+//! what it finds. Before that the newest objects are kept for it, and who leads gives the Lease back, each within a
+//! bound.
+//!
+//! A node that goes down has no next agent, and its neighbours must not keep its routes for minutes: they are told Cease, which
+//! withdraws them at once. Its kubelet says so in the Node's condition Ready, whereupon the pods of the node have some time to end,
 //! and need its routes for that; so the Cease waits for the signal that ends the agent.
 //!
 //! Whoever else knows that the host goes down asks by `POST /v1/node:shutdown`. Then the sessions end at once and the agent stays:

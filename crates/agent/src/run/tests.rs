@@ -73,6 +73,37 @@ async fn ask(requests: &mpsc::Sender<Request>, query: Query) -> Answer {
     timeout(Duration::from_secs(10), answer).await.unwrap().unwrap()
 }
 
+/// What a signal makes of the neighbours: kept for the next agent, or told, when the kubelet says that the node shuts down.
+#[test]
+fn a_signal_is_a_restart_unless_the_node_shuts_down() {
+    let shutting_down =
+        "status: {conditions: [{type: Ready, status: \"False\", message: node is shutting down}]}\n";
+    for (status, want) in [("", "leave"), (shutting_down, "shutdown")] {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async {
+                let (told, mut heard) = mpsc::unbounded_channel();
+                let (_tell, events) = mpsc::channel(1);
+                let (change, changes) = mpsc::channel(1);
+                let (_ask, requests) = mpsc::channel(1);
+                let (stop, stopped) = oneshot::channel::<()>();
+                let act = Fake { told, events };
+                let mut owner = Owner::new(act, "n1", ObjectSource::Standalone, Links::default());
+                let text = peer(65001) + NODE + status;
+                change.send(Ok(merged(&text))).await.unwrap();
+                let stopped = async { drop(stopped.await) };
+                let task = tokio::spawn(async move { owner.run(changes, requests, stopped).await });
+                assert_eq!(heard.recv().await.unwrap(), "apply 64512 -> 65001");
+                drop(stop);
+                let ended = timeout(Duration::from_secs(10), task).await.unwrap();
+                ended.unwrap().unwrap();
+                assert_eq!(heard.recv().await.unwrap(), want);
+            });
+    }
+}
+
 #[test]
 fn equal_plans_cause_nothing_and_changes_are_applied() {
     tokio::runtime::Builder::new_current_thread()

@@ -122,3 +122,41 @@ impl Node {
             .filter_map(|a| a.address.parse().ok())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The condition as a kubelet writes it, beside others, and what else it may say.
+    #[test]
+    fn only_a_kubelet_that_says_so_makes_a_node_shut_down() {
+        let shuts_down = |conditions: &str| {
+            let text = format!(r#"{{"status": {{"conditions": {conditions}}}}}"#);
+            let node: Node = serde_json::from_str(&text).unwrap();
+            node.status.shuts_down
+        };
+        let pressure = r#"{"type": "MemoryPressure", "status": "False", "reason": "x", "message": "node is shutting down"}"#;
+        let ready = |status: &str, message: &str| {
+            format!(
+                r#"[{pressure}, {{"type": "Ready", "status": "{status}", "reason": "KubeletNotReady", "lastHeartbeatTime": "2026-01-01T00:00:00Z", "message": "{message}"}}]"#
+            )
+        };
+        assert!(shuts_down(&ready("False", "node is shutting down")));
+        assert!(shuts_down(&ready(
+            "False",
+            "[PLEG is not healthy, node is shutting down]"
+        )));
+        assert!(!shuts_down(&ready("True", "node is shutting down")));
+        assert!(!shuts_down(&ready("False", "container runtime is down")));
+        assert!(!shuts_down(&ready(
+            "Unknown",
+            "Kubelet stopped posting node status."
+        )));
+        assert!(
+            !shuts_down(r#"[{"type": "Ready", "status": "False"}]"#),
+            "no message"
+        );
+        assert!(!shuts_down("[]") && !shuts_down("null"));
+        assert!(!Node::default().status.shuts_down);
+    }
+}

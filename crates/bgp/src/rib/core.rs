@@ -261,16 +261,7 @@ impl Core {
         }
         self.set_flags(t, family, path, flags);
         if flags != 0 {
-            let touched = Some(path);
-            self.recompute(
-                t,
-                family,
-                id,
-                Change {
-                    touched,
-                    ..Change::default()
-                },
-            );
+            self.recompute(t, family, id, Change::of(path));
         }
     }
 
@@ -299,16 +290,7 @@ impl Core {
         self.attributes.release(old.effective);
         self.set_flags(t, family, path, flags | (old.flags & SELECTED));
         if force || old.effective != effective || old.flags & !SELECTED != flags {
-            let touched = Some(path);
-            self.recompute(
-                t,
-                family,
-                id,
-                Change {
-                    touched,
-                    ..Change::default()
-                },
-            );
+            self.recompute(t, family, id, Change::of(path));
         }
     }
 

@@ -23,6 +23,16 @@ pub(super) struct Change {
     pub(super) selected: bool,
 }
 
+impl Change {
+    /// Only this path is not what it was.
+    pub(super) fn of(path: u32) -> Self {
+        Self {
+            touched: Some(path),
+            ..Self::default()
+        }
+    }
+}
+
 impl Core {
     /// Changes the flags of a path and the counts of its peer with them.
     pub(super) fn set_flags<K: Key>(&mut self, t: &mut Table<K>, family: Family, path: u32, flags: u16) {

@@ -204,16 +204,7 @@ impl Core {
             stored.effective = effective;
             stored.flags |= LONG_LIVED;
             self.attributes.release(old);
-            let touched = Some(path);
-            self.recompute(
-                t,
-                family,
-                id,
-                Change {
-                    touched,
-                    ..Change::default()
-                },
-            );
+            self.recompute(t, family, id, Change::of(path));
         }
         (kept, gone)
     }

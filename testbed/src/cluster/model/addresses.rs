@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Scene, not_asked, ok};
 use crate::cluster::exam::Verdict;
-use crate::cluster::rise::addresses;
+use crate::cluster::kubectl::addresses;
 use crate::cluster::routes;
 
 pub(super) fn m1(scene: &Scene<'_>) -> Result<(Verdict, String)> {

@@ -17,7 +17,8 @@ use super::ask::http;
 use super::{HTTP, not_asked, ok};
 use crate::cluster::exam::Verdict;
 use crate::cluster::ground::{HOLD_TIME, batch};
-use crate::cluster::rise::{start_node, unready};
+use crate::cluster::kubectl::unready;
+use crate::cluster::rise::start_node;
 use crate::cluster::{Cluster, routes};
 use crate::kernel;
 use crate::namespace::Namespace;
@@ -73,13 +74,8 @@ pub(super) fn m25(cluster: &mut Cluster) -> Result<(Verdict, String)> {
     let begun = Instant::now();
     let told = lose(cluster, &loser);
     let end = Instant::now();
-    let mut total = Loss::default();
-    for outcome in Stream::finish(streams)? {
-        let loss = outcome.loss(begun, end);
-        total.sent += loss.sent;
-        total.lost += loss.lost;
-        total.hurt = total.hurt.max(loss.hurt);
-    }
+    let outcomes = Stream::finish(streams)?;
+    let total: Loss = outcomes.iter().map(|outcome| outcome.loss(begun, end)).sum();
     let told = told?;
     ensure!(
         total.hurt <= HURT,

@@ -15,9 +15,9 @@ use super::figure::Figure;
 use super::runtime::{Course, Moment, Plugins, courses};
 use super::watch::{Change, Watch};
 use crate::cluster::Cluster;
+use crate::cluster::kubectl::unready;
 use crate::cluster::model::ask;
 use crate::cluster::node::{METRICS, Node, PAUSE_IMAGE};
-use crate::cluster::rise::unready;
 
 /// How many; the kubelet takes 110 pods, and a few are there already.
 pub(super) const PODS: usize = 100;
