@@ -10,7 +10,6 @@ use crate::objects::Kind;
 pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.listenRange"),
     (Kind::BGPPeer, "spec.auth.tcpAO"),
-    (Kind::BGPPeer, "spec.role"),
     (Kind::BGPPeer, "spec.bfd"),
     (Kind::BGPPeer, "spec.routeReflectorClient"),
     (Kind::BGPPeer, "spec.addPath"),

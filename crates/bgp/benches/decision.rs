@@ -25,6 +25,7 @@ fn settings(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        role: None,
         long_lived: false,
         restarted: false,
         relays: false,

@@ -24,6 +24,7 @@ fn peer(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        role: None,
         long_lived: false,
         restarted: false,
         relays: false,

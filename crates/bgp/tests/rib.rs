@@ -10,5 +10,7 @@ mod boundaries;
 mod model;
 #[path = "rib/promises.rs"]
 mod promises;
+#[path = "rib/roles.rs"]
+mod roles;
 #[path = "rib/support.rs"]
 mod support;

@@ -127,11 +127,12 @@ fn session(config: &PeerConfig) -> String {
         .send_hold_time
         .map_or_else(String::new, |d| format!(", send hold {}", Duration(d)));
     let families: Vec<String> = s.families.iter().map(|f| f.to_string()).collect();
+    let role = s.role.map_or_else(String::new, |role| format!(", role {role}"));
     let (hold, retry) = (Duration(s.hold_time), Duration(s.connect_retry_time));
     let (id, families) = (s.router_id, families.join(" "));
     let graceful = graceful_restart(&config.graceful_restart);
     format!(
-        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}, \
+        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}{role}, \
          graceful restart {graceful}"
     )
 }

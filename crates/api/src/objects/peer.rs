@@ -99,6 +99,12 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "allowOwnASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub allow_own_asn: Option<u8>,
+    /// What our AS is to the neighbour's (RFC 9234). Routes that are for customers only (ONLY_TO_CUSTOMER) then go to customers only,
+    /// and one that comes from a customer is refused as a leak. A neighbour that says another role than this one calls for is refused;
+    /// one that says none is believed to have it. Default: none, nothing of this. Only for external neighbours; excludes
+    /// `peerSelector`. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// How many prefixes a family the neighbour may send. Default: 10000, `Drop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
@@ -155,6 +161,7 @@ impl BGPPeerSpec {
             families: None,
             next_hop: None,
             allow_own_asn: None,
+            role: None,
             max_prefixes: None,
             import_filters: Vec::new(),
             export_filters: Vec::new(),
@@ -295,6 +302,21 @@ pub enum NextHop {
     ItSelf,
     /// As received, where it is on the neighbour's link.
     Unchanged,
+}
+
+/// What our AS is to a neighbour's (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Role {
+    /// The neighbour gets transit from us: it is our customer.
+    Provider,
+    /// We get transit from the neighbour: it is our provider.
+    Customer,
+    /// Each gives the other its own routes and those of its customers.
+    Peer,
+    /// We are a route server, and the neighbour is its client.
+    RouteServer,
+    /// The neighbour is a route server, and we are its client.
+    RouteServerClient,
 }
 
 /// A limit on the prefixes of a neighbour, a family.

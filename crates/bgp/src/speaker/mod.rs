@@ -453,6 +453,7 @@ fn rib_settings(
         interface: config.interface,
         families: negotiated.families,
         extended_next_hop: negotiated.context.extended_next_hop,
+        role: config.session.role.filter(|_| !negotiated.context.internal),
         long_lived: negotiated
             .graceful_restart
             .as_ref()

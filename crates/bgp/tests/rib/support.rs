@@ -34,6 +34,7 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        role: None,
         long_lived: false,
         restarted: false,
         relays: false,
