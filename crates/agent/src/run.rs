@@ -119,7 +119,7 @@ async fn start(options: &RunOptions, predecessors: Option<Predecessors>) -> anyh
         owner.happened(predecessors.happening());
     }
     let outcome = owner.run(changes, requests, stop_signal()?).await;
-    // Who asked for the end reads the answer before the program is gone.
+    // Who asked last reads the answer before the program is gone.
     let _ = server.await;
     outcome
 }
