@@ -20,6 +20,8 @@ use crate::traffic::{Loss, Stream};
 const RATE: u32 = 250;
 /// Source ports of each stream.
 const FLOWS: u16 = 16;
+/// A sender that stands still so long is told of: meanwhile nothing is proven.
+const STILL: Duration = Duration::from_millis(200);
 /// Losses that come late belong to the operation as well.
 const AFTER: Duration = Duration::from_secs(5);
 /// Routes whole again after an operation.
@@ -178,13 +180,15 @@ fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
     std::thread::sleep(AFTER);
     let end = Instant::now();
     let outcomes = Stream::finish(streams)?;
+    for outcome in &outcomes {
+        let loss = outcome.loss(begun, end);
+        if loss.lost > 0 || loss.still >= STILL {
+            let words = words(&loss);
+            cluster.teller.say(&format!("  {}: {words}", outcome.label));
+        }
+    }
     let total: Loss = outcomes.iter().map(|outcome| outcome.loss(begun, end)).sum();
-    let lost = format!("{} of {} packets lost", total.lost, total.sent);
-    let lost = if total.lost == 0 {
-        lost
-    } else {
-        format!("{lost}, over {:.2} s", total.hurt.as_secs_f64())
-    };
+    let lost = words(&total);
     let (verdict, words) = match done {
         Ok(words) if operation.free && total.lost > 0 => (Verdict::Failed, words),
         Ok(words) => (Verdict::Ok, words),
@@ -203,6 +207,20 @@ fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
         .teller
         .say(&format!("  {}: {}", row.verdict.word(), row.detail));
     Ok(row)
+}
+
+/// What became of packets.
+fn words(loss: &Loss) -> String {
+    let mut text = format!("{} of {} packets lost", loss.lost, loss.sent);
+    if let Some(first) = loss.first {
+        let (hurt, first) = (loss.hurt.as_secs_f64(), first.as_secs_f64());
+        text.push_str(&format!(", over {hurt:.2} s, the first after {first:.1} s"));
+    }
+    if loss.still >= STILL {
+        let still = loss.still.as_secs_f64();
+        text.push_str(&format!(", none sent for {still:.2} s"));
+    }
+    text
 }
 
 /// A pod of the first rack and one of the other, on the first node of each: no operation takes those nodes away.
