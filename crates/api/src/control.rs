@@ -143,6 +143,10 @@ pub struct Peer {
     /// Why the node does not try to have the session, when something is missing: `SecretNotFound: …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// With `state: Drained`: `Announced` while what it is told says GRACEFUL_SHUTDOWN, `Withdrawn` once it is told only what no
+    /// other neighbour is (RFC 8326).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
     /// How long it has been in this state.
     pub since_seconds: u64,
     /// How often it left Established.

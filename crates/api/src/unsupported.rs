@@ -22,18 +22,15 @@ pub const FIELDS: &[(Kind, &str)] = &[
 ];
 
 /// Values of fields that exist, by kind and path.
-pub const VALUES: &[(Kind, &str, &[&str])] = &[
-    (
-        Kind::BGPPeer,
-        "spec.advertise[]",
-        &[
-            "ServiceLoadBalancerIPs",
-            "ServiceExternalIPs",
-            "ServiceClusterIPs",
-        ],
-    ),
-    (Kind::BGPPeer, "spec.state", &["Drained"]),
-];
+pub const VALUES: &[(Kind, &str, &[&str])] = &[(
+    Kind::BGPPeer,
+    "spec.advertise[]",
+    &[
+        "ServiceLoadBalancerIPs",
+        "ServiceExternalIPs",
+        "ServiceClusterIPs",
+    ],
+)];
 
 /// Kinds of manifests that belong to the API but are not read yet.
 pub const KINDS: &[&str] = &["Service", "EndpointSlice"];

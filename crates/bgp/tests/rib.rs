@@ -6,6 +6,8 @@
 
 #[path = "rib/boundaries.rs"]
 mod boundaries;
+#[path = "rib/drained.rs"]
+mod drained;
 #[path = "rib/model.rs"]
 mod model;
 #[path = "rib/promises.rs"]

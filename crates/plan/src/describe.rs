@@ -104,6 +104,7 @@ fn peer(config: &PeerConfig) -> control::PeerConfig {
         session: session(config),
         policy: policy(config),
         state: match &config.admin_state {
+            AdminState::Up if config.drained => "Drained".to_owned(),
             AdminState::Up => "Up".to_owned(),
             AdminState::Down(text) => format!("Down: {text}"),
             AdminState::Held(reason) => format!("Held: {reason}"),

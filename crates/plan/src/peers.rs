@@ -235,9 +235,10 @@ fn peer(
         relays: transit || !spec.export_filters.is_empty(),
         admin_state: match (spec.state, found.held) {
             (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
-            (None | Some(api::State::Up), Some(reason)) => AdminState::Held(reason),
-            (None | Some(api::State::Up), None) => AdminState::Up,
+            (None | Some(api::State::Up | api::State::Drained), Some(reason)) => AdminState::Held(reason),
+            (None | Some(api::State::Up | api::State::Drained), None) => AdminState::Up,
         },
+        drained: spec.state == Some(api::State::Drained),
     })
 }
 

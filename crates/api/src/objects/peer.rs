@@ -129,7 +129,7 @@ pub struct BGPPeerSpec {
     /// Which routes of this neighbour go into the kernel. Default: `[PodCIDRs]`; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install_routes: Option<BTreeSet<InstallRoutes>>,
-    /// Whether the session shall be up. Default: `Up`. A change ends or starts the session.
+    /// Whether the session shall be up, and carry anything. Default: `Up`. A change to or from `Down` ends or starts the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// A text for the neighbour when `state` is `Down` (RFC 9003), in UTF-8 of at most 255 bytes.
@@ -374,6 +374,10 @@ pub enum InstallRoutes {
 pub enum State {
     /// Yes.
     Up,
+    /// It stays up and carries nothing any more, to take the neighbour out of service without losing a packet (RFC 8326): what it is told
+    /// says GRACEFUL_SHUTDOWN, what it says is the last choice, and after 30 s it is told nothing, except prefixes that no other
+    /// neighbour is told (`LastPath`). Nothing is reset.
+    Drained,
     /// No; the neighbour is told (RFC 9003).
     Down,
 }

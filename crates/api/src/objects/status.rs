@@ -91,6 +91,8 @@ pub enum PeerReason {
     NoDefaultGateway,
     /// `Established` is False: `state: Down` asks for it.
     AdministrativelyDown,
+    /// `Established` is True: `state: Drained` takes the neighbour out of use; the message says whether it is.
+    Drained,
     /// `Established` is True, but a family that was asked for was not agreed on.
     FamilyNotNegotiated,
     /// `Established` is True, but the neighbour sends nothing: the usual sign of a switch that holds back the paths of
@@ -129,6 +131,7 @@ impl PeerReason {
             Self::NotEstablished => "NotEstablished",
             Self::NoDefaultGateway => "NoDefaultGateway",
             Self::AdministrativelyDown => "AdministrativelyDown",
+            Self::Drained => "Drained",
             Self::FamilyNotNegotiated => "FamilyNotNegotiated",
             Self::NoRoutesFromPeer => "NoRoutesFromPeer",
             Self::NodeStatusDisabled => "NodeStatusDisabled",

@@ -109,6 +109,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
         graceful_restart: GracefulRestart::DISABLED,
         relays: false,
         admin_state: AdminState::Up,
+        drained: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What may go out, and how it looks on the wire.
 //!
 //! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
-//! 4271 §9.2), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
+//! 4271 §9.2), when the peer is drained and others are told (RFC 8326), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
 //! 9494 §4.3), when it is for customers only and the peer is none (RFC 9234 §5), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
 //! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
@@ -17,7 +17,7 @@ use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
 use super::hash::Seed;
 use super::words;
-use crate::policy::{NextHopMode, RuleName, Source, Verdict, View};
+use crate::policy::{Drain, NextHopMode, RuleName, Source, Verdict, View};
 use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role};
 
 const PARTIAL: u8 = 0x20;
@@ -30,6 +30,8 @@ pub(super) struct Best<'a> {
     pub(super) attributes: AttrId,
     /// Who gave it; none for our own.
     pub(super) from: Option<(u16, &'a PeerSettings)>,
+    /// Whether another neighbour is told of it that carries it as well: worked out for one that is drained only.
+    pub(super) elsewhere: bool,
 }
 
 impl<'a> Best<'a> {
@@ -58,6 +60,7 @@ pub(super) enum Withheld {
     NoAddress(Family),
     LongLived,
     OnlyToCustomer(Role),
+    Drained,
     Filter(RuleName),
 }
 
@@ -76,6 +79,7 @@ impl fmt::Display for Withheld {
             Self::OnlyToCustomer(role) => {
                 write!(f, "ONLY_TO_CUSTOMER, and the peer is our {}", role.counterpart())
             }
+            Self::Drained => f.write_str("the peer is drained, and others are told"),
             Self::Filter(rule) => write!(f, "filter: {rule}"),
         }
     }
@@ -107,6 +111,9 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
         if settings.is_internal() && peer.is_internal() {
             return Some(Withheld::Internal);
         }
+    }
+    if peer.drain == Drain::Withdrawn && best.elsewhere {
+        return Some(Withheld::Drained);
     }
     let only_with_care = words::is_long_lived(table.words(best.attributes)) && !peer.long_lived;
     if only_with_care && !peer.is_internal() {
@@ -179,6 +186,9 @@ fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed
         if !a.communities.contains(&Community::NO_EXPORT) {
             a.communities.push(Community::NO_EXPORT);
         }
+    }
+    if peer.drain != Drain::None && !a.communities.contains(&Community::GRACEFUL_SHUTDOWN) {
+        a.communities.push(Community::GRACEFUL_SHUTDOWN);
     }
     let keep = match peer.next_hop {
         NextHopMode::Auto => peer.is_internal(),

@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
 use super::table::{ACCEPTED, INSTALLABLE};
-use crate::policy::{Filter, RuleName, Source, Verdict, View};
-use crate::types::{Asn, Family, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
+use crate::policy::{Drain, Filter, RuleName, Source, Verdict, View};
+use crate::types::{Asn, Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
 
 /// Why a path was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,8 +169,10 @@ pub(super) struct Import<'a> {
     refused: bool,
     /// What the neighbour left unsaid: that the route goes to customers only from here on (RFC 9234 §5).
     marked: Option<Asn>,
+    /// It is about to go, as the route or our own configuration says: any other path is better (RFC 8326).
+    leaving: bool,
     changed: Vec<u16>,
-    /// What the changes of these rules, and the mark, make of the attributes.
+    /// What the changes of these rules, the mark and a farewell make of the attributes.
     variants: Vec<(Vec<u16>, AttrId, PathAttributes)>,
 }
 
@@ -184,6 +186,8 @@ impl<'a> Import<'a> {
         next_hop: NextHop,
     ) -> Self {
         let local_pref = attributes.local_pref.filter(|_| peer.is_internal());
+        let leaving = peer.drain != Drain::None
+            || (!peer.is_internal() && attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN));
         let marks = peer.role.is_some_and(Role::marks_what_is_learned);
         Self {
             peer,
@@ -193,6 +197,7 @@ impl<'a> Import<'a> {
             local_pref,
             raw: table.intern_with(attributes, Some(next_hop), local_pref),
             refused: check(peer, attributes, next_hop).is_some(),
+            leaving,
             marked: (marks && attributes.only_to_customer.is_none()).then_some(peer.asn),
             changed: Vec::new(),
             variants: Vec::new(),
@@ -206,7 +211,7 @@ impl<'a> Import<'a> {
             let route = view(prefix, self.attributes, &self.peer.name);
             self.peer.import.evaluate(&route, &mut changed).verdict == Verdict::Reject
         };
-        let variant = if refused || (changed.is_empty() && self.marked.is_none()) {
+        let variant = if refused || (changed.is_empty() && self.marked.is_none() && !self.leaving) {
             None
         } else {
             Some(self.variant(table, &changed))
@@ -234,7 +239,7 @@ impl<'a> Import<'a> {
         }
         let mut attributes = PathAttributes {
             next_hop: Some(self.next_hop),
-            local_pref: self.local_pref,
+            local_pref: if self.leaving { Some(0) } else { self.local_pref },
             only_to_customer: self.attributes.only_to_customer.or(self.marked),
             ..self.attributes.clone()
         };

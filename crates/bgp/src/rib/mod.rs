@@ -26,6 +26,7 @@ mod attributes;
 mod bits;
 mod core;
 mod decision;
+mod drained;
 mod election;
 mod export;
 mod fib;
@@ -291,7 +292,9 @@ impl Rib {
         let export = old.export != new.export
             || old.local != new.local
             || old.next_hop != new.next_hop
-            || old.address != new.address;
+            || old.address != new.address
+            || old.drain != new.drain;
+        let drain = old.drain != new.drain;
         self.core.replace_settings(p.0, new);
         for family in Family::ALL {
             if import {
@@ -299,6 +302,9 @@ impl Rib {
             }
             if export {
                 on_family!(self, family, |t| self.core.mark_all(t, family, p.0, false));
+            }
+            if drain {
+                on_family!(self, family, |t| self.core.consider_all_drained(t, family));
             }
         }
     }
@@ -474,6 +480,7 @@ fn import_differs(old: &PeerSettings, new: &PeerSettings) -> (bool, bool) {
         || old.import != new.import
         || old.allow_own_asn != new.allow_own_asn
         || old.next_hops != new.next_hops
+        || old.drain != new.drain
         || old.local != new.local;
     (import, identity)
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AdminState, Neighbour, Speaker};
+use super::{AdminState, Drain, Neighbour, Speaker, drain};
 use crate::peer::{LastError, Negotiated, State};
 use crate::rib::{Counts, RouteView, Usage};
 use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
@@ -25,6 +25,8 @@ pub struct PeerSummary {
     pub state: State,
     /// What is missing for it to be up, when something is.
     pub held: Option<String>,
+    /// How far it has been drained.
+    pub drain: Drain,
     /// How long it has been in this state.
     pub since: Duration,
     /// How often the session has left Established.
@@ -137,6 +139,7 @@ impl Speaker {
             asn: session.map(|s| s.negotiated.peer_asn).or(configured),
             local_asn: neighbour.config.session.local_asn,
             state: status.state,
+            drain: drain::phase(neighbour.draining),
             since: now.since(status.since),
             flaps: status.flaps,
             held: match &neighbour.config.admin_state {

@@ -118,6 +118,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         graceful_restart: GracefulRestart::DISABLED,
         relays: false,
         admin_state: AdminState::Up,
+        drained: false,
     }
 }
 
