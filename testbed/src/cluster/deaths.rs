@@ -4,12 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use flatroute_api::control::Status;
 use serde_json::Value;
 
 use super::Cluster;
 use super::kubectl::unready;
 use super::node::Node;
 use super::operations::{AWAY, REPAIRED, ends};
+use crate::control;
 
 /// How often an agent is killed in a row.
 const KILLS: usize = 5;
@@ -130,6 +132,27 @@ fn await_agent(cluster: &Cluster, node: &str, restarted: u64) -> Result<()> {
     })
 }
 
+/// Waits until every agent follows the API server again. They try less and less often while it is away, up to 30 s apart, and
+/// whatever is changed before that counts only then.
+fn await_followed(cluster: &Cluster) -> Result<()> {
+    cluster.await_("all agents to follow the API server", REPAIRED, |cluster| {
+        for node in &cluster.nodes {
+            let status: Status = control::fetch(&node.path("/run/flatroute/agent.sock"), "/v1/status")?;
+            let trouble = status.problems.iter().find(|problem| problem.kind == "APIServer");
+            if let Some(problem) = trouble {
+                return Ok(Err(format!("{}: {problem}", node.name)));
+            }
+            if status.objects.from != "APIServer" {
+                return Ok(Err(format!(
+                    "{}: objects from {}",
+                    node.name, status.objects.from
+                )));
+            }
+        }
+        Ok(Ok(()))
+    })
+}
+
 pub(super) fn api_server_away_agent_killed(cluster: &mut Cluster) -> Result<String> {
     away_and_killed(cluster, AWAY)
 }
@@ -145,6 +168,7 @@ pub(super) fn away_and_killed(cluster: &mut Cluster, away: Duration) -> Result<S
     cluster.control.start_api_server()?;
     cluster.await_ready()?;
     await_agent(cluster, &victim, before)?;
+    await_followed(cluster)?;
     let (after, away) = (ALONE.as_secs(), away.as_secs());
     Ok(format!(
         "the agent of {victim}, {after} s after the API server went, which came back after {away} s"
