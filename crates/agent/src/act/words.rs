@@ -6,7 +6,9 @@ use std::time::Duration;
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
 use flatroute_bgp::session::{Graceful, Offence};
-use flatroute_bgp::speaker::{Drain, Event, EventKind, PeerSummary, Restarting, RouteEntry, Sweep};
+use flatroute_bgp::speaker::{
+    Drain, Event, EventKind, PeerSummary, PrefixCounts, Restarting, RouteEntry, Sweep,
+};
 use flatroute_bgp::types::{Family, FamilySet, Instant, PeerName};
 use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
@@ -117,19 +119,19 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
             since_seconds: retained.since.as_secs(),
             left_seconds: retained.left.as_secs(),
         }),
-        prefixes: peer
-            .prefixes
-            .iter()
-            .map(|p| control::PrefixCounts {
-                family: p.family.to_string(),
-                received: number(p.counts.received),
-                accepted: number(p.counts.accepted),
-                installed: number(p.counts.installed),
-                advertised: number(p.counts.advertised),
-                end_of_rib: p.end_of_rib,
-                stale: number(p.stale),
-            })
-            .collect(),
+        prefixes: peer.prefixes.iter().map(prefixes).collect(),
+    }
+}
+
+fn prefixes(prefixes: &PrefixCounts) -> control::PrefixCounts {
+    control::PrefixCounts {
+        family: prefixes.family.to_string(),
+        received: number(prefixes.counts.received),
+        accepted: number(prefixes.counts.accepted),
+        installed: number(prefixes.counts.installed),
+        advertised: number(prefixes.counts.advertised),
+        end_of_rib: prefixes.end_of_rib,
+        stale: number(prefixes.stale),
     }
 }
 

@@ -39,8 +39,10 @@ mod stale;
 mod table;
 mod values;
 mod view;
+mod why;
 mod words;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use retained::{Loss, MAX_LOSSES};
@@ -448,6 +450,24 @@ impl Rib {
             .show(&self.v4, Family::Ipv4, (view, peer, within), &mut left, visit);
         self.core
             .show(&self.v6, Family::Ipv6, (view, peer, within), &mut left, visit);
+    }
+
+    /// The prefixes that an address lies in and to which there is a route, the longest first, and whether each has one
+    /// that is used.
+    #[must_use]
+    pub fn covering(&self, address: IpAddr) -> Vec<(Prefix, bool)> {
+        match address {
+            IpAddr::V4(_) => self.core.covering(&self.v4, address),
+            IpAddr::V6(_) => self.core.covering(&self.v6, address),
+        }
+    }
+
+    /// Shows all paths of one prefix, ours first, then the best, with what became of each.
+    pub fn paths(&self, prefix: Prefix, visit: &mut dyn FnMut(RouteInfo<'_>)) {
+        match prefix.family() {
+            Family::Ipv4 => self.core.show_prefix(&self.v4, prefix, visit),
+            Family::Ipv6 => self.core.show_prefix(&self.v6, prefix, visit),
+        }
     }
 
     /// Why the best path of a prefix is, or is not, told to a peer: `told (filter: built-in PodCIDRs)`,

@@ -87,7 +87,7 @@ impl Core {
         }
     }
 
-    fn show_local<K: Key>(&self, t: &Table<K>, id: u32, visit: &mut dyn FnMut(RouteInfo<'_>)) {
+    pub(super) fn show_local<K: Key>(&self, t: &Table<K>, id: u32, visit: &mut dyn FnMut(RouteInfo<'_>)) {
         if t.entry(id).local.is_some() {
             visit(RouteInfo {
                 prefix: t.prefix(id),
@@ -102,7 +102,7 @@ impl Core {
         }
     }
 
-    fn show_paths<K: Key>(
+    pub(super) fn show_paths<K: Key>(
         &self,
         t: &Table<K>,
         id: u32,

@@ -56,7 +56,7 @@ pub use message::{Event, EventKind, Input, Output, Sweep, Target};
 pub use refresh::REFRESH_TIME;
 pub use restart::{RESTARTING_PEER_PATIENCE, Restart, Restarting, SELECTION_DEFERRAL, SILENCE};
 pub use retention::STALE_TIME;
-pub use status::{PeerSummary, PrefixCounts, RetainedSummary, RouteEntry, RouteQuery};
+pub use status::{PeerSummary, PrefixCounts, RetainedSummary, RouteEntry, RouteQuery, Why};
 
 /// Events kept until they are asked for; further ones are dropped. A driver asks after every input.
 const MAX_EVENTS: usize = 4096;
