@@ -545,6 +545,7 @@ fn several_paths_a_prefix_are_offered_as_the_object_says() {
         );
         assert_eq!(only_peer(&plan).session.add_path, want, "{value}");
         let session = &plan.describe().peers["tor-a"].session;
-        assert!(session.ends_with(words), "{session}");
+        let end = format!("{words}, graceful restart Auto 120s");
+        assert!(session.ends_with(&end), "{session}");
     }
 }
