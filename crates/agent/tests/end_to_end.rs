@@ -12,5 +12,6 @@ mod end_to_end {
     mod readiness;
     mod reflection;
     mod relay;
+    mod respawn;
     mod stories;
 }

@@ -179,11 +179,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
         ),
         (json!({"bfd": {"mode": "Enabled"}}), "spec.bfd", "field bfd"),
         (
-            json!({"gracefulRestart": {"longLivedStaleTime": "1h"}}),
-            "spec.gracefulRestart.longLivedStaleTime",
-            "field longLivedStaleTime",
-        ),
-        (
             json!({"advertise": ["PodCIDRs", "ServiceClusterIPs"]}),
             "spec.advertise[1]",
             "value ServiceClusterIPs",

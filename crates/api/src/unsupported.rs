@@ -10,7 +10,6 @@ use crate::objects::Kind;
 pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.auth.tcpAO"),
     (Kind::BGPPeer, "spec.bfd"),
-    (Kind::BGPPeer, "spec.gracefulRestart.longLivedStaleTime"),
     (Kind::BGPConfiguration, "spec.routerIDFrom"),
     (Kind::BGPConfiguration, "spec.drain"),
     (Kind::BGPConfiguration, "spec.communities"),

@@ -22,6 +22,8 @@ const MIN_HOLD: Duration = Duration::from_secs(3);
 const MAX_HOLD: Duration = Duration::from_secs(65_535);
 /// The longest restart time: twelve bits (RFC 4724 §3).
 const MAX_RESTART_TIME: Duration = Duration::from_secs(4095);
+/// The longest long-lived stale time: 24 bits (RFC 9494 §3).
+const MAX_STALE_TIME: Duration = Duration::from_secs(0x00ff_ffff);
 
 struct Report<'a> {
     kind: Kind,
@@ -319,16 +321,35 @@ fn timers(report: &mut Report<'_>, spec: &BGPPeerSpec) {
 }
 
 fn graceful_restart(report: &mut Report<'_>, spec: &BGPPeerSpec) {
-    let time = spec.graceful_restart.as_ref().and_then(|g| g.restart_time);
-    let is_possible = |time: Duration| {
-        (Duration::from_secs(1)..=MAX_RESTART_TIME).contains(&time) && time.subsec_nanos() == 0
+    let Some(graceful) = &spec.graceful_restart else {
+        return;
     };
-    if time.is_some_and(|time| !is_possible(time.0)) {
-        report.add(
-            "spec.gracefulRestart.restartTime",
-            "is not from 1s to 4095s in whole seconds",
+    for (field, time, least, most, remedy) in [
+        (
+            "restartTime",
+            graceful.restart_time,
+            1,
+            MAX_RESTART_TIME,
             "remove it for 120s",
-        );
+        ),
+        (
+            "longLivedStaleTime",
+            graceful.long_lived_stale_time,
+            0,
+            MAX_STALE_TIME,
+            "remove it for 0s",
+        ),
+    ] {
+        let is_possible =
+            |time: Duration| (Duration::from_secs(least)..=most).contains(&time) && time.subsec_nanos() == 0;
+        if time.is_some_and(|time| !is_possible(time.0)) {
+            let most = most.as_secs();
+            report.add(
+                format!("spec.gracefulRestart.{field}"),
+                format!("is not from {least}s to {most}s in whole seconds"),
+                remedy,
+            );
+        }
     }
 }
 

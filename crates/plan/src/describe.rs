@@ -7,7 +7,9 @@ use flatroute_api::control;
 use flatroute_api::values::{Community, Duration};
 use flatroute_bgp::policy::{Action, Filter, PrefixRange, Rule, Source, Verdict};
 use flatroute_bgp::session::{ConnectMode, PeerAsn};
-use flatroute_bgp::speaker::{AdminState, Auth, NextHopMode, PeerConfig, PrefixLimitAction, Ttl};
+use flatroute_bgp::speaker::{
+    AdminState, Auth, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimitAction, Ttl,
+};
 use flatroute_bgp::types::LargeCommunity;
 use flatroute_bgp::wire::AddPathMode;
 
@@ -141,9 +143,26 @@ fn session(config: &PeerConfig) -> String {
     let role = s.role.map_or_else(String::new, |role| format!(", role {role}"));
     let (hold, retry) = (Duration(s.hold_time), Duration(s.connect_retry_time));
     let (id, families) = (s.router_id, families.join(" "));
+    let graceful = graceful_restart(&config.graceful_restart);
     format!(
-        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}{add_path}{role}"
+        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}{add_path}{role}, \
+         graceful restart {graceful}"
     )
+}
+
+fn graceful_restart(config: &GracefulRestart) -> String {
+    let mut text = match config.mode {
+        GracefulRestartMode::Auto => format!("Auto {}", Duration(config.restart_time)),
+        GracefulRestartMode::HelperOnly => format!("HelperOnly {}", Duration(config.restart_time)),
+        GracefulRestartMode::Disabled => return "Disabled".to_owned(),
+    };
+    if !config.long_lived_stale_time.is_zero() {
+        let _ = write!(text, " then {}", Duration(config.long_lived_stale_time));
+    }
+    if config.notification {
+        text.push_str(" also after a NOTIFICATION");
+    }
+    text
 }
 
 fn policy(config: &PeerConfig) -> String {

@@ -20,14 +20,36 @@ pub(crate) struct Identity {
     pub(crate) internal_ips: Vec<IpAddr>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) name: String,
+    /// The cluster does not have this node (any more): nobody shall keep a route to it, and it has no neighbours.
+    pub(crate) is_gone: bool,
 }
 
 impl Identity {
-    /// Reads the Node. Without one the node is a router without pods, and that is told.
-    pub(crate) fn of(name: &str, state: &ClusterState, problems: &mut Vec<Problem>) -> Self {
-        let node = state.nodes.get(name).cloned().unwrap_or_else(|| {
-            let message = "there is no such Node: it has no pod CIDRs, no addresses and no labels";
-            let remedy = "add it, or correct --node-name";
+    /// Reads the Node. Without one the node is a router without pods; where all Nodes are known, it does not belong to the
+    /// cluster. Either is told.
+    pub(crate) fn of(
+        name: &str,
+        state: &ClusterState,
+        source: ObjectSource,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let found = state.nodes.get(name);
+        let is_gone = match source {
+            ObjectSource::Standalone => false,
+            ObjectSource::ApiServer => found.is_none(),
+        };
+        let node = found.cloned().unwrap_or_else(|| {
+            let (message, remedy) = if is_gone {
+                (
+                    "there is no such Node: it has no neighbours, and advertises nothing",
+                    "let its kubelet register it, which it does when it starts, or correct --node-name",
+                )
+            } else {
+                (
+                    "there is no such Node: it has no pod CIDRs, no addresses and no labels",
+                    "add it, or correct --node-name",
+                )
+            };
             problems
                 .push(Problem::new("Node", name, "", message, remedy).because(ProblemReason::NodeNotFound));
             Node::named(name)
@@ -41,6 +63,7 @@ impl Identity {
             internal_ips,
             labels: node.labels().into_owned(),
             name: name.to_owned(),
+            is_gone,
         }
     }
 

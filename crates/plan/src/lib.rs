@@ -180,10 +180,16 @@ pub fn needs_other_nodes(state: &ClusterState, facts: &Facts) -> bool {
 pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Plan {
     let state: &ClusterState = state;
     let mut problems = Vec::new();
-    let identity = Identity::of(node_name, state, &mut problems);
+    let identity = Identity::of(node_name, state, facts.source, &mut problems);
     let cluster_cidrs = identity::cluster_cidrs(state, facts);
-    let targets = targets::targets(&identity, state, facts, &mut problems);
-    let ranges = targets::ranges(&identity, state);
+    let (targets, ranges) = if identity.is_gone {
+        (Vec::new(), Vec::new())
+    } else {
+        (
+            targets::targets(&identity, state, facts, &mut problems),
+            targets::ranges(&identity, state),
+        )
+    };
     let all: Vec<_> = targets
         .iter()
         .chain(ranges.iter().map(|(_, target)| target))

@@ -400,11 +400,13 @@ fn graceful_restart(spec: &BGPPeerSpec) -> GracefulRestart {
         restart_time: configured
             .restart_time
             .map_or(default.restart_time, |time| time.0),
+        long_lived_stale_time: configured
+            .long_lived_stale_time
+            .map_or(default.long_lived_stale_time, |time| time.0),
         notification: match configured.notification {
             None | Some(api::Toggle::Disabled) => false,
             Some(api::Toggle::Enabled) => true,
         },
-        ..default
     }
 }
 

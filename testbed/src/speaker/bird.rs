@@ -58,6 +58,19 @@ pub fn spawn(dir: &Path, namespace: &Namespace, configuration: &str, further: &[
     Ok(daemon)
 }
 
+/// Gives a running BIRD another configuration.
+///
+/// # Errors
+/// It does not take it.
+pub fn reconfigure(speaker: &Speaker, configuration: &str) -> Result<()> {
+    fs::write(speaker.dir.join(CONFIGURATION), configuration).context("write bird.conf")?;
+    let answer = ask(speaker, "configure")?;
+    if !answer.contains("Reconfigur") {
+        bail!("bird on {}: configure: {answer}", speaker.router);
+    }
+    Ok(())
+}
+
 /// The answer of `birdc` to one command.
 ///
 /// # Errors

@@ -30,6 +30,7 @@ impl<A: Act> Owner<A> {
             router_id: plan.router_id.to_string().parse().ok(),
             local_asn: plan.local_asn.0,
             ready: self.outlets.ready.borrow().clone(),
+            restarting: seen.restarting.is_some(),
             peers: seen.peers.iter().map(|peer| session(peer, plan, seen)).collect(),
             fib: seen.fib.clone(),
             behind: self.outlets.behind.map_or(Duration::ZERO, |since| now - since),
@@ -124,6 +125,7 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "MalformedUpdate" | "RouteFailed" | "ForeignRoute" => Reason::RouteRejected,
         "FIBDrift" => Reason::FIBDrift,
         "HostPortUnavailable" => Reason::HostPortUnavailable,
+        "AgentRespawned" => Reason::AgentRespawned,
         _ => return None,
     };
     let object = |peer: &str| plan?.object_of(&PeerName::from(peer));

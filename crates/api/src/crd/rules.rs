@@ -252,6 +252,19 @@ const RULES: &[Rule] = &[
     ),
     rule(
         PEER,
+        "spec.gracefulRestart.longLivedStaleTime",
+        "",
+        concat!(
+            "!",
+            is_duration!("self"),
+            " || (",
+            between!("0s", "16777215s"),
+            " && duration(self).getMilliseconds() % 1000 == 0)"
+        ),
+        "longLivedStaleTime is not from 0s to 16777215s in whole seconds; remove it for 0s",
+    ),
+    rule(
+        PEER,
         "spec",
         ".role",
         "!has(self.role) || !has(self.peerSelector)",

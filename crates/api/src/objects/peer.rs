@@ -278,6 +278,10 @@ pub struct GracefulRestart {
     /// seconds. The neighbour's own time says how long we keep its routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_time: Option<Duration>,
+    /// How long after that the neighbour may keep our routes as a last resort, where no other path is left, and how long we keep
+    /// its own so at most (RFC 9494). Default: 0s: not at all. Up to 16777215s, in whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_lived_stale_time: Option<Duration>,
     /// Whether a NOTIFICATION, such as that of an expired hold timer, is a restart too, where the neighbour says the same
     /// (RFC 8538). Default: `Disabled`: what a NOTIFICATION ends is withdrawn at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -256,10 +256,12 @@ impl Node {
     }
 
     pub async fn shutdown(self, text: &str) {
-        within("shutdown", BOUND, self.handle.shutdown(text.to_owned()))
+        let Self { handle, task, .. } = self;
+        within("shutdown", BOUND, handle.shutdown(text.to_owned()))
             .await
             .unwrap();
-        within("the end of the task", BOUND, self.task).await.unwrap();
+        drop(handle);
+        within("the end of the task", BOUND, task).await.unwrap();
     }
 }
 

@@ -40,6 +40,7 @@ fn session(is_up: bool, received: u64) -> NodePeer {
             accepted: received,
             installed: received / 2,
             advertised: 1,
+            stale: 0,
         }],
     }
 }
