@@ -409,7 +409,7 @@ impl Driver {
         if self.speaker.has_fib_changes()
             && let Ok(room) = self.options.routes.try_reserve()
         {
-            room.send(self.speaker.poll_fib(ROUTE_BATCH));
+            room.send(self.speaker.poll_fib(ROUTE_BATCH, now));
         }
     }
 
