@@ -1,6 +1,8 @@
 //! Stories: a fabric of thirty nodes and a swarm of faults, a mesh that starts in one millisecond, a data centre that starts
 //! cold and loses a spine. Each is a function of a seed and ends with what it found.
 
+mod drains;
+
 use std::time::Duration;
 
 use flatroute_bgp::speaker::{Config, Input};
@@ -17,6 +19,8 @@ use crate::traffic::Traffic;
 use crate::verify;
 use crate::world::{Death, Mutant, Options, World};
 
+pub use drains::drains;
+
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a fabric may take to come to rest once everything is whole: the longest pause between attempts to connect (32
 /// times the first, and a quarter), and the hold time of sessions whose other end is gone.
@@ -28,6 +32,8 @@ const END: Duration = Duration::from_secs(120);
 const BACK_MILLIS: u64 = 3_500;
 /// The time between kills in a row.
 const KILLS_APART: Duration = Duration::from_secs(3);
+/// How long a kernel needs for a batch of routes at most, in microseconds.
+const WRITES_MICROS: u64 = 10_000;
 /// How many sessions of a large world have both their ends compared.
 const COMPARED: usize = 40;
 
@@ -298,6 +304,7 @@ fn swarming(dice: &mut Dice) -> Options {
             Duration::from_micros(100),
             Duration::from_millis(dice.between(1, 20)),
         ],
+        writes: Duration::from_micros(dice.between(1, WRITES_MICROS)),
         mutant: None,
     }
 }
@@ -342,6 +349,7 @@ fn large(latency_micros: [u64; 2], think: Duration) -> Options {
         watches: false,
         window: 65_536,
         think,
+        writes: Duration::ZERO,
         latency: latency_micros.map(Duration::from_micros),
         mutant: None,
     }

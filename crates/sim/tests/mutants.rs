@@ -1,7 +1,7 @@
 //! A story finds nothing because nothing is wrong, and not because it does not look: with one speaker that has a defect it
 //! fails, within a few seeds, and says what is wrong.
 
-use sim::scenario::{Outcome, restarts, swarm};
+use sim::scenario::{Outcome, drains, restarts, swarm};
 use sim::trace::Trace;
 use sim::world::Mutant;
 
@@ -11,7 +11,7 @@ type Story = fn(u64, Option<Mutant>, Trace) -> Outcome;
 const SEEDS: u64 = 8;
 
 /// A defect, the story that finds it, and what that says.
-const FOUND: [(Mutant, Story, &[&str]); 11] = [
+const FOUND: [(Mutant, Story, &[&str]); 13] = [
     (Mutant::HidesWithdrawals, swarm, &["count the same", "hold what"]),
     (Mutant::HidesEndOfRib, swarm, &["has no session over the link"]),
     (Mutant::LosesAnnouncements, swarm, &["do not count the same"]),
@@ -23,6 +23,8 @@ const FOUND: [(Mutant, Story, &[&str]); 11] = [
     (Mutant::ForgetsRestart, restarts, &["no way to", "loses them"]),
     (Mutant::FlushesKernel, restarts, &["no way to", "loses them"]),
     (Mutant::SweepsAtOnce, restarts, &["no way to", "loses them"]),
+    (Mutant::LeavesAtOnce, drains, &["in a loop"]),
+    (Mutant::TellsBeforeKernel, drains, &["in a loop", "no way to"]),
 ];
 
 #[test]

@@ -35,6 +35,7 @@ fn at_rest(whole_kernels: bool) -> (World, Prediction) {
         watches: true,
         window: 4096,
         think: Duration::from_millis(1),
+        writes: Duration::from_millis(1),
         latency: [Duration::from_micros(100), Duration::from_millis(2)],
         mutant: None,
     };

@@ -4,6 +4,7 @@ use flatroute_bgp::speaker::{Config, Input, Restart, Speaker};
 use flatroute_bgp::types::{ConnId, Instant, PeerName};
 use flatroute_plan::{Plan, plan};
 
+use super::handover::Handover;
 use super::{Mutant, World};
 use crate::kernel::Kernel;
 use crate::marks::Mark;
@@ -142,6 +143,7 @@ impl World {
         let machine = &mut self.machines[host];
         machine.speaker = None;
         machine.wake_at = None;
+        machine.handover = Handover::default();
         machine.frozen_until = Instant::ZERO;
         let conns: Vec<(Key, Side)> = std::mem::take(&mut machine.conns).into_values().collect();
         for (key, side) in conns {

@@ -64,6 +64,7 @@ impl World {
                 && end.unsent.is_empty()
                 && conn.flows[side.at()].is_quiet()
                 && !machine.turn_set
+                && !self.may_hold(end.host)
                 && machine.speaker.is_some()
         });
         if !is_quiet || !conn.news {
