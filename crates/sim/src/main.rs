@@ -129,7 +129,7 @@ fn run(arguments: &Arguments, seed: u64) -> Outcome {
         Story::Swarm | Story::Table => swarm(seed, arguments.mutant, trace),
         Story::Restarts => restarts(seed, arguments.mutant, trace),
         Story::Drains => drains(seed, arguments.mutant, trace),
-        Story::Mesh => full_mesh(nodes, seed, trace),
+        Story::Mesh => full_mesh(nodes, seed, arguments.mutant, trace),
         Story::DataCentre => data_centre(nodes, seed, trace),
     }
 }

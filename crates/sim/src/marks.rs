@@ -91,6 +91,10 @@ pub enum Mark {
     UpdatesWaited,
     /// They waited as long as they do, and went out before the kernel was ready.
     WaitedLongEnough,
+    /// The last words of a session were a NOTIFICATION, and were read.
+    Farewell,
+    /// A session was up again with a machine that had lost its routes since.
+    BackWithoutRoutes,
     /// A ToR was cut off while those below it said goodbye to it.
     CutOffAnnounced,
     /// One was cut off when they had withdrawn their routes.
@@ -99,7 +103,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::Established,
         Self::EndOfRib,
         Self::SimultaneousConnect,
@@ -142,6 +146,8 @@ impl Mark {
         Self::Unreachable,
         Self::UpdatesWaited,
         Self::WaitedLongEnough,
+        Self::Farewell,
+        Self::BackWithoutRoutes,
         Self::CutOffAnnounced,
         Self::CutOffWithdrawn,
     ];

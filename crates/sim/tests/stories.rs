@@ -68,7 +68,7 @@ fn a_tor_that_is_drained_cut_off_and_put_back_costs_no_packet() {
 /// Three hundred speakers that all start in the same millisecond: 44,850 sessions, as many collisions as there may be.
 fn mesh_of_three_hundred(seed: u64) {
     let marks = tell("mesh --nodes 300", seed..=seed, |seed| {
-        full_mesh(300, seed, Trace::silent())
+        full_mesh(300, seed, None, Trace::silent())
     });
     let required = [
         Mark::SimultaneousConnect,
@@ -112,7 +112,7 @@ fn the_same_seed_is_the_same_run_and_another_seed_another_one() {
         |seed| swarm(seed, None, Trace::silent()),
         |seed| restarts(seed, None, Trace::silent()),
         |seed| drains(seed, None, Trace::silent()),
-        |seed| full_mesh(40, seed, Trace::silent()),
+        |seed| full_mesh(40, seed, None, Trace::silent()),
         |seed| data_centre(60, seed, Trace::silent()),
     ];
     for story in stories {

@@ -183,3 +183,17 @@ fn what_is_left_at_the_end_is_seen() {
     let (world, _) = at_rest(true);
     assert!(verify::emptiness(&world).unwrap_err().contains("still keeps"));
 }
+
+#[test]
+fn a_tor_that_is_cut_off_without_a_drain_costs_packets_of_others() {
+    let (mut world, _) = at_rest(true);
+    let tor = named(&world, "tor0-0");
+    world.excused.insert(tor);
+    assert_eq!(verify::packets(&world), Ok(()));
+    for port in world.topology.hosts[tor].ports.clone() {
+        world.links[port.link].cut = [true; 2];
+    }
+    let words = verify::packets(&world).unwrap_err();
+    assert!(words.contains("over a link that loses them"), "{words}");
+    assert!(!words.starts_with("tor0-0"), "{words}");
+}

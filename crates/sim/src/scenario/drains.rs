@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flatroute_bgp::policy::Drain;
 
-use super::{REST, SECOND, Story, swarming, thirty};
+use super::{QUICK_REST, REST, SECOND, Story, swarming, thirty};
 use crate::dice::Dice;
 use crate::faults::{self, Change, Fault};
 use crate::marks::Mark;
@@ -100,7 +100,7 @@ impl Story {
         self.world.run(millis(dice, IDLE_MILLIS));
         faults::order(&mut self.world, Duration::ZERO, object(false));
         self.world.run(SECOND);
-        self.rest(REST, "after a drained ToR was put back into service");
+        self.rest(QUICK_REST, "after a drained ToR was put back into service");
         self.world.excused.clear();
     }
 

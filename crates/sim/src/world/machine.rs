@@ -16,12 +16,15 @@ use crate::marks::Mark;
 use crate::queue::Happening;
 use crate::rogue::Rogue;
 use crate::tcp::{Key, Side, Stage};
-use crate::topology::{Host, HostId};
+use crate::topology::{Host, HostId, LinkId};
 
 /// How long neighbours that have restarted too must have been silent before that; as in the agent.
 const QUIET: Duration = Duration::from_secs(10);
 /// How often one connection may be pulled in one turn; beyond this the speaker talks without end.
 const MAX_PULLS: usize = 100_000;
+
+/// How much longer than others somebody needs who dawdles.
+const DAWDLING: Duration = Duration::from_secs(1);
 
 /// A host as it is now.
 pub struct Machine {
@@ -47,6 +50,10 @@ pub struct Machine {
     pub(super) marked: bool,
     /// What is on its way into the kernel.
     pub(super) handover: Handover,
+    /// Whether the process found no routes of one before it, or one before it had taken leave.
+    pub(super) fresh: bool,
+    /// The boots of the neighbours that it has met, by link.
+    pub(super) met: BTreeMap<LinkId, u64>,
     pub(super) started: Instant,
     pub(super) swept: bool,
     pub(super) accepted: u64,
@@ -70,6 +77,8 @@ impl Machine {
             conns: BTreeMap::new(),
             marked: false,
             handover: Handover::default(),
+            fresh: true,
+            met: BTreeMap::new(),
             started: Instant::ZERO,
             swept: false,
             accepted: 0,
@@ -116,7 +125,10 @@ impl World {
         if !self.machines[host].turn_set {
             self.machines[host].turn_set = true;
             let think = u64::try_from(self.options.think.as_micros()).unwrap_or(u64::MAX);
-            let after = Duration::from_micros(self.dice.between(think / 4, think));
+            let mut after = Duration::from_micros(self.dice.between(think / 4, think));
+            if self.mutant(host) == Some(Mutant::Dawdles) {
+                after += DAWDLING;
+            }
             self.order(after, Happening::Turn(host));
         }
     }

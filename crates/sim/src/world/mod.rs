@@ -284,6 +284,9 @@ impl World {
             | EventKind::Refused { .. }
             | EventKind::Unsendable { .. } => {}
         }
+        if let (EventKind::Established, Some(name), true) = (&event.kind, &event.peer, self.options.watches) {
+            self.watch_return(host, name);
+        }
         let peer = event.peer.as_ref().map_or("a stranger", |p| p.as_str());
         let name = &self.topology.hosts[host].name;
         self.trace.fact(event.at, "event", &[host as u64], || {

@@ -42,6 +42,12 @@ pub enum Mutant {
     LeavesAtOnce,
     /// Tells its neighbours of routes that its kernel does not have yet.
     TellsBeforeKernel,
+    /// Needs a second longer than others for whatever it does.
+    Dawdles,
+    /// Does not hear the last words of a neighbour. This one all speakers have.
+    DeafToFarewells,
+    /// Says that it still forwards when its machine comes back without routes. This one all speakers have.
+    ClaimsForwarding,
 }
 
 /// In how many of a thousand announcements one is lost.
@@ -60,7 +66,7 @@ const EXTENDED: u8 = 0x10;
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::HidesWithdrawals,
         Self::HidesEndOfRib,
         Self::LosesAnnouncements,
@@ -74,6 +80,9 @@ impl Mutant {
         Self::SweepsAtOnce,
         Self::LeavesAtOnce,
         Self::TellsBeforeKernel,
+        Self::Dawdles,
+        Self::DeafToFarewells,
+        Self::ClaimsForwarding,
     ];
 
     /// Takes out of whole messages what it does not say.
@@ -96,7 +105,10 @@ impl Mutant {
                 | Self::FlushesKernel
                 | Self::SweepsAtOnce
                 | Self::LeavesAtOnce
-                | Self::TellsBeforeKernel => false,
+                | Self::TellsBeforeKernel
+                | Self::Dawdles
+                | Self::DeafToFarewells
+                | Self::ClaimsForwarding => false,
             };
             if !is_hidden {
                 kept.extend_from_slice(&message);
