@@ -9,7 +9,6 @@
 //! session. While nothing is retained, the paths of announcements and withdrawals pay for all this with a test of one
 //! empty list a message.
 
-
 use super::PeerSettings;
 use super::attributes::AttrId;
 use super::bits::BitSet;
