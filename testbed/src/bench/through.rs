@@ -111,7 +111,7 @@ pub(super) struct Passage {
 
 /// Nothing went wrong, but it took too long.
 #[derive(Debug, thiserror::Error)]
-#[error("given up after {} s, at {reached} of {wanted} routes told to the sink", PART_BOUND.as_secs())]
+#[error("given up after {} s: the sink knew of {reached} routes, and should have of {wanted}", PART_BOUND.as_secs())]
 pub(super) struct GivenUp {
     reached: i64,
     wanted: usize,
