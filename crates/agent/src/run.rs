@@ -104,7 +104,7 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     let outlets = Outlets::open(options, connection).await?;
     let marker = Marker::new(options.state_dir.as_deref(), &options.node_name)
         .context("/proc tells neither the boot nor the network namespace")?;
-    let act = Live::open(marker).await?;
+    let act = Live::open(marker, options.state_dir.as_deref()).await?;
     let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
@@ -276,6 +276,7 @@ impl<A: Act> Owner<A> {
         let same = |old: &Plan| {
             (&old.speaker, &old.fib, old.listen, old.local_asn, old.router_id)
                 == (&new.speaker, &new.fib, new.listen, new.local_asn, new.router_id)
+                && old.sought == new.sought
         };
         if !self.in_force.as_ref().is_some_and(same) {
             self.act

@@ -12,4 +12,5 @@ mod end_to_end {
     mod readiness;
     mod relay;
     mod stories;
+    mod unnumbered;
 }

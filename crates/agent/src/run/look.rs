@@ -112,6 +112,14 @@ fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
         AdminState::Up | AdminState::Held(_) => true,
         AdminState::Down(_) => false,
     });
+    let missing = plan.sought.iter().filter(|(_, sought)| sought.is_missing);
+    let missing = missing.map(|(name, sought)| ready::Peer {
+        name: name.clone(),
+        fabric: true,
+        offered: sought.families,
+        held: Some("nobody has sent a router advertisement to its interface yet".to_owned()),
+        session: None,
+    });
     wanted
         .map(|(name, config)| ready::Peer {
             name: name.to_string(),
@@ -124,5 +132,6 @@ fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
                 .and_then(|peer| peer.reason.clone()),
             session: seen.sessions.get(name.as_str()).copied(),
         })
+        .chain(missing)
         .collect()
 }

@@ -89,6 +89,8 @@ pub enum PeerReason {
     NotEstablished,
     /// `Established` is False: no node that it selects has a default gateway to discover.
     NoDefaultGateway,
+    /// `Established` is False: on no node that it selects has `interface` heard a router.
+    NoRouterAdvertisement,
     /// `Established` is False: `state: Down` asks for it.
     AdministrativelyDown,
     /// `Established` is True, but a family that was asked for was not agreed on.
@@ -128,6 +130,7 @@ impl PeerReason {
             Self::PartiallyEstablished => "PartiallyEstablished",
             Self::NotEstablished => "NotEstablished",
             Self::NoDefaultGateway => "NoDefaultGateway",
+            Self::NoRouterAdvertisement => "NoRouterAdvertisement",
             Self::AdministrativelyDown => "AdministrativelyDown",
             Self::FamilyNotNegotiated => "FamilyNotNegotiated",
             Self::NoRoutesFromPeer => "NoRoutesFromPeer",
@@ -225,7 +228,7 @@ pub struct NodePeer {
     /// The neighbour's address; none when the BGPPeer finds no neighbour on this node, for the reason that is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// The interface of a link-local address.
+    /// The interface of a link-local address, or that the neighbour is to be found on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 15))]
     pub interface: Option<String>,
