@@ -89,16 +89,18 @@ fn own_next_hop(peer: &PeerSettings, family: Family) -> Option<NextHop> {
         .local
         .link_local
         .filter(|_| peer.interface.is_some())
-        .map(|link_local| match peer.local.ipv6.filter(|_| peer.is_internal()) {
-            Some(global) => NextHop::V6 {
-                global,
-                link_local: Some(link_local),
+        .map(
+            |link_local| match peer.local.ipv6.filter(|_| peer.is_internal()) {
+                Some(global) => NextHop::V6 {
+                    global,
+                    link_local: Some(link_local),
+                },
+                None => NextHop::V6 {
+                    global: link_local,
+                    link_local: None,
+                },
             },
-            None => NextHop::V6 {
-                global: link_local,
-                link_local: None,
-            },
-        });
+        );
     let ipv6 = by_link.or(peer.local.ipv6.map(|global| NextHop::V6 {
         global,
         link_local: peer.local.link_local,

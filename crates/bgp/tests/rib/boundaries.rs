@@ -145,7 +145,11 @@ fn a_peer_at_a_link_local_address_gives_and_gets_link_local_next_hops() {
     rib.announce(from, alone("fe80::1:1"), &path(&[65001]), &[prefix(NET6)]);
     for change in fib(&mut rib) {
         let leg = &change.paths[0];
-        assert_eq!((leg.next_hop, leg.interface), (alone("fe80::1:1"), Some(1)), "{change:?}");
+        assert_eq!(
+            (leg.next_hop, leg.interface),
+            (alone("fe80::1:1"), Some(1)),
+            "{change:?}"
+        );
     }
     let told = |rib: &mut Rib, p| {
         let of = |batch: &Batch| match batch {
@@ -171,5 +175,8 @@ fn a_peer_at_a_link_local_address_gives_and_gets_link_local_next_hops() {
     // An IPv4 next hop, or a global one, lies wherever it lies.
     rib.announce(from, hop(1), &path(&[65001]), &[prefix(NET)]);
     let changes = fib(&mut rib);
-    assert_eq!((changes[0].paths[0].next_hop, changes[0].paths[0].interface), (hop(1), None));
+    assert_eq!(
+        (changes[0].paths[0].next_hop, changes[0].paths[0].interface),
+        (hop(1), None)
+    );
 }

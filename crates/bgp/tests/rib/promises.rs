@@ -80,7 +80,8 @@ fn a_next_hop_off_the_links_is_refused_where_only_such_on_them_are_taken() {
         (v6("fd00:2::9"), off("fd00:2::9")),
         (
             v6("fe80::9"),
-            "next hop fe80::9 is link-local, and the session is not, so nothing says on which link it is".to_owned(),
+            "next hop fe80::9 is link-local, and the session is not, so nothing says on which link it is"
+                .to_owned(),
         ),
     ] {
         rib.announce(p, next_hop, &path(&[65001]), &[prefix(NET)]);

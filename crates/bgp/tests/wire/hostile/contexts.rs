@@ -88,7 +88,11 @@ fn ipv4_by_ipv6() {
             Announce(P, 0),
         ),
         ("link-local alone", reach(local), Announce(P, 0)),
-        ("link-local twice", reach(&format!("{local}{local}")), Announce(P, 0)),
+        (
+            "link-local twice",
+            reach(&format!("{local}{local}")),
+            Announce(P, 0),
+        ),
         (
             "link-local behind nothing",
             reach(&format!("{}{local}", "00".repeat(16))),
@@ -143,7 +147,11 @@ fn ipv4_by_ipv6() {
     };
     assert_eq!(update.announced[0].next_hop, want);
     // However a link-local address without a global one is said, it is the same.
-    for octets in [local.to_owned(), format!("{local}{local}"), "00".repeat(16) + local] {
+    for octets in [
+        local.to_owned(),
+        format!("{local}{local}"),
+        "00".repeat(16) + local,
+    ] {
         let message = self::update("", &format!("{} {GOOD6}", reach(&octets)), "");
         let Ok(Message::Update(update)) = read(&message, &extended_next_hop()) else {
             panic!("refused");
