@@ -6,7 +6,7 @@ use anyhow::Result;
 use flatroute_api::objects::Kind as Object;
 use flatroute_api::unsupported;
 
-use super::cells::{collision, endings, limits, messages, routes, security, sessions};
+use super::cells::{collision, endings, limits, messages, routes, security, sessions, unnumbered};
 use super::peer::{Kind, Version};
 
 /// A promise, for every peer.
@@ -107,6 +107,13 @@ pub const ROWS: &[Row] = &[
         "IPv6 transport: both families, routes both ways with path, origin and next hop",
         sessions::over_ipv6,
     ),
+    row(
+        "Session",
+        "unnumbered",
+        "a link without addresses: found by router advertisements, both families by link-local next hops in both kernels",
+        unnumbered::unnumbered,
+    )
+    .unless(no_advertisements),
     row(
         "Session",
         "wide_asn",
@@ -337,6 +344,13 @@ fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird | Kind::Frr => None,
         Kind::Gobgp => Some("it always offers ASNs of four octets"),
+    }
+}
+
+fn no_advertisements(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp => Some("it sends no router advertisements"),
     }
 }
 

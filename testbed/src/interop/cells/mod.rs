@@ -7,3 +7,4 @@ pub(super) mod messages;
 pub(super) mod routes;
 pub(super) mod security;
 pub(super) mod sessions;
+pub(super) mod unnumbered;
