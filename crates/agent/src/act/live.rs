@@ -273,7 +273,9 @@ impl Act for Live {
             RouteView::Kernel => {
                 let (reply, answer) = oneshot::channel();
                 running.fib.send(fib_io::Command::Dump { reply }).await?;
-                return Ok(words::kernel_routes(answer.await?, query));
+                let links = self.links.borrow();
+                let name_of = |index| links.iter().find(|l| l.index == index).map(|l| l.name.clone());
+                return Ok(words::kernel_routes(answer.await?, query, name_of));
             }
         };
         let asked = speaker::RouteQuery {
