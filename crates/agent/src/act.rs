@@ -13,9 +13,11 @@ mod links;
 mod live;
 mod marker;
 mod routers;
+mod why;
 mod words;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use flatroute_api::control;
 use flatroute_plan::{Links, Plan};
@@ -46,6 +48,9 @@ pub(crate) trait Act {
 
     /// Routes, in prefix order.
     async fn routes(&mut self, query: &RouteQuery) -> anyhow::Result<control::Routes>;
+
+    /// What becomes of a packet to an address.
+    async fn why(&mut self, address: IpAddr) -> anyhow::Result<control::Why>;
 
     /// Asks a neighbour for its routes again (RFC 2918). `false`: it has no session or did not offer that.
     async fn refresh(&mut self, peer: &str) -> anyhow::Result<bool>;

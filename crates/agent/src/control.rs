@@ -25,6 +25,7 @@ pub(crate) enum Answer {
     Peers(json::Peers),
     Peer(Box<json::Peer>),
     Routes(json::Routes),
+    Why(Box<json::Why>),
     Config(Box<json::Config>),
     Events(json::Events),
     /// Done; in words.

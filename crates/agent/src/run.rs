@@ -385,6 +385,7 @@ impl<A: Act> Owner<A> {
                 Some(peer) if !self.has_peer(peer) => self.no_peer(peer),
                 Some(_) | None => Answer::Routes(self.act.routes(query).await?),
             },
+            Query::Why(address) => Answer::Why(Box::new(self.act.why(*address).await?)),
             Query::Config => {
                 let mut config = self.in_force.as_ref().map(Plan::describe).unwrap_or_default();
                 config.objects = Some(self.objects());

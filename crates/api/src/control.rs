@@ -104,6 +104,10 @@ pub struct Peer {
     /// Why the node does not try to have the session, when something is missing: `SecretNotFound: …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// With `state: Drained`: `Announced` while what it is told says GRACEFUL_SHUTDOWN, `Withdrawn` once it is told only what no
+    /// other neighbour is (RFC 8326).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<String>,
     /// How long it has been in this state.
     pub since_seconds: u64,
     /// How often it left Established.
@@ -256,6 +260,51 @@ pub struct Route {
     /// Whether it is in the kernel.
     pub installed: bool,
     /// Why it is what it is.
+    pub reason: String,
+}
+
+/// `GET /v1/why?address=`: what becomes of a packet of this node to an address, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Why {
+    /// The address.
+    pub address: IpAddr,
+    /// What happens, and why: one sentence.
+    pub verdict: String,
+    /// The kernel's route by which it goes, whoever made it; absent when it goes by none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelRoute>,
+    /// The longest prefix that has the address and a route of BGP in use, or of this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// All paths to it that BGP has, of the longest prefix first, the best path of each before those that lost, with the reasons.
+    pub paths: Vec<Route>,
+    /// Whether each neighbour is told of `prefix`, and why.
+    pub advertised: Vec<Told>,
+}
+
+/// A route of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KernelRoute {
+    /// The prefix.
+    pub prefix: String,
+    /// Who made it: `flatroute (79)`, `flatroute-cni (80)`, else the name or number of the protocol, as `ip route` shows it.
+    pub protocol: String,
+    /// The table.
+    pub table: u32,
+    /// The next hops.
+    pub next_hops: Vec<String>,
+    /// The interfaces, where the route names them.
+    pub interfaces: Vec<String>,
+}
+
+/// What a neighbour is told of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The neighbour.
+    pub peer: String,
+    /// `told (filter: …)`, `withheld: …`, or that the session is down.
     pub reason: String,
 }
 

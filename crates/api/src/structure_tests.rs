@@ -177,8 +177,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
             "spec.auth.tcpAO",
             "field tcpAO",
         ),
-        (json!({"role": "Customer"}), "spec.role", "field role"),
-        (json!({"state": "Drained"}), "spec.state", "value Drained"),
         (json!({"bfd": {"mode": "Enabled"}}), "spec.bfd", "field bfd"),
         (json!({"addPath": "Disabled"}), "spec.addPath", "field addPath"),
         (

@@ -10,7 +10,6 @@ use crate::objects::Kind;
 pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPPeer, "spec.listenRange"),
     (Kind::BGPPeer, "spec.auth.tcpAO"),
-    (Kind::BGPPeer, "spec.role"),
     (Kind::BGPPeer, "spec.bfd"),
     (Kind::BGPPeer, "spec.gracefulRestart.longLivedStaleTime"),
     (Kind::BGPPeer, "spec.routeReflectorClient"),
@@ -24,18 +23,15 @@ pub const FIELDS: &[(Kind, &str)] = &[
 ];
 
 /// Values of fields that exist, by kind and path.
-pub const VALUES: &[(Kind, &str, &[&str])] = &[
-    (
-        Kind::BGPPeer,
-        "spec.advertise[]",
-        &[
-            "ServiceLoadBalancerIPs",
-            "ServiceExternalIPs",
-            "ServiceClusterIPs",
-        ],
-    ),
-    (Kind::BGPPeer, "spec.state", &["Drained"]),
-];
+pub const VALUES: &[(Kind, &str, &[&str])] = &[(
+    Kind::BGPPeer,
+    "spec.advertise[]",
+    &[
+        "ServiceLoadBalancerIPs",
+        "ServiceExternalIPs",
+        "ServiceClusterIPs",
+    ],
+)];
 
 /// Kinds of manifests that belong to the API but are not read yet.
 pub const KINDS: &[&str] = &["Service", "EndpointSlice"];

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::objects::{BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind, Node, State};
 use crate::problem::{Problem, ProblemReason};
-use crate::values::Cidr;
+use crate::values::{Cidr, PeerAsn};
 use crate::{CONFIGURATION_NAME, annotations};
 
 /// The smallest hold time that is not zero (RFC 4271 §4.2).
@@ -76,6 +76,7 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     }
     timers(&mut report, spec);
     graceful_restart(&mut report, spec);
+    role(&mut report, spec);
     for (field, selector) in [
         ("spec.nodeSelector", &spec.node_selector),
         ("spec.peerSelector", &spec.peer_selector),
@@ -292,6 +293,26 @@ fn graceful_restart(report: &mut Report<'_>, spec: &BGPPeerSpec) {
             "spec.gracefulRestart.restartTime",
             "is not from 1s to 4095s in whole seconds",
             "remove it for 120s",
+        );
+    }
+}
+
+/// Roles are between ASes, and the two ends of a pair of nodes cannot both have the same one.
+fn role(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    if spec.role.is_none() {
+        return;
+    }
+    if spec.peer_selector.is_some() {
+        report.add(
+            "spec.role",
+            "excludes peerSelector, with which both ends have the same object",
+            "remove it",
+        );
+    } else if spec.peer_asn == Some(PeerAsn::Internal) {
+        report.add(
+            "spec.role",
+            "means nothing between two of one AS, and peerASN is Internal",
+            "remove it, or correct peerASN",
         );
     }
 }

@@ -255,6 +255,7 @@ impl Driver {
             }
             Command::Status(reply) => _ = reply.send(self.status(now)),
             Command::Routes(query, reply) => _ = reply.send(self.speaker.routes(&query)),
+            Command::Why(address, reply) => _ = reply.send(self.speaker.why(address)),
             Command::Refresh(peer) => self.speaker.handle(Input::Refresh(peer), now),
             Command::ResendRoutes => self.speaker.resend_fib(),
             Command::Shutdown(text, reply) => {

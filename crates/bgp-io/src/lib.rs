@@ -39,11 +39,11 @@ mod socket;
 mod sys;
 mod told;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use flatroute_bgp::rib::RouteChange;
-use flatroute_bgp::speaker::{Config, Event, PeerSummary, Restart, Restarting, RouteEntry, RouteQuery};
+use flatroute_bgp::speaker::{Config, Event, PeerSummary, Restart, Restarting, RouteEntry, RouteQuery, Why};
 use flatroute_bgp::types::PeerName;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -122,6 +122,7 @@ enum Command {
     Interfaces(Vec<Interface>),
     Status(oneshot::Sender<Status>),
     Routes(RouteQuery, oneshot::Sender<Vec<RouteEntry>>),
+    Why(IpAddr, oneshot::Sender<Why>),
     Refresh(PeerName),
     ResendRoutes,
     Shutdown(String, oneshot::Sender<()>),
@@ -173,6 +174,14 @@ impl Handle {
     /// [`Gone`].
     pub async fn routes(&self, query: RouteQuery) -> Result<Vec<RouteEntry>, Gone> {
         self.ask(|reply| Command::Routes(query, reply)).await
+    }
+
+    /// What becomes of an address, with reasons.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn why(&self, address: IpAddr) -> Result<Why, Gone> {
+        self.ask(|reply| Command::Why(address, reply)).await
     }
 
     /// Asks a peer for its routes again; nothing happens when there is none of this name or it cannot.

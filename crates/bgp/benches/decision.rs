@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use flatroute_bgp::policy::{Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
+use flatroute_bgp::policy::{Drain, Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
 use flatroute_bgp::rib::{LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib};
 use flatroute_bgp::types::{AsPath, Asn, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId};
 
@@ -25,6 +25,8 @@ fn settings(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        role: None,
+        drain: Drain::None,
         long_lived: false,
         restarted: false,
         relays: false,

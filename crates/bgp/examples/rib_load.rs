@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use flatroute_bgp::policy::{Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
+use flatroute_bgp::policy::{Drain, Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
 use flatroute_bgp::rib::{Batch, LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib};
 use flatroute_bgp::types::{
     AsPath, Asn, Community, Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId,
@@ -24,6 +24,8 @@ fn peer(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        role: None,
+        drain: Drain::None,
         long_lived: false,
         restarted: false,
         relays: false,

@@ -6,9 +6,13 @@
 
 #[path = "rib/boundaries.rs"]
 mod boundaries;
+#[path = "rib/drained.rs"]
+mod drained;
 #[path = "rib/model.rs"]
 mod model;
 #[path = "rib/promises.rs"]
 mod promises;
+#[path = "rib/roles.rs"]
+mod roles;
 #[path = "rib/support.rs"]
 mod support;

@@ -4,6 +4,8 @@
 
 mod fabric;
 
+#[path = "speakers/drained.rs"]
+mod drained;
 #[path = "speakers/errors.rs"]
 mod errors;
 #[path = "speakers/graceful.rs"]

@@ -1,4 +1,5 @@
-//! The executor and observer of kernel routes, and the observers of links ([`links`]) and of default routes ([`gateways`]).
+//! The executor and observer of kernel routes, the observers of links ([`links`]) and of default routes ([`gateways`]),
+//! and what the kernel says of a single address ([`lookup`]).
 //!
 //! One thread owns all that concerns routes: the machine of `flatroute-fib`, the netlink sockets and the queue of commands. It
 //! runs a small event loop of its own, so that a hundred thousand route writes never stand in the way of the
@@ -13,6 +14,7 @@
 
 pub mod gateways;
 pub mod links;
+pub mod lookup;
 mod message;
 pub mod netlink;
 mod socket;

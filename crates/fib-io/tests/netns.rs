@@ -4,6 +4,7 @@ mod netns {
     mod gateways;
     pub(crate) mod lab;
     mod links;
+    mod lookup;
     mod routes;
     mod task;
 }

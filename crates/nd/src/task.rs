@@ -127,9 +127,10 @@ async fn serve(index: u32, mut link: Link, started: Instant, teller: watch::Send
             Ok(socket) => attend(index, &socket, &mut link, started, &teller).await,
             Err(error) => error,
         };
-        let text = match error.kind() {
-            io::ErrorKind::PermissionDenied => "a raw ICMPv6 socket needs the capability NET_RAW".to_owned(),
-            _ => format!("a raw ICMPv6 socket: {error}"),
+        let text = if error.kind() == io::ErrorKind::PermissionDenied {
+            "a raw ICMPv6 socket needs the capability NET_RAW".to_owned()
+        } else {
+            format!("a raw ICMPv6 socket: {error}")
         };
         // A neighbour that is known stays known: its session needs no advertisement.
         match link.state(started.elapsed()) {

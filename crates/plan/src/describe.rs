@@ -102,6 +102,7 @@ fn peer(config: &PeerConfig) -> control::PeerConfig {
         session: session(config),
         policy: policy(config),
         state: match &config.admin_state {
+            AdminState::Up if config.drained => "Drained".to_owned(),
             AdminState::Up => "Up".to_owned(),
             AdminState::Down(text) => format!("Down: {text}"),
             AdminState::Held(reason) => format!("Held: {reason}"),
@@ -125,10 +126,11 @@ fn session(config: &PeerConfig) -> String {
         .send_hold_time
         .map_or_else(String::new, |d| format!(", send hold {}", Duration(d)));
     let families: Vec<String> = s.families.iter().map(|f| f.to_string()).collect();
+    let role = s.role.map_or_else(String::new, |role| format!(", role {role}"));
     let (hold, retry) = (Duration(s.hold_time), Duration(s.connect_retry_time));
     let (id, families) = (s.router_id, families.join(" "));
     format!(
-        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}"
+        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}{role}"
     )
 }
 

@@ -13,7 +13,7 @@ use flatroute_bgp::speaker::{
     AdminState, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimit,
     PrefixLimitAction, Ttl,
 };
-use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix};
+use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix, Role};
 
 use crate::filters::{self, Context};
 use crate::targets::{Origin, Target};
@@ -119,6 +119,16 @@ fn same_name(target: &Target<'_>) -> Problem {
     )
 }
 
+/// A role between two of one AS: it is left out, and said.
+fn role_of_internal(target: &Target<'_>, asn: Asn) -> Problem {
+    let message = format!(
+        "{} is of AS {asn} like this node: between the two a role means nothing",
+        target.address
+    );
+    let remedy = "remove it, or correct peerASN or localASN";
+    problem(target, "spec.role", ProblemReason::Invalid, message, remedy)
+}
+
 /// What the object refers to: filters, the node's addresses, an interface. Gives the interface's index.
 fn references(context: &Context<'_>, target: &Target<'_>) -> Result<Option<u32>, Vec<Problem>> {
     let spec = &target.spec;
@@ -198,6 +208,9 @@ fn peer(
         PeerAsn::External => false,
         PeerAsn::Internal => true,
     };
+    if internal && spec.role.is_some() {
+        told.push(role_of_internal(target, local_asn));
+    }
     Ok(PeerConfig {
         address: target.address,
         interface,
@@ -222,9 +235,10 @@ fn peer(
         relays: transit || !spec.export_filters.is_empty(),
         admin_state: match (spec.state, found.held) {
             (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
-            (None | Some(api::State::Up), Some(reason)) => AdminState::Held(reason),
-            (None | Some(api::State::Up), None) => AdminState::Up,
+            (None | Some(api::State::Up | api::State::Drained), Some(reason)) => AdminState::Held(reason),
+            (None | Some(api::State::Up | api::State::Drained), None) => AdminState::Up,
         },
+        drained: spec.state == Some(api::State::Drained),
     })
 }
 
@@ -250,6 +264,17 @@ fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn:
             None => context.identity.families(),
         }),
         extended_next_hop: target.address.is_ipv6(),
+        role: spec.role.map(role),
+    }
+}
+
+fn role(role: api::Role) -> Role {
+    match role {
+        api::Role::Provider => Role::Provider,
+        api::Role::Customer => Role::Customer,
+        api::Role::Peer => Role::Peer,
+        api::Role::RouteServer => Role::RouteServer,
+        api::Role::RouteServerClient => Role::RouteServerClient,
     }
 }
 

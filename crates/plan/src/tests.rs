@@ -276,6 +276,40 @@ fn own_asn_and_ttl_follow_the_kind_of_neighbour() {
 }
 
 #[test]
+fn a_role_is_for_external_neighbours() {
+    use flatroute_bgp::types::Role;
+    for (spec, role, problems) in [
+        (
+            "{peerAddress: 10.0.1.1, peerASN: 65001, role: Customer}",
+            Some(Role::Customer),
+            0,
+        ),
+        (
+            "{peerAddress: 10.0.1.1, peerASN: External, role: Peer}",
+            Some(Role::Peer),
+            0,
+        ),
+        (
+            "{peerAddress: 10.0.1.1, peerASN: 64512, role: Peer}",
+            Some(Role::Peer),
+            1,
+        ),
+    ] {
+        let plan = planned(
+            &(NODE_V4.to_owned() + &object("BGPPeer", "p", spec)),
+            &Facts::default(),
+        );
+        assert_eq!(only_peer(&plan).session.role, role, "{spec}");
+        let told: Vec<_> = plan.problems.iter().filter(|p| p.field == "spec.role").collect();
+        assert_eq!(told.len(), problems, "{spec}");
+        for problem in told {
+            let text = problem.to_string();
+            assert!(text.contains("10.0.1.1 is of AS 64512 like this node"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn equal_input_gives_an_equal_plan_and_a_change_changes_only_its_part() {
     let tor = |n: u8, extra: &str| {
         object(

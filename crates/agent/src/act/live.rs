@@ -35,6 +35,7 @@ use tokio::task::JoinHandle;
 use super::carry::{carry_reports, carry_routes, carry_sessions, tell, watch_over};
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
 use super::routers::Memory;
+use super::why::{Known, why};
 use super::{Act, Event, Marker, Seen, words};
 use crate::control::query::{RouteQuery, RouteView};
 
@@ -290,6 +291,34 @@ impl Act for Live {
             truncated: entries.len() > query.limit,
             routes: entries.iter().take(query.limit).map(words::route).collect(),
         })
+    }
+
+    async fn why(&mut self, address: IpAddr) -> anyhow::Result<control::Why> {
+        let fate = fib_io::lookup::lookup(address).await?;
+        let running = self.running()?;
+        let ours = running.settings.protocol;
+        let mut installed = None;
+        if let fib_io::lookup::Fate::Forwarded(found) = &fate
+            && found.protocol == ours
+        {
+            let (reply, answer) = oneshot::channel();
+            running.fib.send(fib_io::Command::Dump { reply }).await?;
+            let routes = answer.await?;
+            installed = routes.into_iter().find(|route| route.prefix == found.prefix);
+        }
+        let known = Known {
+            address,
+            fate: &fate,
+            ours,
+            installed: installed.as_ref(),
+            bgp: &running.bgp.why(address).await?,
+        };
+        let links = self.links.borrow();
+        let name_of = |index: u32| {
+            let link = links.iter().find(|link| link.index == index);
+            link.map_or_else(|| format!("#{index}"), |link| link.name.clone())
+        };
+        Ok(why(&known, name_of))
     }
 
     async fn refresh(&mut self, peer: &str) -> anyhow::Result<bool> {

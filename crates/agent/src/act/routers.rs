@@ -35,6 +35,10 @@ impl Memory {
     /// longer true.
     pub(crate) fn open(state_dir: Option<&Path>, follows: bool) -> Self {
         let path = state_dir.map(|dir| dir.join(FILE));
+        if let Some(path) = path.as_ref().filter(|_| !follows) {
+            // Otherwise the next agent would take it for ours. When it cannot be removed, it is not written either, and that is said.
+            _ = fs::remove_file(path);
+        }
         let text = path
             .as_ref()
             .filter(|_| follows)
@@ -125,7 +129,8 @@ mod tests {
         first.keep(&heard(7)).unwrap();
         let want: Routers = [(2, "fe80::7".parse().unwrap())].into();
         assert_eq!(*open(true).routers(), want);
-        assert!(open(false).routers().is_empty(), "after a cold start");
+        assert!(open(false).routers().is_empty(), "a cold start");
+        assert!(open(true).routers().is_empty(), "and who follows that");
         fs::write(dir.path().join(FILE), "{\"2\": \"fe8").unwrap();
         assert!(open(true).routers().is_empty(), "a torn file");
         fs::write(dir.path().join(FILE), "{\"2\": \"2001:db8::1\"}").unwrap();

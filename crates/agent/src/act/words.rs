@@ -7,7 +7,7 @@ use std::time::Duration;
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
 use flatroute_bgp::session::Offence;
-use flatroute_bgp::speaker::{Event, EventKind, PeerSummary, RouteEntry, Sweep};
+use flatroute_bgp::speaker::{Drain, Event, EventKind, PeerSummary, RouteEntry, Sweep};
 use flatroute_bgp::types::{Family, PeerName};
 use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
@@ -70,6 +70,11 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
         local_asn: peer.local_asn.0,
         state: peer.state.to_string(),
         reason: peer.held.clone(),
+        drain: match peer.drain {
+            Drain::None => None,
+            Drain::Announced => Some("Announced".to_owned()),
+            Drain::Withdrawn => Some("Withdrawn".to_owned()),
+        },
         since_seconds: peer.since.as_secs(),
         flaps: peer.flaps,
         malformed_updates: peer.malformed_updates,

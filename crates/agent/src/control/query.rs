@@ -1,5 +1,7 @@
 //! From a method and a path to a question, as a pure function.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use ipnetwork::IpNetwork;
 
 /// How many routes are given unless asked otherwise.
@@ -14,6 +16,7 @@ pub(crate) enum Query {
     Peers,
     Peer(String),
     Routes(RouteQuery),
+    Why(IpAddr),
     Config,
     Events,
     Refresh(String),
@@ -58,7 +61,7 @@ pub(crate) enum Refused {
     Method(&'static str),
 }
 
-const PATHS: &str = "/v1/status, /v1/peers, /v1/peers/{name}, /v1/routes, /v1/config, /v1/events, POST /v1/peers/{name}:refresh, POST /v1/node:shutdown";
+const PATHS: &str = "/v1/status, /v1/peers, /v1/peers/{name}, /v1/routes, /v1/why?address=, /v1/config, /v1/events, POST /v1/peers/{name}:refresh, POST /v1/node:shutdown";
 
 /// Reads a request.
 pub(crate) fn parse(method: &str, path: &str, query: Option<&str>) -> Result<Query, Refused> {
@@ -69,6 +72,7 @@ pub(crate) fn parse(method: &str, path: &str, query: Option<&str>) -> Result<Que
     let parameters = parameters(query.unwrap_or(""))?;
     match found {
         Query::Routes(_) => routes(&parameters).map(Query::Routes),
+        Query::Why(_) => why(&parameters).map(Query::Why),
         other @ (Query::Status
         | Query::Peers
         | Query::Peer(_)
@@ -103,7 +107,8 @@ fn by_path(path: &str) -> Result<(&'static str, Query), Refused> {
         "/v1/config" => Ok(("GET", Query::Config)),
         "/v1/events" => Ok(("GET", Query::Events)),
         "/v1/node:shutdown" => Ok(("POST", Query::Shutdown)),
-        "/v1/why" | "/v1/bfd" => Err(Refused::NotFound(format!(
+        "/v1/why" => Ok(("GET", Query::Why(Ipv4Addr::UNSPECIFIED.into()))),
+        "/v1/bfd" => Err(Refused::NotFound(format!(
             "{path} is not there yet in this version"
         ))),
         _ => match path.strip_prefix("/v1/peers/") {
@@ -115,6 +120,19 @@ fn by_path(path: &str) -> Result<(&'static str, Query), Refused> {
                 "there is no {path}; there are {PATHS}"
             ))),
         },
+    }
+}
+
+fn why(parameters: &[(String, String)]) -> Result<IpAddr, Refused> {
+    match parameters {
+        [(key, value)] if key == "address" => value.parse().map_err(|_| {
+            Refused::Bad(format!(
+                "address: \"{value}\" is not an address, such as 10.244.3.7"
+            ))
+        }),
+        _ => Err(Refused::Bad(
+            "ask for one address: /v1/why?address=10.244.3.7".to_owned(),
+        )),
     }
 }
 
@@ -229,6 +247,12 @@ mod tests {
             ("GET", "/v1/routes", None, Query::Routes(all.clone())),
             (
                 "GET",
+                "/v1/why",
+                Some("address=fd00%3A244::7"),
+                Query::Why("fd00:244::7".parse().unwrap()),
+            ),
+            (
+                "GET",
                 "/v1/routes",
                 Some("view=received&peer=tor-a&prefix=10.244.0.0%2F16&limit=5"),
                 Query::Routes(RouteQuery {
@@ -264,10 +288,21 @@ mod tests {
         ] {
             assert!(bad(query), "{query}");
         }
-        for path in ["/", "", "/v2/status", "/v1/why", "/v1/bfd", "/v1/statuses"] {
+        for path in ["/", "", "/v2/status", "/v1/bfd", "/v1/statuses"] {
             assert!(
                 matches!(parse("GET", path, None), Err(Refused::NotFound(_))),
                 "{path}"
+            );
+        }
+        for query in [
+            None,
+            Some("address=10.244.0.0/16"),
+            Some("addr=10.0.0.1"),
+            Some("address=10.0.0.1&x=1"),
+        ] {
+            assert!(
+                matches!(parse("GET", "/v1/why", query), Err(Refused::Bad(_))),
+                "{query:?}"
             );
         }
         assert!(matches!(parse("GET", "/v1/peers/", None), Err(Refused::Bad(_))));

@@ -189,6 +189,7 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
         Answer::Peers(body) => body_of(StatusCode::OK, &body),
         Answer::Peer(body) => body_of(StatusCode::OK, &body),
         Answer::Routes(body) => body_of(StatusCode::OK, &body),
+        Answer::Why(body) => body_of(StatusCode::OK, &body),
         Answer::Config(body) => body_of(StatusCode::OK, &body),
         Answer::Events(body) => body_of(StatusCode::OK, &body),
         Answer::Done(text) => body_of(StatusCode::OK, &serde_json::json!({ "done": text })),

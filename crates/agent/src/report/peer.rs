@@ -178,6 +178,11 @@ impl<'a> Reports<'a> {
         })
     }
 
+    fn advertised(&self) -> u64 {
+        let all = self.sessions().flat_map(|(_, peer)| &peer.prefixes);
+        all.map(|family| family.advertised).fold(0, u64::saturating_add)
+    }
+
     /// The first session on a ground for `asked`, with the word and the sentence for it: the node first.
     fn reason<R>(&self, asked: impl Fn(Ground) -> Option<R>) -> Option<(&'a str, &'a str, &'a str, R)> {
         self.sessions().find_map(|(node, peer)| {
@@ -415,6 +420,9 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
         });
         return (false, reason, text);
     }
+    if spec.state == Some(State::Drained) {
+        return (true, PeerReason::Drained, drained(all, reports.advertised()));
+    }
     let (received, _) = reports.prefixes();
     if received == 0 {
         let text = "no node has received a route from it. If others should be there: a switch holds back routes that have its \
@@ -440,6 +448,22 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
             in_words(all, "node"),
             if all == 1 { "has" } else { "have" }
         ),
+    )
+}
+
+/// How far the draining of a neighbour has come.
+fn drained(nodes: usize, advertised: u64) -> String {
+    let start = format!(
+        "{} {} it drained",
+        in_words(nodes, "node"),
+        if nodes == 1 { "has" } else { "have" }
+    );
+    if advertised == 0 {
+        return format!("{start}: nothing is advertised to it any more");
+    }
+    format!(
+        "{start}: {advertised} prefixes are advertised to it, with GRACEFUL_SHUTDOWN: for 30 s, or for as long as no other \
+         neighbour is told of them (LastPath)"
     )
 }
 

@@ -53,6 +53,10 @@ impl Act for Fake {
         anyhow::bail!("no routes now")
     }
 
+    async fn why(&mut self, _: std::net::IpAddr) -> anyhow::Result<control::Why> {
+        anyhow::bail!("nobody knows")
+    }
+
     async fn refresh(&mut self, _: &str) -> anyhow::Result<bool> {
         Ok(false)
     }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use flatroute_api::control::{Config, Error, Peers, Status};
+use flatroute_api::control::{Config, Error, Peers, Status, Why};
 
 use super::agent::{Agent, bgp_peer};
 use super::lab::{join, until};
@@ -42,6 +42,48 @@ fn four_lines_give_a_session_and_routes_of_both_families() {
         assert!(kernel.contains(&format!("via {via} dev link12")), "{kernel}");
     }
     control_socket(&one, &two);
+    why(&one);
+}
+
+/// What becomes of an address: of the other's pods, of our own, of this node, of nobody.
+fn why(one: &Agent) {
+    let ask = |address: &str| -> Why { one.ask(&format!("GET /v1/why?address={address}")).expect(address) };
+    for (address, verdict) in [
+        (
+            "10.244.2.7",
+            "10.244.2.7 goes to 10.0.12.2 by 10.244.2.0/24, from two",
+        ),
+        (
+            "10.244.1.7",
+            "10.244.1.7 is in 10.244.1.0/24, which is this node's own, and no pod has it: unreachable",
+        ),
+        ("10.0.12.1", "10.0.12.1 is an address of this node"),
+        (
+            "192.0.2.1",
+            "the kernel has no route to 192.0.2.1: no neighbour has sent a route to it",
+        ),
+    ] {
+        assert_eq!(ask(address).verdict, verdict);
+    }
+    let answer = ask("10.244.2.7");
+    let kernel = answer.kernel.expect("a route");
+    assert_eq!(
+        (kernel.prefix.as_str(), kernel.protocol.as_str(), kernel.next_hops),
+        ("10.244.2.0/24", "flatroute (79)", vec!["10.0.12.2".to_owned()])
+    );
+    assert_eq!(answer.prefix.as_deref(), Some("10.244.2.0/24"));
+    let path = &answer.paths[0];
+    assert_eq!(
+        (path.peer.as_deref(), path.reason.as_str()),
+        (Some("two"), "best")
+    );
+    let told = &answer.advertised[0];
+    assert_eq!(
+        (told.peer.as_str(), told.reason.as_str()),
+        ("two", "withheld: learned from this peer")
+    );
+    let (status, body) = one.ask_raw("GET /v1/why?address=pod").expect("an answer");
+    assert_eq!(status, 400, "{body}");
 }
 
 /// Every question of the control socket, answered in its type.

@@ -183,6 +183,43 @@ fn what_keeps_an_interface_from_finding_anybody_is_told() {
     drop(tor);
 }
 
+/// Raw sockets need a capability that the base does not give; all else goes on without.
+#[test]
+fn without_the_capability_the_reason_names_it() {
+    let Some((mut node, mut tor)) = pair() else { return };
+    let dropped = node.namespace.inside(|| {
+        // Of the thread that the agent is started from.
+        rustix::thread::remove_capability_from_bounding_set(rustix::thread::CapabilitySet::NET_RAW)
+    });
+    dropped.expect("it may be dropped");
+    node.start();
+    tor.start();
+    told(&node, "NoRawSocket");
+    let status = node.ask::<Status>("GET /v1/status").expect("status");
+    let problem = status.problems[0].to_string();
+    assert!(problem.contains("needs the capability NET_RAW"), "{problem}");
+    // Named, the neighbour needs none.
+    let address = tor.namespace.ip("-o -6 addr show dev rack scope link");
+    let address = address
+        .split_whitespace()
+        .find_map(|word| word.strip_suffix("/64"));
+    node.write(
+        "peers.yaml",
+        &unnumbered("tor", "uplink").replace(
+            "interface: uplink",
+            &format!("interface: uplink, peerAddress: '{}'", address.expect("one")),
+        ),
+    );
+    told_nothing(&node);
+}
+
+fn told_nothing(agent: &Agent) {
+    until("no problem", || {
+        let found = reasons(agent);
+        found.is_empty().then_some(()).ok_or_else(|| format!("{found:?}"))
+    });
+}
+
 /// A link that goes and comes takes its addresses along; the neighbour stays who it is.
 #[test]
 fn a_link_that_bounces_keeps_its_neighbour() {

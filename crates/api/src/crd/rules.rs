@@ -203,6 +203,20 @@ const RULES: &[Rule] = &[
     ),
     rule(
         PEER,
+        "spec",
+        ".role",
+        "!has(self.role) || !has(self.peerSelector)",
+        "role excludes peerSelector, with which both ends have the same object; remove it",
+    ),
+    rule(
+        PEER,
+        "spec",
+        ".role",
+        "!has(self.role) || !has(self.peerASN) || has(self.peerSelector) || type(self.peerASN) == int || self.peerASN != 'Internal'",
+        "role means nothing between two of one AS, and peerASN is Internal; remove it, or correct peerASN",
+    ),
+    rule(
+        PEER,
         "spec.timers.holdTime",
         "",
         concat!(

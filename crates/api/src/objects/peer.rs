@@ -101,6 +101,12 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "allowOwnASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub allow_own_asn: Option<u8>,
+    /// What our AS is to the neighbour's (RFC 9234). Routes that are for customers only (ONLY_TO_CUSTOMER) then go to customers only,
+    /// and one that comes from a customer is refused as a leak. A neighbour that says another role than this one calls for is refused;
+    /// one that says none is believed to have it. Default: none, nothing of this. Only for external neighbours; excludes
+    /// `peerSelector`. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// How many prefixes a family the neighbour may send. Default: 10000, `Drop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
@@ -125,7 +131,7 @@ pub struct BGPPeerSpec {
     /// Which routes of this neighbour go into the kernel. Default: `[PodCIDRs]`; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub install_routes: Option<BTreeSet<InstallRoutes>>,
-    /// Whether the session shall be up. Default: `Up`. A change ends or starts the session.
+    /// Whether the session shall be up, and carry anything. Default: `Up`. A change to or from `Down` ends or starts the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// A text for the neighbour when `state` is `Down` (RFC 9003), in UTF-8 of at most 255 bytes.
@@ -157,6 +163,7 @@ impl BGPPeerSpec {
             families: None,
             next_hop: None,
             allow_own_asn: None,
+            role: None,
             max_prefixes: None,
             import_filters: Vec::new(),
             export_filters: Vec::new(),
@@ -295,6 +302,21 @@ pub enum NextHop {
     Unchanged,
 }
 
+/// What our AS is to a neighbour's (RFC 9234 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Role {
+    /// The neighbour gets transit from us: it is our customer.
+    Provider,
+    /// We get transit from the neighbour: it is our provider.
+    Customer,
+    /// Each gives the other its own routes and those of its customers.
+    Peer,
+    /// We are a route server, and the neighbour is its client.
+    RouteServer,
+    /// The neighbour is a route server, and we are its client.
+    RouteServerClient,
+}
+
 /// A limit on the prefixes of a neighbour, a family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -350,6 +372,10 @@ pub enum InstallRoutes {
 pub enum State {
     /// Yes.
     Up,
+    /// It stays up and carries nothing any more, to take the neighbour out of service without losing a packet (RFC 8326): what it is told
+    /// says GRACEFUL_SHUTDOWN, what it says is the last choice, and after 30 s it is told nothing, except prefixes that no other
+    /// neighbour is told (`LastPath`). Nothing is reset.
+    Drained,
     /// No; the neighbour is told (RFC 9003).
     Down,
 }

@@ -93,6 +93,8 @@ pub enum PeerReason {
     NoRouterAdvertisement,
     /// `Established` is False: `state: Down` asks for it.
     AdministrativelyDown,
+    /// `Established` is True: `state: Drained` takes the neighbour out of use; the message says whether it is.
+    Drained,
     /// `Established` is True, but a family that was asked for was not agreed on.
     FamilyNotNegotiated,
     /// `Established` is True, but the neighbour sends nothing: the usual sign of a switch that holds back the paths of
@@ -132,6 +134,7 @@ impl PeerReason {
             Self::NoDefaultGateway => "NoDefaultGateway",
             Self::NoRouterAdvertisement => "NoRouterAdvertisement",
             Self::AdministrativelyDown => "AdministrativelyDown",
+            Self::Drained => "Drained",
             Self::FamilyNotNegotiated => "FamilyNotNegotiated",
             Self::NoRoutesFromPeer => "NoRoutesFromPeer",
             Self::NodeStatusDisabled => "NodeStatusDisabled",

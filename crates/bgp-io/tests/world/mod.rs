@@ -93,6 +93,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
             connect_retry_time: Duration::from_secs(1),
             families: FamilySet::BOTH,
             extended_next_hop: false,
+            role: None,
         },
         ttl: Ttl::Direct,
         auth: Auth::None,
@@ -108,6 +109,7 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
         graceful_restart: GracefulRestart::DISABLED,
         relays: false,
         admin_state: AdminState::Up,
+        drained: false,
     }
 }
 

@@ -9,7 +9,7 @@ mod evaluate;
 mod peer;
 
 pub use evaluate::{DEFAULT_RULE, Outcome};
-pub use peer::{NextHopMode, PrefixLimit, PrefixLimitAction};
+pub use peer::{Drain, NextHopMode, PrefixLimit, PrefixLimitAction};
 
 use std::sync::Arc;
 

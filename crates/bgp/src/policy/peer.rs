@@ -30,3 +30,14 @@ pub enum PrefixLimitAction {
     /// The session ends with Cease/1, and starts again after a pause (RFC 4486 §4).
     Restart,
 }
+
+/// Whether a neighbour is being taken out of service while its session stays (RFC 8326).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// It is not.
+    None,
+    /// What it is told says GRACEFUL_SHUTDOWN, and what it says has LOCAL_PREF 0.
+    Announced,
+    /// The same, and it is told only what no other neighbour is.
+    Withdrawn,
+}

@@ -157,6 +157,7 @@ impl Core {
             self.remove_path(t, family, p, id);
         }
         state.out.close(t, &mut self.attributes);
+        self.consider_all_drained(t, family);
     }
 
     pub(super) fn remove_peer(&mut self, p: u16) {

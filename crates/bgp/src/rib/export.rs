@@ -1,8 +1,8 @@
 //! What may go out, and how it looks on the wire.
 //!
 //! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
-//! 4271 §9.2), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
-//! 9494 §4.3), when we have no address of its family to give as a
+//! 4271 §9.2), when the peer is drained and others are told (RFC 8326), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
+//! 9494 §4.3), when it is for customers only and the peer is none (RFC 9234 §5), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
 //! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
 //! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an
@@ -17,8 +17,8 @@ use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
 use super::hash::Seed;
 use super::words;
-use crate::policy::{NextHopMode, RuleName, Source, Verdict, View};
-use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix};
+use crate::policy::{Drain, NextHopMode, RuleName, Source, Verdict, View};
+use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role};
 
 const PARTIAL: u8 = 0x20;
 
@@ -30,6 +30,8 @@ pub(super) struct Best<'a> {
     pub(super) attributes: AttrId,
     /// Who gave it; none for our own.
     pub(super) from: Option<(u16, &'a PeerSettings)>,
+    /// Whether another neighbour is told of it that carries it as well: worked out for one that is drained only.
+    pub(super) elsewhere: bool,
 }
 
 impl<'a> Best<'a> {
@@ -57,6 +59,8 @@ pub(super) enum Withheld {
     Community(Community),
     NoAddress(Family),
     LongLived,
+    OnlyToCustomer(Role),
+    Drained,
     Filter(RuleName),
 }
 
@@ -72,6 +76,10 @@ impl fmt::Display for Withheld {
             Self::LongLived => {
                 f.write_str("community LLGR_STALE, and the peer has no long-lived graceful restart")
             }
+            Self::OnlyToCustomer(role) => {
+                write!(f, "ONLY_TO_CUSTOMER, and the peer is our {}", role.counterpart())
+            }
+            Self::Drained => f.write_str("the peer is drained, and others are told"),
             Self::Filter(rule) => write!(f, "filter: {rule}"),
         }
     }
@@ -125,9 +133,17 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
             return Some(Withheld::Internal);
         }
     }
+    if peer.drain == Drain::Withdrawn && best.elsewhere {
+        return Some(Withheld::Drained);
+    }
     let only_with_care = words::is_long_lived(table.words(best.attributes)) && !peer.long_lived;
     if only_with_care && !peer.is_internal() {
         return Some(Withheld::LongLived);
+    }
+    if let Some(role) = peer.role.filter(|role| role.withholds_marked())
+        && words::is_only_to_customer(table.words(best.attributes))
+    {
+        return Some(Withheld::OnlyToCustomer(role));
     }
     let (no_export, no_advertise) = words::well_known(table.words(best.attributes));
     if no_advertise {
@@ -171,6 +187,9 @@ fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed
         a.cluster_list.clear();
         a.extended_communities.retain(|c| c.is_transitive());
         a.as_path.prepend(peer.local_asn);
+        if peer.role.is_some_and(Role::marks_what_is_told) {
+            a.only_to_customer = a.only_to_customer.or(Some(peer.local_asn));
+        }
     }
     for _ in 0..prepend {
         a.as_path.prepend(peer.local_asn);
@@ -188,6 +207,9 @@ fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed
         if !a.communities.contains(&Community::NO_EXPORT) {
             a.communities.push(Community::NO_EXPORT);
         }
+    }
+    if peer.drain != Drain::None && !a.communities.contains(&Community::GRACEFUL_SHUTDOWN) {
+        a.communities.push(Community::GRACEFUL_SHUTDOWN);
     }
     let keep = match peer.next_hop {
         NextHopMode::Auto => peer.is_internal(),

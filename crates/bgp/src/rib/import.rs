@@ -2,7 +2,7 @@
 //!
 //! The checks: AS 0 in the path (RFC 7607), the leftmost AS of an external path is not the peer's (RFC 4271
 //! §6.3), our own AS more often than allowed (§9.1.2; nodes that share an AS allow it once), an ORIGINATOR_ID that is
-//! ours (RFC 4456 §8), a next hop that is ourselves (§6.3), that cannot be one, that is not on a link where only such are
+//! ours (RFC 4456 §8), a route that was to go to customers only (RFC 9234 §5), a next hop that is ourselves (§6.3), that cannot be one, that is not on a link where only such are
 //! taken, or that is of the wrong family, a multicast prefix (§6.3). All but the last two look only at attributes and so are done once for all prefixes of an
 //! UPDATE.
 
@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
 use super::table::{ACCEPTED, INSTALLABLE};
-use crate::policy::{Filter, RuleName, Source, Verdict, View};
-use crate::types::{Asn, Family, NextHop, PathAttributes, PeerName, Prefix, RouterId};
+use crate::policy::{Drain, Filter, RuleName, Source, Verdict, View};
+use crate::types::{Asn, Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
 
 /// Why a path was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(super) enum Refusal {
     FirstAsn { found: Option<Asn>, expected: Asn },
     OwnAsn { asn: Asn, count: usize, allowed: u8 },
     OwnOriginator(RouterId),
+    RouteLeak { role: Role, customers_of: Asn },
     OwnNextHop(IpAddr),
     UnusableNextHop(IpAddr),
     NextHopNotOnLink(IpAddr),
@@ -54,6 +55,13 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::OwnOriginator(id) => write!(f, "ORIGINATOR_ID {id} is this speaker"),
+            Self::RouteLeak { role, customers_of } => {
+                let peer = role.counterpart();
+                write!(
+                    f,
+                    "route leak: ONLY_TO_CUSTOMER {customers_of} from a {peer} (RFC 9234)"
+                )
+            }
             Self::OwnNextHop(addr) => write!(f, "next hop {addr} is this speaker"),
             Self::UnusableNextHop(addr) => write!(f, "{addr} cannot be a next hop"),
             Self::NextHopNotOnLink(addr) => {
@@ -95,6 +103,9 @@ pub(super) fn check(peer: &PeerSettings, attributes: &PathAttributes, next_hop: 
     if attributes.originator_id == Some(peer.local_router_id) {
         return Some(Refusal::OwnOriginator(peer.local_router_id));
     }
+    if let Some(leak) = leak(peer, attributes) {
+        return Some(leak);
+    }
     let addr = next_hop.addr();
     let own = [
         peer.local.ipv4.map(IpAddr::V4),
@@ -120,6 +131,17 @@ pub(super) fn check(peer: &PeerSettings, attributes: &PathAttributes, next_hop: 
     let lies_elsewhere = |within: &Vec<Prefix>| !within.iter().any(|prefix| prefix.contains(addr));
     let is_off_link = !is_link_local && peer.next_hops.as_ref().is_some_and(lies_elsewhere);
     is_off_link.then_some(Refusal::NextHopNotOnLink(addr))
+}
+
+/// A route that was to go to customers only, and came from somebody who is not above us (RFC 9234 §5).
+fn leak(peer: &PeerSettings, attributes: &PathAttributes) -> Option<Refusal> {
+    let (role, customers_of) = (peer.role?, attributes.only_to_customer?);
+    let leaked = match role {
+        Role::Provider | Role::RouteServer => true,
+        Role::Peer => customers_of != peer.asn,
+        Role::Customer | Role::RouteServerClient => false,
+    };
+    leaked.then_some(Refusal::RouteLeak { role, customers_of })
 }
 
 /// The checks that do.
@@ -155,8 +177,12 @@ pub(super) struct Import<'a> {
     local_pref: Option<u32>,
     pub(super) raw: AttrId,
     refused: bool,
+    /// What the neighbour left unsaid: that the route goes to customers only from here on (RFC 9234 §5).
+    marked: Option<Asn>,
+    /// It is about to go, as the route or our own configuration says: any other path is better (RFC 8326).
+    leaving: bool,
     changed: Vec<u16>,
-    /// What the changes of these rules make of the attributes.
+    /// What the changes of these rules, the mark and a farewell make of the attributes.
     variants: Vec<(Vec<u16>, AttrId, PathAttributes)>,
 }
 
@@ -170,6 +196,9 @@ impl<'a> Import<'a> {
         next_hop: NextHop,
     ) -> Self {
         let local_pref = attributes.local_pref.filter(|_| peer.is_internal());
+        let leaving = peer.drain != Drain::None
+            || (!peer.is_internal() && attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN));
+        let marks = peer.role.is_some_and(Role::marks_what_is_learned);
         Self {
             peer,
             install,
@@ -178,6 +207,8 @@ impl<'a> Import<'a> {
             local_pref,
             raw: table.intern_with(attributes, Some(next_hop), local_pref),
             refused: check(peer, attributes, next_hop).is_some(),
+            leaving,
+            marked: (marks && attributes.only_to_customer.is_none()).then_some(peer.asn),
             changed: Vec::new(),
             variants: Vec::new(),
         }
@@ -190,7 +221,7 @@ impl<'a> Import<'a> {
             let route = view(prefix, self.attributes, &self.peer.name);
             self.peer.import.evaluate(&route, &mut changed).verdict == Verdict::Reject
         };
-        let variant = if refused || changed.is_empty() {
+        let variant = if refused || (changed.is_empty() && self.marked.is_none() && !self.leaving) {
             None
         } else {
             Some(self.variant(table, &changed))
@@ -218,7 +249,8 @@ impl<'a> Import<'a> {
         }
         let mut attributes = PathAttributes {
             next_hop: Some(self.next_hop),
-            local_pref: self.local_pref,
+            local_pref: if self.leaving { Some(0) } else { self.local_pref },
+            only_to_customer: self.attributes.only_to_customer.or(self.marked),
             ..self.attributes.clone()
         };
         for set in self.peer.import.changes(changed) {

@@ -26,6 +26,7 @@ mod attributes;
 mod bits;
 mod core;
 mod decision;
+mod drained;
 mod election;
 mod export;
 mod fib;
@@ -38,8 +39,10 @@ mod stale;
 mod table;
 mod values;
 mod view;
+mod why;
 mod words;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use retained::{Loss, MAX_LOSSES};
@@ -291,7 +294,9 @@ impl Rib {
         let export = old.export != new.export
             || old.local != new.local
             || old.next_hop != new.next_hop
-            || old.address != new.address;
+            || old.address != new.address
+            || old.drain != new.drain;
+        let drain = old.drain != new.drain;
         self.core.replace_settings(p.0, new);
         for family in Family::ALL {
             if import {
@@ -299,6 +304,9 @@ impl Rib {
             }
             if export {
                 on_family!(self, family, |t| self.core.mark_all(t, family, p.0, false));
+            }
+            if drain {
+                on_family!(self, family, |t| self.core.consider_all_drained(t, family));
             }
         }
     }
@@ -444,6 +452,24 @@ impl Rib {
             .show(&self.v6, Family::Ipv6, (view, peer, within), &mut left, visit);
     }
 
+    /// The prefixes that an address lies in and to which there is a route, the longest first, and whether each has one
+    /// that is used.
+    #[must_use]
+    pub fn covering(&self, address: IpAddr) -> Vec<(Prefix, bool)> {
+        match address {
+            IpAddr::V4(_) => self.core.covering(&self.v4, address),
+            IpAddr::V6(_) => self.core.covering(&self.v6, address),
+        }
+    }
+
+    /// Shows all paths of one prefix, ours first, then the best, with what became of each.
+    pub fn paths(&self, prefix: Prefix, visit: &mut dyn FnMut(RouteInfo<'_>)) {
+        match prefix.family() {
+            Family::Ipv4 => self.core.show_prefix(&self.v4, prefix, visit),
+            Family::Ipv6 => self.core.show_prefix(&self.v6, prefix, visit),
+        }
+    }
+
     /// Why the best path of a prefix is, or is not, told to a peer: `told (filter: built-in PodCIDRs)`,
     /// `withheld: community NO_EXPORT` …
     #[must_use]
@@ -474,6 +500,7 @@ fn import_differs(old: &PeerSettings, new: &PeerSettings) -> (bool, bool) {
         || old.import != new.import
         || old.allow_own_asn != new.allow_own_asn
         || old.next_hops != new.next_hops
+        || old.drain != new.drain
         || old.local != new.local;
     (import, identity)
 }

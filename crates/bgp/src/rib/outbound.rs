@@ -14,7 +14,7 @@ use super::export::{self, Best, Export};
 use super::receiver::Receiver;
 use super::table::{Key, NIL, SELECTED, Table};
 use super::{Batch, PeerSettings};
-use crate::policy::Source;
+use crate::policy::{Drain, Source};
 use crate::types::{Family, Prefix};
 
 /// How many prefixes a batch has at most.
@@ -202,6 +202,7 @@ impl Core {
                         source,
                         attributes,
                         from,
+                        elsewhere: self.told_elsewhere(family, id, p, &settings),
                     };
                     export.evaluate(&mut self.attributes, &best)
                 }
@@ -263,41 +264,48 @@ impl Core {
     pub(super) fn next_unreach<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
         let peer = self.peers.get_mut(usize::from(p))?.as_mut()?;
         let out = &mut peer.families[at(family)].out;
-        let (mut prefixes, mut done) = (Vec::new(), Vec::new());
+        let (mut prefixes, mut done, mut turned) = (Vec::new(), Vec::new(), Vec::new());
         while prefixes.len() < MAX_BATCH {
             let Some(id) = out.withdraw.pop() else { break };
             if !out.receiver.is_dirty(id) {
                 prefixes.push(t.prefix(id));
                 self.attributes.release(AttrId(out.receiver.tell(t, id, 0)));
+                turned.push(id);
             } else if out.forced {
                 out.receiver.force(id);
             }
             done.push(id);
         }
+        self.consider_drained(t, family, p, &turned);
         t.release_all(&done);
         (!prefixes.is_empty()).then_some(Batch::Unreach { family, prefixes })
     }
 
     /// The next group of the round, or the End-of-RIB that is owed after it.
     pub(super) fn next_reach<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
+        let drains = self.drains();
         let mut out = self.take_out(family, p)?;
         let mut batch = None;
         while let Some((attributes, end)) = out.groups.as_slice().first().copied() {
             let from = out.next;
             out.next = end.min(from + MAX_BATCH);
             let ids = &out.ids[from..out.next];
-            let mut prefixes = Vec::with_capacity(ids.len());
+            let (mut prefixes, mut turned) = (Vec::with_capacity(ids.len()), Vec::new());
             for id in ids {
                 if !out.receiver.is_dirty(*id) {
                     prefixes.push(t.prefix(*id));
                     self.attributes.hold(attributes);
-                    self.attributes
-                        .release(AttrId(out.receiver.tell(t, *id, attributes.0)));
+                    let before = AttrId(out.receiver.tell(t, *id, attributes.0));
+                    self.attributes.release(before);
+                    if drains && before == AttrId::NONE {
+                        turned.push(*id);
+                    }
                 } else if out.forced {
                     out.receiver.force(*id);
                 }
                 t.release(*id);
             }
+            self.consider_drained(t, family, p, &turned);
             if !prefixes.is_empty() {
                 let attributes = Arc::new(self.attributes.unpack(attributes));
                 batch = Some(Batch::Reach { attributes, prefixes });
@@ -330,11 +338,12 @@ impl Core {
     /// Forgets that the peer was told of a prefix.
     pub(super) fn untell<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, prefix: Prefix) {
         let Some(id) = t.find(prefix) else { return };
-        let Some(peer) = self.peers.get_mut(usize::from(p)).and_then(Option::as_mut) else {
-            return;
-        };
-        let receiver = &mut peer.families[at(family)].out.receiver;
-        self.attributes.release(AttrId(receiver.tell(t, id, 0)));
+        // While the number of the prefix is still held by what was told.
+        self.consider_drained(t, family, p, &[id]);
+        if let Some(peer) = self.peers.get_mut(usize::from(p)).and_then(Option::as_mut) {
+            let receiver = &mut peer.families[at(family)].out.receiver;
+            self.attributes.release(AttrId(receiver.tell(t, id, 0)));
+        }
     }
 
     pub(super) fn has_pending(&self, p: u16) -> bool {
@@ -353,7 +362,8 @@ impl Core {
         if early && t.find(prefix).is_some_and(|id| t.entry(id).local.is_none()) {
             return "withheld: routes are not chosen yet".to_owned();
         }
-        let Some((prefix, source, attributes, from)) = t.find(prefix).and_then(|id| self.best(t, id)) else {
+        let found = t.find(prefix).and_then(|id| Some((id, self.best(t, id)?)));
+        let Some((id, (prefix, source, attributes, from))) = found else {
             return "no route".to_owned();
         };
         let from = from.and_then(|f| Some((f, &*self.peer(f)?.settings)));
@@ -362,8 +372,12 @@ impl Core {
             source,
             attributes,
             from,
+            elsewhere: self.told_elsewhere(prefix.family(), id, p, &to.settings),
         };
         match export::explain(&self.attributes, (p, &to.settings), &best) {
+            Ok(rule) if to.settings.drain == Drain::Withdrawn => {
+                format!("told (filter: {rule}): LastPath: the peer is drained, but no other is told")
+            }
             Ok(rule) => format!("told (filter: {rule})"),
             Err(reason) => format!("withheld: {reason}"),
         }

@@ -119,6 +119,7 @@ impl Core {
         let oldest = state.retained.first().map(|g| g.number);
         let too_many = state.retained.len() > MAX_LOSSES;
         out.close(t, &mut self.attributes);
+        self.consider_all_drained(t, family);
         for id in fresh.iter() {
             if let Some(path) = t.path_of(id, p) {
                 t.path_mut(path).flags |= STALE;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::policy::{Filter, NextHopMode, PrefixLimit};
-use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId};
+use crate::policy::{Drain, Filter, NextHopMode, PrefixLimit};
+use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
 
 /// A peer that is up. The number may be given to another peer after [`super::Rib::peer_down`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,10 @@ pub struct PeerSettings {
     pub families: FamilySet,
     /// Whether IPv4 prefixes may have IPv6 next hops (RFC 8950): negotiated.
     pub extended_next_hop: bool,
+    /// What our AS is to its AS (RFC 9234); `None` for an internal peer.
+    pub role: Option<Role>,
+    /// Whether it is being taken out of service.
+    pub drain: Drain,
     /// Whether long-lived graceful restart was agreed on: only then is it told of routes that are a last resort (RFC 9494).
     pub long_lived: bool,
     /// It has restarted itself (R), and chooses no routes yet either: it may be told at once what this speaker has learned.

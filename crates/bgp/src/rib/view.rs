@@ -11,7 +11,7 @@ use super::export::{self, Best};
 use super::import;
 use super::table::{ACCEPTED, INSTALLABLE, Key, Path, SELECTED, STALE, Table};
 use super::{PeerSettings, RouteInfo, RouteView};
-use crate::policy::Verdict;
+use crate::policy::{Drain, Verdict};
 use crate::types::{Family, PathAttributes, PeerName, Prefix};
 
 type Query<'a> = (RouteView, Option<&'a PeerName>, Option<Prefix>);
@@ -87,7 +87,7 @@ impl Core {
         }
     }
 
-    fn show_local<K: Key>(&self, t: &Table<K>, id: u32, visit: &mut dyn FnMut(RouteInfo<'_>)) {
+    pub(super) fn show_local<K: Key>(&self, t: &Table<K>, id: u32, visit: &mut dyn FnMut(RouteInfo<'_>)) {
         if t.entry(id).local.is_some() {
             visit(RouteInfo {
                 prefix: t.prefix(id),
@@ -102,7 +102,7 @@ impl Core {
         }
     }
 
-    fn show_paths<K: Key>(
+    pub(super) fn show_paths<K: Key>(
         &self,
         t: &Table<K>,
         id: u32,
@@ -204,9 +204,13 @@ impl Core {
                     source,
                     attributes,
                     from,
+                    elsewhere: self.told_elsewhere(prefix.family(), id, p, &to.settings),
                 })
             });
         let reason = match best.map(|best| export::explain(&self.attributes, (p, &to.settings), &best)) {
+            Some(Ok(rule)) if to.settings.drain == Drain::Withdrawn => {
+                format!("filter: {rule}; LastPath: the peer is drained, but no other is told")
+            }
             Some(Ok(rule)) => format!("filter: {rule}"),
             Some(Err(reason)) => format!("about to be withdrawn: {reason}"),
             None => "about to be withdrawn".to_owned(),

@@ -359,6 +359,11 @@ pub(super) fn is_long_lived(words: &[u32]) -> bool {
     words.first().is_some_and(|head| head & LLGR_STALE != 0)
 }
 
+/// Whether the route goes to customers only from here on (RFC 9234).
+pub(super) fn is_only_to_customer(words: &[u32]) -> bool {
+    words.first().is_some_and(|head| head & CUSTOMER != 0)
+}
+
 /// Whether NO_LLGR is on the route.
 pub(super) fn forbids_long_lived(words: &[u32]) -> bool {
     words.first().is_some_and(|head| head & NO_LLGR != 0)

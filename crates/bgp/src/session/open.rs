@@ -44,6 +44,7 @@ pub(super) fn ours(settings: &Settings, offer: Option<&Offer>, now: Instant) -> 
         route_refresh: true,
         extended_message: true,
         enhanced_route_refresh: true,
+        role: settings.role.filter(|_| may_be_external(settings)),
         ..Capabilities::default()
     };
     if let Some(offer) = offer {
@@ -67,6 +68,7 @@ pub(super) fn judge(
 ) -> Result<Negotiated, Refusal> {
     check_asn(settings, &open)?;
     check_identifier(settings, &open)?;
+    check_role(settings, &open)?;
     let families = common_families(settings, &open.capabilities)?;
     let by_ipv6 = |ours: ExtendedNextHop| open.capabilities.extended_next_hop.contains(&ours);
 
@@ -149,6 +151,35 @@ fn check_identifier(settings: &Settings, open: &Open) -> Result<(), Refusal> {
         format!(
             "the internal peer has our BGP identifier {}: give one of us another",
             open.router_id
+        ),
+    ))
+}
+
+/// Between internal peers roles mean nothing (RFC 9234 §4).
+fn may_be_external(settings: &Settings) -> bool {
+    match settings.peer_asn {
+        PeerAsn::Exact(asn) => asn != settings.local_asn,
+        PeerAsn::External => true,
+        PeerAsn::Internal => false,
+    }
+}
+
+/// RFC 9234 §4.2: who says its role must say the one that ours calls for. Who says none is believed to have it.
+fn check_role(settings: &Settings, open: &Open) -> Result<(), Refusal> {
+    let Some(ours) = settings.role.filter(|_| may_be_external(settings)) else {
+        return Ok(());
+    };
+    let expected = ours.counterpart();
+    let found = match open.capabilities.role {
+        _ if open.capabilities.has_doubtful_role() => "a role that is none, or more than one".to_owned(),
+        Some(found) if found != expected => format!("the role {found}"),
+        Some(_) | None => return Ok(()),
+    };
+    Err(Refusal::new(
+        OpenError::RoleMismatch,
+        &[],
+        format!(
+            "the peer says {found}, our role {ours} calls for {expected}: correct role here or the peer's"
         ),
     ))
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::types::{Asn, FamilySet, RouterId};
+use crate::types::{Asn, FamilySet, Role, RouterId};
 
 /// Which AS the peer must be of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,4 +49,6 @@ pub struct Settings {
     pub families: FamilySet,
     /// Whether to offer IPv4 prefixes by IPv6 next hops (RFC 8950): of use where the session itself runs over IPv6.
     pub extended_next_hop: bool,
+    /// What our AS is to the peer's (RFC 9234). Towards an internal peer it means nothing, and is not said.
+    pub role: Option<Role>,
 }

@@ -84,6 +84,8 @@ pub struct PeerConfig {
     pub relays: bool,
     /// Whether the session shall be up.
     pub admin_state: AdminState,
+    /// Whether it shall carry nothing, up or not (RFC 8326).
+    pub drained: bool,
 }
 
 /// What is agreed on with a neighbour about restarts (RFC 4724).

@@ -23,6 +23,7 @@ mod accept;
 mod allowance;
 mod auth;
 mod config;
+mod drain;
 mod learn;
 mod message;
 mod reconfigure;
@@ -45,16 +46,17 @@ use crate::wire::CeaseSubcode;
 use allowance::Allowance;
 use retention::Retained;
 
-pub use crate::policy::{NextHopMode, PrefixLimit, PrefixLimitAction};
+pub use crate::policy::{Drain, NextHopMode, PrefixLimit, PrefixLimitAction};
 pub use crate::rib::Multipath;
 pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
 pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
 pub use config::{AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, Ttl};
+pub use drain::DRAIN_TIME;
 pub use message::{Event, EventKind, Input, Output, Sweep, Target};
 pub use refresh::REFRESH_TIME;
 pub use restart::{RESTARTING_PEER_PATIENCE, Restart, Restarting, SELECTION_DEFERRAL, SILENCE};
 pub use retention::STALE_TIME;
-pub use status::{PeerSummary, PrefixCounts, RetainedSummary, RouteEntry, RouteQuery};
+pub use status::{PeerSummary, PrefixCounts, RetainedSummary, RouteEntry, RouteQuery, Why};
 
 /// Events kept until they are asked for; further ones are dropped. A driver asks after every input.
 const MAX_EVENTS: usize = 4096;
@@ -76,6 +78,8 @@ struct Neighbour {
     session: Option<Session>,
     /// Its routes that outlived a session.
     retained: Option<Retained>,
+    /// Since when it is being drained.
+    draining: Option<drain::Draining>,
     /// Whether it has been Established since it was configured.
     met: bool,
     /// Why a connection from its address was last refused before it was heard.
@@ -192,6 +196,7 @@ impl Speaker {
                     self.expire_refreshes(&name, now);
                     self.expire_retained(&name, now);
                 }
+                self.expire_drains(now);
             }
         }
         if self.deferral.is_some() {
@@ -232,7 +237,11 @@ impl Speaker {
             .flat_map(|n| {
                 let refreshes = n.session.iter().flat_map(|s| s.refreshing.values().copied());
                 let retained = n.retained.as_ref().and_then(Retained::next);
-                refreshes.chain(n.peer.poll_timeout()).chain(retained)
+                let draining = n.draining.as_ref().and_then(drain::Draining::next);
+                refreshes
+                    .chain(n.peer.poll_timeout())
+                    .chain(retained)
+                    .chain(draining)
             })
             .chain(self.chooses_at())
             .min()
@@ -266,7 +275,7 @@ impl Speaker {
             return;
         }
         if let Some(session) = neighbour.session.as_ref().filter(|s| s.conn == conn) {
-            let settings = rib_settings(&name, &neighbour.config, &session.negotiated, local);
+            let settings = rib_settings(&name, neighbour, &session.negotiated, local);
             self.rib.set_peer(session.index, settings);
         }
     }
@@ -435,10 +444,11 @@ fn target(config: &PeerConfig) -> Target {
 
 fn rib_settings(
     name: &PeerName,
-    config: &PeerConfig,
+    neighbour: &Neighbour,
     negotiated: &Negotiated,
     mut local: LocalAddresses,
 ) -> PeerSettings {
+    let config = &neighbour.config;
     // A link-local next hop means nothing to a peer that is not on the link (RFC 2545 §3).
     let is_far = matches!(config.ttl, Ttl::Multihop(_)) && config.interface.is_none();
     if is_far {
@@ -454,6 +464,8 @@ fn rib_settings(
         interface: config.interface,
         families: negotiated.families,
         extended_next_hop: negotiated.context.extended_next_hop,
+        role: config.session.role.filter(|_| !negotiated.context.internal),
+        drain: drain::phase(neighbour.draining),
         long_lived: negotiated
             .graceful_restart
             .as_ref()

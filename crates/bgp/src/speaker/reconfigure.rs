@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the peer's address, interface, port, our source address, the TTL or the key | the session is closed (Cease/6) and dialled anew |
 //! | what the session was negotiated with ([`Settings`](crate::session::Settings)) | Cease/6, and it starts again |
-//! | filters, limits, next hop and those that are taken, allowed own ASNs | evaluated again over the routes that are there; no reset |
+//! | filters, limits, draining, next hop and those that are taken, allowed own ASNs | evaluated again over the routes that are there; no reset |
 //! | what comes of graceful restart with what the peer offers | Cease/6, and it starts again; only other times hold from the next session on |
 //! | the administrative state | Cease/2 with the text, or a start; a neighbour that is held hears no text |
 //! | originated prefixes, multipath, what goes into the kernel | the routes concerned change; no reset |
@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use super::allowance::Allowance;
+use super::drain::Draining;
 use super::{CONNS_PER_PEER, Neighbour, Output, Speaker, retention, rib_settings};
 use crate::peer::{self, Peer};
 use crate::session::Offer;
@@ -69,6 +70,7 @@ impl Speaker {
         let conn_base = number.wrapping_mul(CONNS_PER_PEER);
         let peer = Peer::new(config.session.clone(), seed, conn_base, now);
         let up = config.admin_state == AdminState::Up;
+        let draining = Draining::begin(config.drained, now);
         self.neighbours.insert(
             name.clone(),
             Neighbour {
@@ -80,6 +82,7 @@ impl Speaker {
                 conns: std::collections::BTreeMap::new(),
                 session: None,
                 retained: None,
+                draining,
                 met: false,
                 refused: None,
             },
@@ -122,6 +125,9 @@ impl Speaker {
         let chooses_later = self.deferral.is_some();
         let before_offer = retention::offer(neighbour, self.restart, chooses_later);
         neighbour.config = config.clone();
+        if before.drained != config.drained {
+            neighbour.draining = Draining::begin(config.drained, now);
+        }
         let offer = retention::offer(neighbour, self.restart, chooses_later);
         neighbour.peer.set_offer(offer.clone());
         if before.session != config.session {
@@ -142,7 +148,7 @@ impl Speaker {
             && let Some(session) = &neighbour.session
         {
             let local = neighbour.conns.get(&session.conn).copied().unwrap_or_default();
-            let settings = rib_settings(name, &neighbour.config, &session.negotiated, local);
+            let settings = rib_settings(name, neighbour, &session.negotiated, local);
             self.rib.set_peer(session.index, settings);
         }
         if before.admin_state != config.admin_state {

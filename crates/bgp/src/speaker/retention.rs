@@ -255,7 +255,7 @@ impl Speaker {
         now: Instant,
     ) -> Option<PeerIndex> {
         let neighbour = self.neighbours.get_mut(name)?;
-        let settings = rib_settings(name, &neighbour.config, negotiated, local);
+        let settings = rib_settings(name, neighbour, negotiated, local);
         let Some(mut retained) = neighbour.retained.take() else {
             return Some(self.rib.peer_up(settings));
         };
@@ -416,7 +416,7 @@ impl Speaker {
             return;
         };
         if let Some(retained) = neighbour.retained.as_ref().filter(|r| r.back.is_none()) {
-            let settings = rib_settings(name, &neighbour.config, &retained.negotiated, retained.local);
+            let settings = rib_settings(name, neighbour, &retained.negotiated, retained.local);
             self.rib.set_peer(retained.index, settings);
         }
     }

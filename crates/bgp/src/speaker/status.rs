@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{AdminState, Neighbour, Speaker};
+use super::{AdminState, Drain, Neighbour, Speaker, drain};
 use crate::peer::{LastError, Negotiated, State};
-use crate::rib::{Counts, RouteView, Usage};
+use crate::rib::{Counts, RouteInfo, RouteView, Usage};
 use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
 
 /// A neighbour and how it is doing.
@@ -25,6 +25,8 @@ pub struct PeerSummary {
     pub state: State,
     /// What is missing for it to be up, when something is.
     pub held: Option<String>,
+    /// How far it has been drained.
+    pub drain: Drain,
     /// How long it has been in this state.
     pub since: Duration,
     /// How often the session has left Established.
@@ -107,7 +109,58 @@ pub struct RouteEntry {
     pub reason: String,
 }
 
+impl From<RouteInfo<'_>> for RouteEntry {
+    fn from(route: RouteInfo<'_>) -> Self {
+        Self {
+            prefix: route.prefix,
+            peer: route.peer.cloned(),
+            attributes: route.attributes.clone(),
+            best: route.best,
+            multipath: route.multipath,
+            installed: route.installed,
+            stale: route.stale,
+            reason: route.reason,
+        }
+    }
+}
+
+/// What becomes of an address as far as BGP knows.
+#[derive(Clone, Debug, Default)]
+pub struct Why {
+    /// The longest prefix that has it and a route in use.
+    pub prefix: Option<Prefix>,
+    /// All paths of all prefixes that have it, the longest prefix first, and of each the best path.
+    pub paths: Vec<RouteEntry>,
+    /// Whether, and why, each neighbour is told of [`Why::prefix`], or why not.
+    pub told: Vec<(PeerName, String)>,
+}
+
 impl Speaker {
+    /// What becomes of an address, with reasons.
+    #[must_use]
+    pub fn why(&self, address: IpAddr) -> Why {
+        let covering = self.rib.covering(address);
+        let prefix = covering.iter().find(|(_, used)| *used).map(|(prefix, _)| *prefix);
+        let mut paths = Vec::new();
+        for (prefix, _) in covering {
+            self.rib
+                .paths(prefix, &mut |route| paths.push(RouteEntry::from(route)));
+        }
+        let told = |(name, neighbour): (&PeerName, &Neighbour)| {
+            let reason = match (&neighbour.session, prefix) {
+                (Some(session), Some(prefix)) => self.rib.export_reason(session.index, prefix),
+                (None, Some(_)) => "the session is down".to_owned(),
+                (_, None) => return None,
+            };
+            Some((name.clone(), reason))
+        };
+        Why {
+            prefix,
+            paths,
+            told: self.neighbours.iter().filter_map(told).collect(),
+        }
+    }
+
     /// Every neighbour, by name.
     #[must_use]
     pub fn peers(&self, now: Instant) -> Vec<PeerSummary> {
@@ -137,6 +190,7 @@ impl Speaker {
             asn: session.map(|s| s.negotiated.peer_asn).or(configured),
             local_asn: neighbour.config.session.local_asn,
             state: status.state,
+            drain: drain::phase(neighbour.draining),
             since: now.since(status.since),
             flaps: status.flaps,
             held: match &neighbour.config.admin_state {
@@ -201,18 +255,7 @@ impl Speaker {
             query.peer.as_ref(),
             query.within,
             query.limit,
-            &mut |route| {
-                entries.push(RouteEntry {
-                    prefix: route.prefix,
-                    peer: route.peer.cloned(),
-                    attributes: route.attributes.clone(),
-                    best: route.best,
-                    multipath: route.multipath,
-                    installed: route.installed,
-                    stale: route.stale,
-                    reason: route.reason,
-                });
-            },
+            &mut |route| entries.push(RouteEntry::from(route)),
         );
         entries
     }

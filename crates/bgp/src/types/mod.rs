@@ -9,6 +9,7 @@ mod community;
 mod family;
 mod names;
 mod prefix;
+mod role;
 mod time;
 
 pub use asn::{Asn, RouterId};
@@ -19,4 +20,5 @@ pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use family::{Family, FamilySet};
 pub use names::{ConnId, PeerName};
 pub use prefix::{Prefix, PrefixError};
+pub use role::Role;
 pub use time::Instant;

@@ -1,7 +1,7 @@
-use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, Prefix, RouterId};
+use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, Prefix, Role, RouterId};
 
 use super::capability::values::{
-    AddPath, ExtendedNextHop, Fqdn, GracefulRestart, LongLivedFamily, Role, UnknownCapability,
+    AddPath, ExtendedNextHop, Fqdn, GracefulRestart, LongLivedFamily, UnknownCapability,
 };
 
 /// A BGP message, decoded.

@@ -47,7 +47,7 @@ use bytes::BytesMut;
 pub use attribute::{display as display_attributes, name as attribute_name};
 pub use capability::values::{
     AddPath, AddPathMode, AfiSafi, ExtendedNextHop, Fqdn, GracefulFamily, GracefulRestart, LongLivedFamily,
-    MAX_LONG_LIVED_STALE_TIME, MAX_RESTART_TIME, Role, UnknownCapability,
+    MAX_LONG_LIVED_STALE_TIME, MAX_RESTART_TIME, UnknownCapability,
 };
 pub use context::Context;
 pub use error::{AttributeError, DecodeError, Disposition, EncodeError};

@@ -47,6 +47,8 @@ pub enum OpenError {
     UnacceptableHoldTime,
     /// A capability that we insist on is missing; data: that capability.
     UnsupportedCapability,
+    /// The roles do not correspond (RFC 9234 §4.2).
+    RoleMismatch,
 }
 
 /// UPDATE Message Error subcodes (RFC 4271 §6.3).
@@ -133,6 +135,7 @@ impl OpenError {
             Self::UnsupportedParameter => 4,
             Self::UnacceptableHoldTime => 6,
             Self::UnsupportedCapability => 7,
+            Self::RoleMismatch => 11,
         }
     }
 }

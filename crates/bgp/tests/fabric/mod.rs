@@ -102,6 +102,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
             connect_retry_time: Duration::from_secs(5),
             families: FamilySet::BOTH,
             extended_next_hop: false,
+            role: None,
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,
@@ -117,6 +118,7 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
         graceful_restart: GracefulRestart::DISABLED,
         relays: false,
         admin_state: AdminState::Up,
+        drained: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use flatroute_bgp::peer::{Direction, Input, LastError, State};
 use flatroute_bgp::session::{PeerAsn, Settings};
-use flatroute_bgp::types::{Asn, Family, FamilySet};
+use flatroute_bgp::types::{Asn, Family, FamilySet, Role};
 
 use crate::harness::{Pair, Who, secs, settings};
 
@@ -180,4 +180,52 @@ fn a_correction_of_the_wrong_as_brings_the_session() {
     pair.a.peer.set_settings(settings(64512, 1), now);
     pair.input(Who::A, Input::Timeout);
     pair.run_until(secs(1), Pair::agreed);
+}
+
+/// RFC 9234 §4.2, table 2: who says its role must say the one that ours calls for; who says none is believed to have it.
+#[test]
+fn roles_correspond_or_there_is_no_session() {
+    let with = |role: Option<Role>, settings: Settings| Settings { role, ..settings };
+    let all = [
+        Role::Provider,
+        Role::RouteServer,
+        Role::RouteServerClient,
+        Role::Customer,
+        Role::Peer,
+    ];
+    let pairs = [
+        (Role::Provider, Role::Customer),
+        (Role::RouteServer, Role::RouteServerClient),
+        (Role::Peer, Role::Peer),
+    ];
+    for ours in all {
+        assert!(run(with(Some(ours), settings(64512, 1)), settings(64513, 2)).agreed());
+        for theirs in all {
+            let (a, b) = (
+                with(Some(ours), settings(64512, 1)),
+                with(Some(theirs), settings(64513, 2)),
+            );
+            if pairs.contains(&(ours, theirs)) || pairs.contains(&(theirs, ours)) {
+                let pair = run(a, b);
+                assert!(pair.agreed());
+                assert_eq!(pair.a.ups[0].capabilities.role, Some(theirs));
+            } else {
+                let error = refused(a, b, (2, 11));
+                assert!(error.text.contains("correct role here"), "{}", error.text);
+            }
+        }
+    }
+}
+
+/// RFC 9234 §4: between internal peers roles are not said, and nothing is made of one.
+#[test]
+fn internal_peers_have_no_roles() {
+    let internal = |role: Option<Role>, id: u32| Settings {
+        role,
+        peer_asn: PeerAsn::Internal,
+        ..settings(64512, id)
+    };
+    let pair = run(internal(Some(Role::Provider), 1), internal(Some(Role::Peer), 2));
+    assert!(pair.agreed());
+    assert_eq!(pair.a.ups[0].capabilities.role, None);
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use flatroute_bgp::policy::{Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
+use flatroute_bgp::policy::{Drain, Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
 use flatroute_bgp::rib::{
     Batch, LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib, RouteChange, RouteView,
 };
@@ -34,6 +34,8 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        role: None,
+        drain: Drain::None,
         long_lived: false,
         restarted: false,
         relays: false,

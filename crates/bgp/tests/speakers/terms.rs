@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use flatroute_bgp::speaker::{Config, GracefulRestart, GracefulRestartMode, Input, Speaker};
-use flatroute_bgp::types::Family;
-use flatroute_bgp::wire::{CeaseSubcode, Message, Notification, Open};
+use flatroute_bgp::types::{Family, Role};
+use flatroute_bgp::wire::{CeaseSubcode, Message, Notification, Open, UnknownCapability};
 
+use crate::fabric::config;
 use crate::puppet::{World, encoded, keepalive, open_of};
 use crate::restarts::{graceful, says, says_also};
 use crate::retained::{name, plain, reconfigured, with_routes};
@@ -139,5 +140,40 @@ fn an_expired_hold_timer_ends_all_unless_both_take_it_for_a_restart() {
         world.pass(SECONDS(90));
         assert_eq!(world.last_word(&peer), Notification::hold_timer_expired());
         assert_eq!(world.kernel.len(), kept, "ours {ours}, theirs {theirs}");
+    }
+}
+
+/// RFC 9234 §4.2: a role that is none, or two that differ. Where we have no role, nothing depends on it.
+#[test]
+fn a_doubtful_role_is_refused_where_roles_matter() {
+    let unknown = |value: &[u8]| UnknownCapability {
+        code: 9,
+        value: value.into(),
+    };
+    let opens: [(Option<Role>, Vec<UnknownCapability>, bool); 5] = [
+        (Some(Role::Provider), Vec::new(), true),
+        (None, Vec::new(), true),
+        (None, vec![unknown(&[9])], false),
+        (None, vec![unknown(&[0, 0])], false),
+        (Some(Role::Provider), vec![unknown(&[3])], false),
+    ];
+    for (said, unknown, good) in opens {
+        for ours in [Some(Role::Customer), None] {
+            let mut config = config(0, &[1], &[]);
+            config.peers.get_mut(&name(1)).unwrap().session.role = ours;
+            let mut world = World::of(Speaker::new(7), config);
+            let mut open = open_of(1, true);
+            open.capabilities.role = said;
+            open.capabilities.unknown.clone_from(&unknown);
+            let puppet = world.connect(1);
+            world.say(&puppet, &encoded(|out| open.encode(out)));
+            world.say(&puppet, &keepalive());
+            let up = world.peer(1).negotiated.is_some();
+            assert_eq!(up, good || ours.is_none(), "{said:?} {unknown:?} {ours:?}");
+            if !up {
+                let error = world.peer(1).last_error.unwrap();
+                assert_eq!((error.code, error.subcode), (2, 11), "{error:?}");
+            }
+        }
     }
 }

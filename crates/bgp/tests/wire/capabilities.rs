@@ -1,8 +1,8 @@
 //! Capabilities in an OPEN: what is read from octets, in words; what is malformed is kept, and never read beyond.
 
-use flatroute_bgp::types::Asn;
+use flatroute_bgp::types::{Asn, Role};
 use flatroute_bgp::wire::{
-    Capabilities, Context, GracefulFamily, GracefulRestart, Message, Open, Role, UnknownCapability,
+    Capabilities, Context, GracefulFamily, GracefulRestart, Message, Open, UnknownCapability,
 };
 
 use super::bytes::{hex, read};

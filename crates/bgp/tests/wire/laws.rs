@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bytes::BytesMut;
 use flatroute_bgp::types::{
     Aggregator, AsPath, Asn, Community, ExtendedCommunity, Family, FamilySet, LargeCommunity, NextHop,
-    Origin, Partial, PathAttributes, Prefix, RouterId, Segment, SegmentKind, UnknownAttribute,
+    Origin, Partial, PathAttributes, Prefix, Role, RouterId, Segment, SegmentKind, UnknownAttribute,
 };
 use flatroute_bgp::wire::{
     AddPath, AddPathMode, AfiSafi, Capabilities, Context, ExtendedNextHop, Fqdn, GracefulFamily,
-    GracefulRestart, LongLivedFamily, Message, Notification, Open, RefreshSubtype, Role, RouteRefresh,
+    GracefulRestart, LongLivedFamily, Message, Notification, Open, RefreshSubtype, RouteRefresh,
     UnknownCapability, encode_keepalive, encode_reach, encode_route_refresh, encode_unreach, split,
 };
 use proptest::collection::{btree_map, btree_set, vec};

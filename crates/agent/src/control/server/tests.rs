@@ -42,6 +42,7 @@ fn curl_would_be_answered() {
                         Query::Shutdown => Answer::Done("x".to_owned()),
                         other @ (Query::Status
                         | Query::Routes(_)
+                        | Query::Why(_)
                         | Query::Config
                         | Query::Events
                         | Query::Refresh(_)) => Answer::Unavailable(format!("{other:?}")),

@@ -298,6 +298,32 @@ fn a_missing_filter_and_a_neighbour_that_is_down_on_purpose_are_said() {
 }
 
 #[test]
+fn how_far_a_drain_has_come() {
+    let mut drained = object();
+    drained.spec.state = Some(State::Drained);
+    let objects = Objects::default();
+    let of = |up: bool, advertised: u64| {
+        let mut peer = session(up, 3);
+        peer.prefixes[0].advertised = advertised;
+        let status = decide(&drained, &objects, &nodes(&[&[peer]]));
+        (words(&status)[2].clone(), status.conditions[2].message.clone())
+    };
+    let (word, message) = of(true, 0);
+    assert_eq!(word, "Established=True Drained");
+    assert_eq!(
+        message,
+        "1 node has it drained: nothing is advertised to it any more"
+    );
+    let (word, message) = of(true, 2);
+    assert_eq!(word, "Established=True Drained");
+    assert!(
+        message.contains("2 prefixes are advertised to it") && message.contains("LastPath"),
+        "{message}"
+    );
+    assert_eq!(of(false, 0).0, "Established=False NotEstablished");
+}
+
+#[test]
 fn nodes_have_time_to_report() {
     let wait = status(
         "tor",

@@ -1,5 +1,5 @@
 //! ONLY_TO_CUSTOMER (RFC 9234 §5): the AS that said that the route goes to customers only from here on. What follows from it
-//! needs the roles of both sides, which this speaker does not negotiate; without them it is passed on unchanged.
+//! where the neighbour's role is known is in `rib` (`import`, `export`); elsewhere it is passed on unchanged.
 
 use bytes::BytesMut;
 

@@ -13,14 +13,14 @@
 pub(super) mod values;
 mod words;
 
-use crate::types::{Asn, Family, FamilySet};
+use crate::types::{Asn, Family, FamilySet, Role};
 
 use super::Capabilities;
 use super::read::{Parsed, exactly, octet, short_block, two_octets};
 
 use values::{
     AddPath, AddPathMode, AfiSafi, ExtendedNextHop, Fqdn, GracefulFamily, GracefulRestart, LongLivedFamily,
-    MAX_RESTART_TIME, Role, UnknownCapability,
+    MAX_RESTART_TIME, UnknownCapability,
 };
 
 const MULTIPROTOCOL: u8 = 1;
@@ -108,7 +108,7 @@ fn decode_informative(code: u8, value: &[u8], capabilities: &mut Capabilities) -
         EXTENDED_NEXT_HOP => capabilities.extended_next_hop.extend(extended_next_hop(value)?),
         ROLE => {
             let [role] = exactly(value)?;
-            first(&mut capabilities.role, Role::from_code(role)?)?;
+            first(&mut capabilities.role, role_of(role)?)?;
         }
         GRACEFUL_RESTART => capabilities.graceful_restart = Some(graceful_restart(value)?),
         ADD_PATH => capabilities.add_path.extend(add_path(value)?),
@@ -143,6 +143,37 @@ fn family(afi_high: u8, afi_low: u8, safi: u8) -> AfiSafi {
     AfiSafi {
         afi: u16::from_be_bytes([afi_high, afi_low]),
         safi,
+    }
+}
+
+/// RFC 9234 §4.1.
+fn role_code(role: Role) -> u8 {
+    match role {
+        Role::Provider => 0,
+        Role::RouteServer => 1,
+        Role::RouteServerClient => 2,
+        Role::Customer => 3,
+        Role::Peer => 4,
+    }
+}
+
+fn role_of(code: u8) -> Option<Role> {
+    match code {
+        0 => Some(Role::Provider),
+        1 => Some(Role::RouteServer),
+        2 => Some(Role::RouteServerClient),
+        3 => Some(Role::Customer),
+        4 => Some(Role::Peer),
+        _ => None,
+    }
+}
+
+impl Capabilities {
+    /// Whether the sender says of its role what nobody can act on: two different ones, one that no RFC names, or none in
+    /// as many octets as that takes.
+    #[must_use]
+    pub fn has_doubtful_role(&self) -> bool {
+        self.unknown.iter().any(|unknown| unknown.code == ROLE)
     }
 }
 
@@ -282,7 +313,7 @@ fn informative(c: &Capabilities) -> Vec<(u8, Vec<u8>)> {
     let next_hops =
         next_hops.flat_map(|n| [octets(n.family), [0, n.family.safi], n.next_hop_afi.to_be_bytes()]);
     list(EXTENDED_NEXT_HOP, next_hops.flatten().collect());
-    list(ROLE, c.role.iter().map(|role| role.code()).collect());
+    list(ROLE, c.role.iter().map(|role| role_code(*role)).collect());
     if let Some(restart) = &c.graceful_restart {
         list(GRACEFUL_RESTART, restart_octets(restart));
     }

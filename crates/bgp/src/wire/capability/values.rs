@@ -87,44 +87,6 @@ pub struct ExtendedNextHop {
     pub next_hop_afi: u16,
 }
 
-/// The role of a speaker towards its neighbour (RFC 9234 §4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// 0: provider.
-    Provider,
-    /// 1: route server.
-    RouteServer,
-    /// 2: client of a route server.
-    RouteServerClient,
-    /// 3: customer.
-    Customer,
-    /// 4: peer.
-    Peer,
-}
-
-impl Role {
-    pub(super) fn code(self) -> u8 {
-        match self {
-            Self::Provider => 0,
-            Self::RouteServer => 1,
-            Self::RouteServerClient => 2,
-            Self::Customer => 3,
-            Self::Peer => 4,
-        }
-    }
-
-    pub(super) fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Provider),
-            1 => Some(Self::RouteServer),
-            2 => Some(Self::RouteServerClient),
-            3 => Some(Self::Customer),
-            4 => Some(Self::Peer),
-            _ => None,
-        }
-    }
-}
-
 /// The name of the speaker (draft-walton-bgp-hostname-capability), as the peer wrote it: hostile text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fqdn {

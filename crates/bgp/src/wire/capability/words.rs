@@ -7,7 +7,7 @@ use crate::wire::Capabilities;
 use crate::wire::read::exactly;
 
 use super::{
-    AddPath, AddPathMode, AfiSafi, ExtendedNextHop, GracefulRestart, LongLivedFamily, MULTIPROTOCOL, Role,
+    AddPath, AddPathMode, AfiSafi, ExtendedNextHop, GracefulRestart, LongLivedFamily, MULTIPROTOCOL,
     UnknownCapability,
 };
 
@@ -149,18 +149,6 @@ impl fmt::Display for ExtendedNextHop {
             2 => f.write_str("IPv6"),
             afi => write!(f, "AFI {afi}"),
         }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Provider => "provider",
-            Self::RouteServer => "route server",
-            Self::RouteServerClient => "route server client",
-            Self::Customer => "customer",
-            Self::Peer => "peer",
-        })
     }
 }
 

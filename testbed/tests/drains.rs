@@ -1,0 +1,156 @@
+//! A ToR that is taken out of service and put back, as an operator does it: no packet is lost.
+//!
+//! The nodes of its rack drain it (`state: Drained`). What they tell it says GRACEFUL_SHUTDOWN (RFC 8326), so the ToR and
+//! the spines behind it prefer the other ToR, and the nodes themselves send over the other one. Once nothing goes through it
+//! any more its links are cut under traffic. Then it returns, and is used again as soon as it is no longer drained.
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use flatroute_api::control::{Peer, Routes};
+use flatroute_testbed::control;
+use flatroute_testbed::kernel::Action;
+use flatroute_testbed::lab::{Cast, Lab, Wiring, prefixes};
+use flatroute_testbed::speaker::{Software, Speaker, agent};
+use flatroute_testbed::topology::{Tier, Topology};
+use flatroute_testbed::traffic::Stream;
+use flatroute_testbed::trial::{self, Need, Trial};
+use flatroute_testbed::wait;
+
+const BOUND: Duration = Duration::from_secs(20);
+/// What is taken out of service, and the nodes below it.
+const TOR: &str = "tor1a";
+const BELOW: [&str; 2] = ["node1", "node2"];
+/// Packets a second of one stream.
+const RATE: u32 = 500;
+
+fn main() -> ExitCode {
+    trial::main(&[Trial {
+        name: "a_tor_is_taken_out_of_service_and_no_packet_is_lost",
+        needs: &[Need::Agent],
+        limit: Duration::from_secs(200),
+        body: a_tor_is_taken_out_of_service,
+    }])
+}
+
+fn a_tor_is_taken_out_of_service() -> Result<()> {
+    let cast = Cast {
+        nodes: Software::Agent,
+        fabric: Software::Agent,
+    };
+    let mut lab = Lab::start(Topology::two_racks(), cast)?;
+    lab.await_sessions(BOUND)?;
+    lab.await_routes(BOUND, None)?;
+    lab.add_pods(Wiring::Hand, 1)?;
+    let (one, near, far) = (
+        lab.pod("node1-pod1")?.clone(),
+        lab.pod("node2-pod1")?.clone(),
+        lab.pod("node3-pod1")?.clone(),
+    );
+    let mut streams = Vec::new();
+    for (from, to) in [(&one, &far), (&far, &near), (&near, &one)] {
+        for ipv6 in [false, true] {
+            streams.push(Stream::start(from, to, ipv6, RATE, 16)?);
+        }
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let begin = Instant::now();
+
+    for node in BELOW {
+        let speaker = lab.speaker(node)?;
+        ensure!(
+            drain_of(speaker)?.is_none(),
+            "{node}: drained before anybody asked"
+        );
+        set_state(speaker, Some("Drained"))?;
+    }
+    lab.await_routes(BOUND, Some(TOR))?;
+    await_spines(&mut lab, 1)?;
+    for node in BELOW {
+        let speaker = lab.speaker(node)?;
+        ensure!(
+            drain_of(speaker)?.as_deref() == Some("Announced"),
+            "{node}: is not drained"
+        );
+        let told: Routes = control::fetch(
+            &agent::socket(speaker),
+            &format!("/v1/routes?view=advertised&peer={TOR}"),
+        )?;
+        let goodbye = |communities: &[String]| communities.iter().any(|c| c == "graceful-shutdown");
+        ensure!(
+            told.routes.len() == 2 && told.routes.iter().all(|route| goodbye(&route.communities)),
+            "{node}: {told:?}"
+        );
+    }
+    lab.fabric.cut(TOR)?;
+    std::thread::sleep(Duration::from_secs(2));
+    lab.fabric.restore(TOR)?;
+    lab.await_sessions(BOUND)?;
+    for node in BELOW {
+        set_state(lab.speaker(node)?, None)?;
+    }
+    lab.await_routes(BOUND, None)?;
+    await_spines(&mut lab, 2)?;
+    std::thread::sleep(Duration::from_secs(1));
+
+    let outcomes = Stream::finish(streams)?;
+    let end = Instant::now();
+    for outcome in outcomes {
+        let loss = outcome.loss(begin, end);
+        println!("{}: {loss:?}", outcome.label);
+        ensure!(loss.sent > 0, "{}: nothing was sent", outcome.label);
+        ensure!(loss.lost == 0, "{}: {loss:?}", outcome.label);
+    }
+    lab.stop()
+}
+
+/// Writes `state` of the BGPPeer of the ToR, or takes it away.
+fn set_state(speaker: &Speaker, state: Option<&str>) -> Result<()> {
+    let file = speaker.dir().join("manifests/peers.yaml");
+    let text = fs::read_to_string(&file).context("read the BGPPeers")?;
+    let head = format!("metadata: {{name: {TOR}}}\nspec:\n");
+    let (before, after) = text.split_once(&head).context("the ToR's BGPPeer")?;
+    let after = after.strip_prefix("  state: Drained\n").unwrap_or(after);
+    let state = state.map_or_else(String::new, |state| format!("  state: {state}\n"));
+    fs::write(&file, format!("{before}{head}{state}{after}")).context("write the BGPPeers")
+}
+
+/// How far the ToR is drained, as a node says.
+fn drain_of(speaker: &Speaker) -> Result<Option<String>> {
+    let peer: Peer = control::fetch(&agent::socket(speaker), &format!("/v1/peers/{TOR}"))?;
+    ensure!(peer.state == "Established", "{}: {peer:?}", speaker.router());
+    Ok(peer.drain)
+}
+
+/// Waits until the kernel of every spine sends over so many ToRs to the nodes below the one in question.
+fn await_spines(lab: &mut Lab, legs: usize) -> Result<()> {
+    let topology = lab.fabric.topology().clone();
+    let spines = topology
+        .routers
+        .iter()
+        .filter(|router| router.tier == Tier::Spine);
+    for spine in spines {
+        let what = format!("{} to send over {legs} ToRs", spine.name);
+        wait::until(&what, BOUND, || {
+            let routes = lab.routes_to_pods(&spine.name)?;
+            for node in topology
+                .nodes()
+                .filter(|node| BELOW.contains(&node.name.as_str()))
+            {
+                for prefix in prefixes(node) {
+                    let route = routes
+                        .iter()
+                        .find(|route| route.prefix == prefix && route.action == Action::Forward);
+                    let hops = route.map_or(0, |route| route.hops.len());
+                    if hops != legs {
+                        return Ok(Err(format!("{prefix}: {hops} next hops")));
+                    }
+                }
+            }
+            Ok(Ok(()))
+        })?;
+    }
+    Ok(())
+}
