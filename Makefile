@@ -4,6 +4,7 @@
 #   make demo TOR=bird    the same with BIRD on ToRs and spines (TOR=frr: with FRR)
 #   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
 #   make test             every test that this machine can run; says what it skipped and why
+#   make sim              the simulator's stories alone; with SEEDS=200 the same stories of as many seeds each, whose figures it prints
 #   make test-deps        what the tests need beyond Rust and gcc (as root on Debian: installs it, services masked)
 #   make interop          the interoperability matrix alone; with WRITE=1 it rewrites the table of docs/interop.md
 #   make cluster          a real Kubernetes of two racks on this machine (root, Go 1.24 or newer, and what test-deps installs)
@@ -38,10 +39,11 @@ PROXY ?= iptables
 CARRIER ?= flatroute
 CHECKS ?=
 ROUNDS ?= 2
+SEEDS ?=
 CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --shape '$(SHAPE)' --switches '$(SWITCHES)' \
 	--families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' --carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
-.PHONY: help demo demo-clean test test-deps interop cluster cluster-down cluster-test cluster-bench bench image manifests fuzz crds lint
+.PHONY: help demo demo-clean test sim test-deps interop cluster cluster-down cluster-test cluster-bench bench image manifests fuzz crds lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +58,12 @@ demo-clean:
 
 test: test-deps
 	@CARGO='$(CARGO)' testbed/scripts/test-all
+
+# Of many seeds: one program for each story, one after the other; the last line of each says how many failed.
+sim:
+	@$(if $(SEEDS),$(CARGO) build --profile sim --locked -p sim && for story in swarm restarts mesh data-centre; do \
+		$(TARGET_DIR)/sim/sim --story $$story --seeds '$(SEEDS)' || exit 1; done, \
+	$(CARGO) test --profile sim --locked -p sim --test stories --test mutants)
 
 test-deps:
 	@testbed/scripts/test-deps
@@ -103,3 +111,4 @@ crds:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p sim --test stories --test mutants --locked -- -D warnings

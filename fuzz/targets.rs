@@ -5,7 +5,7 @@
 mod session;
 
 use bytes::BytesMut;
-use flatroute_bgp::types::{Family, FamilySet, NextHop, Partial, PathAttributes, Prefix};
+use flatroute_bgp::types::{Family, FamilySet, NextHop, Partial, PathAttributes, PathId, PathIds, Prefix};
 use flatroute_bgp::wire::{
     Announcement, Context, DecodeError, EncodeError, Message, Update, decode, display_attributes,
     encode_reach, encode_route_refresh, encode_unreach, split,
@@ -43,6 +43,10 @@ pub(crate) fn context(selector: u8) -> Context {
         extended_message: bit(1),
         families,
         extended_next_hop: bit(5),
+        path_ids: PathIds {
+            received: if bit(6) { FamilySet::BOTH } else { FamilySet::NONE },
+            sent: FamilySet::NONE,
+        },
         internal: bit(2),
     }
 }
@@ -93,20 +97,41 @@ pub(crate) fn update(input: &[u8]) {
         for announcement in &update.announced {
             rewrite(announcement, &update.attributes, &ctx);
         }
+        let paths = paths(&update.withdrawn, &update.withdrawn_ids);
         for family in Family::ALL {
-            let prefixes: Vec<Prefix> = update
-                .withdrawn
+            let of_family: Vec<(Prefix, PathId)> = paths
                 .iter()
                 .copied()
-                .filter(|p| p.family() == family)
+                .filter(|(p, _)| p.family() == family)
                 .collect();
+            let prefixes: Vec<Prefix> = of_family.iter().map(|(p, _)| *p).collect();
             let mut out = BytesMut::new();
-            let count = encode_unreach(&prefixes, &ctx, &mut out);
+            let count = if bare(&ctx) {
+                encode_unreach(&prefixes, &ctx, &mut out)
+            } else {
+                encode_unreach(&of_family, &ctx, &mut out)
+            };
             if count > 0 {
-                assert_eq!(reread(&out, &ctx).withdrawn, prefixes[..count]);
+                let read = reread(&out, &ctx);
+                assert_eq!(
+                    self::paths(&read.withdrawn, &read.withdrawn_ids),
+                    of_family[..count]
+                );
             }
         }
     }
+}
+
+/// Whether prefixes have no path identifiers before them.
+fn bare(ctx: &Context) -> bool {
+    ctx.path_ids.received == FamilySet::NONE
+}
+
+/// Prefixes with their identifiers, of which there is one each or none at all.
+fn paths(prefixes: &[Prefix], ids: &[PathId]) -> Vec<(Prefix, PathId)> {
+    assert!(ids.is_empty() || ids.len() == prefixes.len());
+    let ids = ids.iter().copied().chain(std::iter::repeat(PathId(0)));
+    prefixes.iter().copied().zip(ids).collect()
 }
 
 fn rewrite(announcement: &Announcement, attributes: &PathAttributes, ctx: &Context) {
@@ -115,7 +140,13 @@ fn rewrite(announcement: &Announcement, attributes: &PathAttributes, ctx: &Conte
         ..attributes.clone()
     };
     let mut out = BytesMut::new();
-    match encode_reach(&announcement.prefixes, &sent, ctx, &mut out) {
+    let all = paths(&announcement.prefixes, &announcement.path_ids);
+    let written = if bare(ctx) {
+        encode_reach(&announcement.prefixes, &sent, ctx, &mut out)
+    } else {
+        encode_reach(&all, &sent, ctx, &mut out)
+    };
+    match written {
         Ok(count) => {
             assert!(out.len() <= ctx.max_len());
             let read = reread(&out, ctx);
@@ -123,7 +154,7 @@ fn rewrite(announcement: &Announcement, attributes: &PathAttributes, ctx: &Conte
                 panic!("{read:?}");
             };
             assert_eq!(got.next_hop, announcement.next_hop);
-            assert_eq!(got.prefixes, announcement.prefixes[..count]);
+            assert_eq!(paths(&got.prefixes, &got.path_ids), all[..count]);
             assert_eq!(as_sent(&read.attributes, ctx), as_sent(attributes, ctx));
         }
         // Our form of a message may be some octets longer than the peer's.
@@ -221,6 +252,9 @@ pub(crate) fn attribute(input: &[u8]) {
     let mut body = vec![0, 0];
     body.extend(len.to_be_bytes());
     body.extend(list);
+    if !bare(&ctx) {
+        body.extend([0, 0, 0, 7]);
+    }
     body.extend([24, 203, 0, 113]);
     let prefix = Prefix::V4(0xcb00_7100, 24);
     match message(2, &body, &ctx) {

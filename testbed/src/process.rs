@@ -131,12 +131,24 @@ impl Drop for Daemon {
 /// Where `program` is: in `PATH`, or where Debian keeps daemons, which is not in an ordinary user's `PATH`.
 #[must_use]
 pub fn locate(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let also = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(also)
+    places()
         .map(|dir| dir.join(program))
         .find(|file| is_program(file))
+}
+
+/// As [`locate`], where `other` lies in the same directory: FRR and OpenBGPD both have a `bgpd`.
+#[must_use]
+pub fn locate_beside(program: &str, other: &str) -> Option<PathBuf> {
+    places()
+        .find(|dir| is_program(&dir.join(program)) && is_program(&dir.join(other)))
+        .map(|dir| dir.join(program))
+}
+
+fn places() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let also = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from);
+    let named: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    named.into_iter().chain(also)
 }
 
 fn is_program(file: &Path) -> bool {

@@ -3,7 +3,8 @@
 //! One sender thread and one receiver thread for each stream; packets go out on many source ports in turn, so that
 //! ECMP spreads them. A packet counts as lost when its number never arrived; forwarding counts as hurt from the first
 //! lost packet to the last one of an interval, by the time at which they were sent. That is an upper bound: when only
-//! some flows suffer, packets in between arrived.
+//! some flows suffer, packets in between arrived. While a sender stands still (a machine that is held up) nothing is proven, so
+//! the longest of these times is told as well.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::pod::Pod;
 const PORT: u16 = 7100;
 /// Packets still on their way are waited for so long after the last one was sent.
 const DRAIN: Duration = Duration::from_millis(300);
+
+/// How much time a sender catches up on.
+const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// A running stream.
 #[derive(Debug)]
@@ -50,15 +54,22 @@ pub struct Loss {
     pub lost: usize,
     /// From the first lost one to the last, by sending time; zero when none was lost.
     pub hurt: Duration,
+    /// From the beginning of the interval to the first lost one; none when none was lost.
+    pub first: Option<Duration>,
+    /// The longest time without a packet sent.
+    pub still: Duration,
 }
 
 impl std::iter::Sum for Loss {
-    /// Of several streams: what all of them sent and lost, and the longest time that one was hurt.
+    /// Of several streams over one interval: what all of them sent and lost, the longest time that one was hurt, when the first
+    /// loss was, and the longest time that one stood still.
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |total, loss| Self {
             sent: total.sent + loss.sent,
             lost: total.lost + loss.lost,
             hurt: total.hurt.max(loss.hurt),
+            first: [total.first, loss.first].into_iter().flatten().min(),
+            still: total.still.max(loss.still),
         })
     }
 }
@@ -78,10 +89,16 @@ impl Outcome {
             (Some(first), Some(last)) => last.duration_since(first),
             _ => Duration::ZERO,
         };
+        let gaps = within().zip(within().skip(1));
         Loss {
             sent: within().count(),
             lost: lost().count(),
             hurt,
+            first: lost().next().map(|at| at.duration_since(from)),
+            still: gaps
+                .map(|((one, _), (next, _))| next.duration_since(*one))
+                .max()
+                .unwrap_or_default(),
         }
     }
 
@@ -182,7 +199,9 @@ fn open_outbox(own: IpAddr, target: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Sends packet after packet, each at its time; one that the kernel refuses (no route) is a lost one.
+/// Sends packet after packet, each at its time; one that the kernel refuses (no route) is a lost one. A sender that was held
+/// up longer than a few packets (a machine that stood still) goes on from there: a burst would overflow the receiver's
+/// buffer, and count as lost on the way.
 fn send(outboxes: &[UdpSocket], pause: Duration, stop: &AtomicBool) -> Vec<Instant> {
     let mut sent = Vec::new();
     let mut due = Instant::now();
@@ -190,7 +209,9 @@ fn send(outboxes: &[UdpSocket], pause: Duration, stop: &AtomicBool) -> Vec<Insta
         if stop.load(Ordering::Acquire) {
             break;
         }
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        std::thread::sleep(due.saturating_duration_since(now));
+        due = due.max(now.checked_sub(CATCH_UP).unwrap_or(due));
         let number = u64::try_from(sent.len()).unwrap_or(u64::MAX);
         sent.push(Instant::now());
         drop(outbox.send(&number.to_be_bytes()));
@@ -232,7 +253,9 @@ mod tests {
             Loss {
                 sent: 6,
                 lost: 2,
-                hurt: Duration::from_millis(2)
+                hurt: Duration::from_millis(2),
+                first: Some(Duration::from_millis(2)),
+                still: Duration::from_millis(1),
             }
         );
         assert_eq!(
@@ -240,7 +263,9 @@ mod tests {
             Loss {
                 sent: 4,
                 lost: 1,
-                hurt: Duration::ZERO
+                hurt: Duration::ZERO,
+                first: Some(Duration::from_millis(2)),
+                still: Duration::from_millis(1),
             }
         );
         assert_eq!(

@@ -40,9 +40,6 @@ pub(crate) trait Act {
     /// The neighbours, by name.
     async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>>;
 
-    /// The kernel's routes, counted.
-    async fn fib(&mut self) -> anyhow::Result<control::FibStatus>;
-
     /// Both at one moment, with what readiness depends on.
     async fn seen(&mut self) -> anyhow::Result<Seen>;
 
@@ -59,8 +56,8 @@ pub(crate) trait Act {
     /// it keep this node's until the next agent is there (RFC 4724).
     async fn leave(&mut self) -> anyhow::Result<()>;
 
-    /// Ends every session with a Cease and this text (RFC 9003) and returns when that is sent: nobody comes back. Routes in
-    /// the kernel stay.
+    /// Ends every session with a Cease and this text (RFC 9003) and returns when that is sent: none comes up again, whatever is
+    /// applied. Routes in the kernel stay, and questions are answered.
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()>;
 }
 
@@ -69,6 +66,8 @@ pub(crate) trait Act {
 pub(crate) struct Seen {
     /// The neighbours, by name.
     pub(crate) peers: Vec<control::Peer>,
+    /// After a restart: what is waited for before routes are chosen.
+    pub(crate) restarting: Option<control::Restarting>,
     /// The sessions of those that are Established.
     pub(crate) sessions: BTreeMap<String, ready::Session>,
     /// The kernel's routes, counted.

@@ -140,7 +140,7 @@ mod tests {
                     "{at}:4:17: BGPPeer/tors-too: spec.discover: on node any BGPPeer/tors has 192.0.2.1 too, and is the one in use; remove one of the two, or make their selectors exclude each other"
                 ),
                 format!(
-                    "{at}:5:25: BGPPeer/both: spec.discover: excludes peerAddress; set exactly one of peerAddress, interface, discover and peerSelector"
+                    "{at}:5:25: BGPPeer/both: spec.discover: excludes peerAddress; set exactly one of peerAddress, interface, discover, peerSelector and listenRange"
                 ),
             ]
         );

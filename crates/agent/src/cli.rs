@@ -61,6 +61,9 @@ pub(crate) struct RunOptions {
     /// given.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Run it as a child that is started again at once when it dies, which a kubelet does less and less soon.
+    #[arg(long)]
+    pub(crate) respawn: bool,
     /// What is logged: error, warn, info, debug, trace, or a filter such as flatroute_bgp=debug,info.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,

@@ -51,8 +51,9 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 20] = [
+        const TROUBLE: [&str; 21] = [
             "APIServerUnreachable",
+            "AgentRespawned",
             "CNITrouble",
             "ConfigurationInvalid",
             "ConnectionRefused",

@@ -6,6 +6,8 @@
 //! everything else talks to it through bounded channels: the observer, the control socket (`control`), the
 //! signals.
 //!
+//! With `--respawn` the first process is only the parent of the daemon, which starts it again at once when it dies (`respawn`).
+//!
 //! Beside `run` there are two small commands: `check` explains what is wrong with manifests, offline, and
 //! `prepare` sets the sysctls that a node needs. Exit codes: 0 fine, 1 failed or problems found, 2 wrong usage.
 #![forbid(unsafe_code)]
@@ -21,6 +23,7 @@ mod observe;
 mod prepare;
 mod ready;
 mod report;
+mod respawn;
 mod run;
 
 use std::process::ExitCode;
@@ -30,6 +33,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     match cli.command {
+        cli::Command::Run(options) if options.respawn => respawn::main(options.log_format),
         cli::Command::Run(options) => run::main(&options),
         cli::Command::Check { path } => check::main(&path),
         cli::Command::Prepare { dry_run, sysctl_dir } => prepare::main(&sysctl_dir, dry_run),

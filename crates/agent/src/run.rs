@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::act::{Act, Event, Live, Marker};
+use crate::act::{Act, Event, Live, Marker, Seen};
 use crate::cli::{LogFormat, RunOptions};
 use crate::control::query::Query;
 use crate::control::{Answer, Request, server};
@@ -27,6 +27,7 @@ use crate::observe::connection::{Connection, own_namespace};
 use crate::observe::standalone::Standalone;
 use crate::observe::{API_SERVER, Observed, Stale, cluster};
 use crate::ready::Ready;
+use crate::respawn::{self, Predecessors};
 
 mod ending;
 mod look;
@@ -34,7 +35,6 @@ mod mesh;
 mod outlets;
 mod tell;
 
-use ending::Farewell;
 use outlets::Outlets;
 
 /// How long those who act may take for an answer.
@@ -44,10 +44,12 @@ const MAX_WAITING: usize = 16;
 
 pub(crate) fn main(options: &RunOptions) -> ExitCode {
     let outcome = log(options).and_then(|()| {
+        // Before anything can be missed of its parent's end.
+        let predecessors = respawn::follow_parent()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(start(options))
+        runtime.block_on(start(options, predecessors))
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,7 +76,7 @@ fn log(options: &RunOptions) -> anyhow::Result<()> {
     set.map_err(|error| anyhow::anyhow!("logging: {error}"))
 }
 
-async fn start(options: &RunOptions) -> anyhow::Result<()> {
+async fn start(options: &RunOptions, predecessors: Option<Predecessors>) -> anyhow::Result<()> {
     // The channel holds one: what changes meanwhile adds up where it is observed.
     let (observed, changes) = mpsc::channel(1);
     let mut connection = None;
@@ -112,8 +114,12 @@ async fn start(options: &RunOptions) -> anyhow::Result<()> {
     let mut owner = Owner::new(act, &options.node_name, source, links);
     owner.outlets = outlets;
     owner.following = following;
+    owner.predecessors = predecessors;
+    if let Some(predecessors) = owner.predecessors.clone() {
+        owner.happened(predecessors.happening());
+    }
     let outcome = owner.run(changes, requests, stop_signal()?).await;
-    // Who asked for the end reads the answer before the program is gone.
+    // Who asked last reads the answer before the program is gone.
     let _ = server.await;
     outcome
 }
@@ -159,14 +165,11 @@ struct Owner<A> {
     hand_over: mesh::HandOver,
     /// What follows the objects of an API server; it ends when they are kept.
     following: Option<JoinHandle<()>>,
+    /// Every session has ended, for good: no plan is applied any more.
+    is_shut_down: bool,
+    /// The agents before this one that died, when a parent started this one.
+    predecessors: Option<Predecessors>,
     started: Instant,
-}
-
-/// Whether the loop goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    GoOn,
-    Stop,
 }
 
 impl<A: Act> Owner<A> {
@@ -189,6 +192,8 @@ impl<A: Act> Owner<A> {
             outlets: Outlets::default(),
             hand_over: mesh::HandOver::default(),
             following: None,
+            is_shut_down: false,
+            predecessors: None,
             started: Instant::now(),
         }
     }
@@ -204,9 +209,9 @@ impl<A: Act> Owner<A> {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut mesh_looks = tokio::time::interval(mesh::PERIOD);
         mesh_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let farewell = loop {
+        loop {
             tokio::select! {
-                () = &mut stop => break self.farewell(),
+                () = &mut stop => break,
                 event = self.act.event() => self.heard(event).await?,
                 change = changes.recv() => {
                     self.observe(change.context("the objects are no longer followed")??).await?;
@@ -215,15 +220,11 @@ impl<A: Act> Owner<A> {
                 _ = mesh_looks.tick(), if self.is_watching_mesh() => self.watch_mesh().await?,
                 Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
-                Some(request) = requests.recv() => {
-                    if self.answer(request).await == Next::Stop {
-                        break Farewell::Cease("the node shuts down");
-                    }
-                }
+                Some(request) = requests.recv() => self.answer(request).await,
             }
-        };
+        }
         drop(changes);
-        self.stop(farewell).await
+        self.end().await
     }
 
     /// Takes what was observed. Without a state, the one before stays.
@@ -278,7 +279,7 @@ impl<A: Act> Owner<A> {
                 == (&new.speaker, &new.fib, new.listen, new.local_asn, new.router_id)
                 && old.sought == new.sought
         };
-        if !self.in_force.as_ref().is_some_and(same) {
+        if !self.is_shut_down && !self.in_force.as_ref().is_some_and(same) {
             self.act
                 .apply(&new)
                 .await
@@ -355,12 +356,7 @@ impl<A: Act> Owner<A> {
         }
     }
 
-    async fn answer(&mut self, request: Request) -> Next {
-        let next = if request.query == Query::Shutdown {
-            Next::Stop
-        } else {
-            Next::GoOn
-        };
+    async fn answer(&mut self, request: Request) {
         let answer = match timeout(PATIENCE, self.ask(&request.query)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => Answer::Unavailable(format!("{error:#}")),
@@ -368,7 +364,6 @@ impl<A: Act> Owner<A> {
         };
         // Who asked may have gone.
         let _ = request.reply.send(answer);
-        next
     }
 
     async fn ask(&mut self, query: &Query) -> anyhow::Result<Answer> {
@@ -403,14 +398,21 @@ impl<A: Act> Owner<A> {
                     ))
                 }
             }
-            Query::Shutdown => Answer::Done("every neighbour is told, then the agent stops".to_owned()),
+            Query::Shutdown => {
+                self.shut_down().await?;
+                Answer::Done(
+                    "every neighbour was told; the agent goes on without sessions until it is started again"
+                        .to_owned(),
+                )
+            }
         })
     }
 
     fn has_peer(&self, name: &str) -> bool {
-        self.in_force
-            .as_ref()
-            .is_some_and(|p| p.speaker.peers.keys().any(|k| k.as_str() == name))
+        self.in_force.as_ref().is_some_and(|plan| {
+            plan.config_of(&flatroute_bgp::types::PeerName::from(name))
+                .is_some()
+        })
     }
 
     fn no_peer(&self, name: &str) -> Answer {
@@ -422,9 +424,9 @@ impl<A: Act> Owner<A> {
 
     async fn status(&mut self) -> anyhow::Result<control::Status> {
         // Nothing acts before the first plan.
-        let (peers, fib) = match &self.in_force {
-            Some(_) => (self.act.peers().await?, self.act.fib().await?),
-            None => Default::default(),
+        let seen = match &self.in_force {
+            Some(_) => self.act.seen().await?,
+            None => Seen::default(),
         };
         let (asn, id) = self
             .in_force
@@ -436,9 +438,12 @@ impl<A: Act> Owner<A> {
             local_asn: asn,
             router_id: id,
             uptime_seconds: self.started.elapsed().as_secs(),
-            peers: peers.len(),
-            established: peers.iter().filter(|p| p.state == "Established").count(),
-            fib,
+            peers: seen.peers.len(),
+            established: seen.peers.iter().filter(|p| p.state == "Established").count(),
+            fib: seen.fib,
+            restarting: seen.restarting,
+            shut_down: self.is_shut_down,
+            respawned: self.predecessors.as_ref().map(Predecessors::described),
             objects: self.objects(),
             ready: *self.outlets.ready.borrow() == Ready::Yes,
             ready_reason: self.outlets.ready.borrow().reason().map(str::to_owned),

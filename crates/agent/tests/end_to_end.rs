@@ -10,7 +10,9 @@ mod end_to_end {
     mod lab;
     mod leadership;
     mod readiness;
+    mod reflection;
     mod relay;
+    mod respawn;
     mod stories;
     mod unnumbered;
 }

@@ -4,7 +4,7 @@
 pub const ASN: &str = "flatroute.io/asn";
 /// The BGP identifier of the node, written as an IPv4 address.
 pub const ROUTER_ID: &str = "flatroute.io/router-id";
-/// Makes the node a route reflector (not supported yet).
+/// Makes the node a route reflector for the cluster of this identifier, written as an IPv4 address.
 pub const CLUSTER_ID: &str = "flatroute.io/cluster-id";
 
 /// Reads an ASN from a label or an annotation: 1 to 4294967295.
@@ -27,4 +27,13 @@ pub fn parse_router_id(text: &str) -> Result<std::net::Ipv4Addr, String> {
         Ok(id) if !id.is_unspecified() => Ok(id),
         Ok(_) | Err(_) => Err(format!("\"{text}\" is not a BGP identifier, such as 10.0.1.11")),
     }
+}
+
+/// Reads the identifier of a cluster of route reflectors (RFC 4456): a dotted quad that is not 0.0.0.0.
+///
+/// # Errors
+/// When the text is not such an identifier.
+pub fn parse_cluster_id(text: &str) -> Result<std::net::Ipv4Addr, String> {
+    parse_router_id(text)
+        .map_err(|_| format!("\"{text}\" is not an identifier of a cluster, such as 10.0.1.11"))
 }

@@ -30,6 +30,15 @@ pub struct Status {
     pub established: usize,
     /// The kernel's routes.
     pub fib: FibStatus,
+    /// After a restart: what is waited for before routes are chosen; until then the kernel goes on forwarding as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarting: Option<Restarting>,
+    /// Whether every session has been ended for good, by `POST /v1/node:shutdown`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shut_down: bool,
+    /// The agents before this one that died and were followed at once (`--respawn`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub respawned: Option<Respawned>,
     /// Where the objects in force come from.
     #[serde(default)]
     pub objects: Objects,
@@ -41,6 +50,36 @@ pub struct Status {
     pub ready_reason: Option<String>,
     /// What is wrong with the objects.
     pub problems: Vec<Problem>,
+}
+
+/// What an agent that has restarted waits for (RFC 4724 §4.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Restarting {
+    /// For how long at most, in seconds.
+    pub left_seconds: u64,
+    /// For whom.
+    pub waiting: Vec<Awaited>,
+}
+
+/// A neighbour that is waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Awaited {
+    /// Its name.
+    pub peer: String,
+    /// For what, in words.
+    pub what: String,
+}
+
+/// Agents that died.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Respawned {
+    /// How many, since the start of the parent that follows them.
+    pub deaths: u64,
+    /// How the last of them ended, in words.
+    pub last: String,
 }
 
 /// Where the objects in force come from, and how old they are.
@@ -124,8 +163,25 @@ pub struct Peer {
     /// How long ago its last UPDATE came; until one has, how long it has been Established. 0 when it is not.
     #[serde(default)]
     pub silent_seconds: u64,
-    /// Prefixes, by family.
+    /// Its routes that outlived their session (RFC 4724); absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<Retained>,
+    /// Prefixes, by family; while it is away, those of the families that are kept.
     pub prefixes: Vec<PrefixCounts>,
+}
+
+/// Routes that outlived their session and have not been said again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Retained {
+    /// How many.
+    pub routes: u64,
+    /// How many of them are kept as a last resort only (RFC 9494).
+    pub long_lived: u64,
+    /// How long ago the session was lost that the oldest of them came by.
+    pub since_seconds: u64,
+    /// After how long the first of them go, or become a last resort.
+    pub left_seconds: u64,
 }
 
 /// The last error of a session.
@@ -175,6 +231,31 @@ pub struct Negotiated {
     pub send_hold_time: u64,
     /// Whether routes that are sent again stand between brackets (RFC 7313).
     pub enhanced_route_refresh: bool,
+    /// The families of which several paths of a prefix are received or sent (RFC 7911): `IPv4 received`, `IPv4 sent`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add_path: Vec<String>,
+    /// What happens to the neighbour's routes when the session is lost; absent: they go (RFC 4724).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graceful_restart: Option<GracefulRestart>,
+}
+
+/// How the neighbour's routes outlive a session (RFC 4724).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GracefulRestart {
+    /// How long it may be away, in seconds.
+    pub restart_time: u64,
+    /// The families whose routes are kept.
+    pub families: Vec<String>,
+    /// Those of them that it said it went on forwarding before this session (F).
+    pub forwarding: Vec<String>,
+    /// Whether it said that it had restarted (R).
+    pub restarted: bool,
+    /// Whether NOTIFICATIONs and an expired hold timer are restarts too (N, RFC 8538).
+    pub notification: bool,
+    /// For how long routes stay as a last resort after that, in seconds, by family (RFC 9494).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub long_lived_stale_time: BTreeMap<String, u64>,
 }
 
 /// Prefixes of a neighbour in one family.
@@ -194,6 +275,8 @@ pub struct PrefixCounts {
     /// Whether it has said End-of-RIB: all that it had when the session came up has been received (RFC 4724 §2).
     #[serde(rename = "endOfRIB")]
     pub end_of_rib: bool,
+    /// How many of those received outlived their session and have not been said again (RFC 4724).
+    pub stale: u64,
 }
 
 /// `GET /v1/routes`
@@ -215,6 +298,10 @@ pub struct Route {
     /// The neighbour that it was learned from, or is advertised to; absent for our own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
+    /// What tells it from other paths of its prefix from or to the same neighbour, where there may be several (RFC 7911): the
+    /// neighbour's identifier, or ours among those advertised.
+    #[serde(rename = "pathID", skip_serializing_if = "Option::is_none")]
+    pub path_id: Option<u32>,
     /// The next hops; several only in the view of the kernel.
     pub next_hops: Vec<String>,
     /// The AS path as text: `65001 64512`, sets in braces.
@@ -259,6 +346,9 @@ pub struct Route {
     pub multipath: bool,
     /// Whether it is in the kernel.
     pub installed: bool,
+    /// Whether it outlived its session and has not been said again (RFC 4724).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// Why it is what it is.
     pub reason: String,
 }

@@ -178,17 +178,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
             "field tcpAO",
         ),
         (json!({"bfd": {"mode": "Enabled"}}), "spec.bfd", "field bfd"),
-        (json!({"addPath": "Disabled"}), "spec.addPath", "field addPath"),
-        (
-            json!({"gracefulRestart": {"longLivedStaleTime": "1h"}}),
-            "spec.gracefulRestart.longLivedStaleTime",
-            "field longLivedStaleTime",
-        ),
-        (
-            json!({"routeReflectorClient": "Enabled"}),
-            "spec.routeReflectorClient",
-            "field routeReflectorClient",
-        ),
         (
             json!({"advertise": ["PodCIDRs", "ServiceClusterIPs"]}),
             "spec.advertise[1]",
@@ -197,19 +186,6 @@ fn what_is_not_there_yet_is_refused_with_a_remedy() {
     ] {
         assert_eq!(peer(&extra), refused(field, what));
     }
-    let range = said(
-        Kind::BGPPeer,
-        &json!({"listenRange": "10.0.0.0/8", "peerASN": "External"}),
-    );
-    assert_eq!(range, refused("spec.listenRange", "field listenRange"));
-    let mesh = json!({"nodeMesh": {"mode": "Auto", "routeReflectorSelector": {}}});
-    assert_eq!(
-        said(Kind::BGPConfiguration, &mesh),
-        refused(
-            "spec.nodeMesh.routeReflectorSelector",
-            "field routeReflectorSelector"
-        )
-    );
 }
 
 #[test]

@@ -8,16 +8,11 @@ use crate::objects::Kind;
 
 /// Fields, by kind and path; `[]` stands for any element of a list.
 pub const FIELDS: &[(Kind, &str)] = &[
-    (Kind::BGPPeer, "spec.listenRange"),
     (Kind::BGPPeer, "spec.auth.tcpAO"),
     (Kind::BGPPeer, "spec.bfd"),
-    (Kind::BGPPeer, "spec.gracefulRestart.longLivedStaleTime"),
-    (Kind::BGPPeer, "spec.routeReflectorClient"),
-    (Kind::BGPPeer, "spec.addPath"),
     (Kind::BGPConfiguration, "spec.routerIDFrom"),
     (Kind::BGPConfiguration, "spec.drain"),
     (Kind::BGPConfiguration, "spec.communities"),
-    (Kind::BGPConfiguration, "spec.nodeMesh.routeReflectorSelector"),
     (Kind::BGPConfiguration, "spec.podNetwork.mtu"),
     (Kind::BGPConfiguration, "spec.podNetwork.masquerade"),
 ];

@@ -6,9 +6,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::objects::{BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind, Node, State};
+use crate::objects::{
+    BGPConfigurationSpec, BGPFilterSpec, BGPPeerSpec, Kind, Node, NodeMeshMode, State, Toggle,
+};
 use crate::problem::{Problem, ProblemReason};
 use crate::values::{Cidr, PeerAsn};
 use crate::{CONFIGURATION_NAME, annotations};
@@ -19,6 +22,8 @@ const MIN_HOLD: Duration = Duration::from_secs(3);
 const MAX_HOLD: Duration = Duration::from_secs(65_535);
 /// The longest restart time: twelve bits (RFC 4724 §3).
 const MAX_RESTART_TIME: Duration = Duration::from_secs(4095);
+/// The longest long-lived stale time: 24 bits (RFC 9494 §3).
+const MAX_STALE_TIME: Duration = Duration::from_secs(0x00ff_ffff);
 
 struct Report<'a> {
     kind: Kind,
@@ -76,6 +81,7 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     }
     timers(&mut report, spec);
     graceful_restart(&mut report, spec);
+    reflection(&mut report, spec);
     role(&mut report, spec);
     for (field, selector) in [
         ("spec.nodeSelector", &spec.node_selector),
@@ -110,12 +116,16 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     report.problems
 }
 
-/// Who the neighbour is: one address, whoever is on an interface, what is discovered, or other nodes.
+/// How a neighbour is said, as a remedy.
+const WAYS: &str = "set exactly one of peerAddress, interface, discover, peerSelector and listenRange";
+
+/// Who the neighbour is: one address, whoever is on an interface, what is discovered, other nodes, or who comes.
 fn neighbour(report: &mut Report<'_>, spec: &BGPPeerSpec) {
     let ways = [
         ("peerAddress", spec.peer_address.is_some()),
         ("discover", spec.discover.is_some()),
         ("peerSelector", spec.peer_selector.is_some()),
+        ("listenRange", spec.listen_range.is_some()),
         (
             "interface",
             spec.interface.is_some() && spec.peer_address.is_none(),
@@ -123,18 +133,13 @@ fn neighbour(report: &mut Report<'_>, spec: &BGPPeerSpec) {
     ];
     let mut set = ways.iter().filter(|(_, is_set)| *is_set).map(|(field, _)| *field);
     match (set.next(), set.next()) {
-        (None, _) => report.required(
-            "spec.peerAddress",
-            "nothing says who the neighbour is",
-            "set exactly one of peerAddress, interface, discover and peerSelector",
-        ),
-        (Some(first), Some(second)) => report.add(
-            format!("spec.{second}"),
-            format!("excludes {first}"),
-            "set exactly one of peerAddress, interface, discover and peerSelector",
-        ),
+        (None, _) => report.required("spec.peerAddress", "nothing says who the neighbour is", WAYS),
+        (Some(first), Some(second)) => {
+            report.add(format!("spec.{second}"), format!("excludes {first}"), WAYS);
+        }
         (Some(_), None) => {}
     }
+    range(report, spec);
     if let Some(address) = spec.peer_address {
         addresses(report, spec, address);
     } else if spec.source_address.is_some() {
@@ -164,6 +169,38 @@ fn neighbour(report: &mut Report<'_>, spec: &BGPPeerSpec) {
             "spec.peerASN",
             "required, but not there",
             "set it: a number, External or Internal",
+        );
+    }
+}
+
+/// Who comes from a range by itself is never dialled.
+fn range(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    let Some(range) = spec.listen_range else {
+        if spec.listen_limit.is_some() {
+            report.add(
+                "spec.listenLimit",
+                "needs listenRange",
+                "remove it, or set listenRange",
+            );
+        }
+        return;
+    };
+    if matches!(range.0, IpNetwork::V6(v6) if v6.network().is_unicast_link_local()) {
+        report.add(
+            "spec.listenRange",
+            "is link-local, and such an address means another neighbour on each interface",
+            "use a prefix of other addresses",
+        );
+    }
+    let of_dialling = [
+        ("spec.connectMode", spec.connect_mode.is_some()),
+        ("spec.peerPort", spec.peer_port.is_some()),
+    ];
+    for (field, _) in of_dialling.iter().filter(|(_, is_set)| *is_set) {
+        report.add(
+            *field,
+            "excludes listenRange, whose neighbours are not dialled",
+            "remove it",
         );
     }
 }
@@ -284,15 +321,51 @@ fn timers(report: &mut Report<'_>, spec: &BGPPeerSpec) {
 }
 
 fn graceful_restart(report: &mut Report<'_>, spec: &BGPPeerSpec) {
-    let time = spec.graceful_restart.as_ref().and_then(|g| g.restart_time);
-    let is_possible = |time: Duration| {
-        (Duration::from_secs(1)..=MAX_RESTART_TIME).contains(&time) && time.subsec_nanos() == 0
+    let Some(graceful) = &spec.graceful_restart else {
+        return;
     };
-    if time.is_some_and(|time| !is_possible(time.0)) {
-        report.add(
-            "spec.gracefulRestart.restartTime",
-            "is not from 1s to 4095s in whole seconds",
+    for (field, time, least, most, remedy) in [
+        (
+            "restartTime",
+            graceful.restart_time,
+            1,
+            MAX_RESTART_TIME,
             "remove it for 120s",
+        ),
+        (
+            "longLivedStaleTime",
+            graceful.long_lived_stale_time,
+            0,
+            MAX_STALE_TIME,
+            "remove it for 0s",
+        ),
+    ] {
+        let is_possible =
+            |time: Duration| (Duration::from_secs(least)..=most).contains(&time) && time.subsec_nanos() == 0;
+        if time.is_some_and(|time| !is_possible(time.0)) {
+            let most = most.as_secs();
+            report.add(
+                format!("spec.gracefulRestart.{field}"),
+                format!("is not from {least}s to {most}s in whole seconds"),
+                remedy,
+            );
+        }
+    }
+}
+
+fn reflection(report: &mut Report<'_>, spec: &BGPPeerSpec) {
+    if spec.route_reflector_client.is_some() && spec.peer_selector.is_some() {
+        report.add(
+            "spec.routeReflectorClient",
+            "excludes peerSelector, with which the Nodes say who reflects",
+            "remove it, and annotate the Nodes that reflect with flatroute.io/cluster-id",
+        );
+    }
+    if spec.route_reflector_client == Some(Toggle::Enabled) && spec.peer_asn == Some(PeerAsn::External) {
+        report.add(
+            "spec.routeReflectorClient",
+            "a neighbour of another ASN cannot be a client",
+            "remove it, or set peerASN: Internal",
         );
     }
 }
@@ -407,6 +480,18 @@ pub fn configuration(name: &str, spec: &BGPConfigurationSpec) -> Vec<Problem> {
             "set one of the two",
         );
     }
+    if let Some(mesh) = &spec.node_mesh
+        && let Some(selector) = &mesh.route_reflector_selector
+    {
+        if mesh.mode == Some(NodeMeshMode::Disabled) {
+            report.add(
+                "spec.nodeMesh.routeReflectorSelector",
+                "there is no mesh to reflect in while mode is Disabled",
+                "remove it, or set mode: Auto",
+            );
+        }
+        label_selector(&mut report, "spec.nodeMesh.routeReflectorSelector", selector);
+    }
     if let Some(cidrs) = spec.pod_network.as_ref().and_then(|n| n.cluster_cidrs.as_ref()) {
         for (i, cidr) in cidrs.iter().enumerate() {
             if cidr.0.prefix() == 0 {
@@ -457,11 +542,14 @@ pub fn node(name: &str, node: &Node) -> Vec<Problem> {
             "correct it, or remove the annotation",
         );
     }
-    if node.annotation(annotations::CLUSTER_ID).is_some() {
+    if let Some(Err(message)) = node
+        .annotation(annotations::CLUSTER_ID)
+        .map(annotations::parse_cluster_id)
+    {
         report.add(
             at(annotations::CLUSTER_ID),
-            "not supported yet in this version: route reflectors",
-            "remove the annotation",
+            message,
+            "correct it, or remove the annotation",
         );
     }
     report.problems

@@ -140,6 +140,7 @@ fn who_the_neighbour_is_is_said_in_one_way() {
     for fine in [
         json!({"peerAddress": "10.0.1.1", "peerASN": "External"}),
         json!({"discover": "DefaultGateways", "peerASN": "External"}),
+        json!({"listenRange": "10.0.0.0/8", "listenLimit": 7, "peerASN": "External", "ttlSecurity": 1}),
         json!({"discover": "DefaultGateways", "peerASN": 65001, "localASN": 65002, "peerPort": 1179}),
         json!({"peerSelector": selector}),
         json!({"peerSelector": {}, "nodeSelector": selector, "multihop": 3}),
@@ -182,6 +183,22 @@ fn who_the_neighbour_is_is_said_in_one_way() {
             ],
         ),
         (json!({"interface": "eth0", "peerASN": 65001}), &[]),
+        (
+            json!({"listenRange": "10.0.0.0/8", "peerAddress": "10.0.1.1", "peerASN": 65001}),
+            &["spec.listenRange: excludes peerAddress [Invalid]"],
+        ),
+        (
+            json!({"listenRange": "fe80::/64", "listenLimit": 7, "peerASN": 65001, "connectMode": "Passive", "peerPort": 179}),
+            &[
+                "spec.listenRange: is link-local, and such an address means another neighbour on each interface [Invalid]",
+                "spec.connectMode: excludes listenRange, whose neighbours are not dialled [Invalid]",
+                "spec.peerPort: excludes listenRange, whose neighbours are not dialled [Invalid]",
+            ],
+        ),
+        (
+            json!({"peerAddress": "10.0.1.1", "peerASN": 65001, "listenLimit": 7}),
+            &["spec.listenLimit: needs listenRange [Invalid]"],
+        ),
         (
             json!({"peerSelector": {}, "peerASN": 65001, "localASN": 65002}),
             &[
@@ -263,12 +280,12 @@ fn configurations_and_nodes() {
     );
     assert_eq!(
         n(
-            json!({"metadata": {"annotations": {"flatroute.io/asn": "65000", "flatroute.io/router-id": "1.2.3.4"}}})
+            json!({"metadata": {"annotations": {"flatroute.io/asn": "65000", "flatroute.io/router-id": "1.2.3.4", "flatroute.io/cluster-id": "0.0.0.1"}}})
         ),
         0
     );
     assert_eq!(
-        n(json!({"metadata": {"annotations": {"flatroute.io/cluster-id": "1.2.3.4"}}})),
+        n(json!({"metadata": {"annotations": {"flatroute.io/cluster-id": "0.0.0.0"}}})),
         1
     );
 }

@@ -64,7 +64,9 @@ pub(crate) struct Driver {
     more: bool,
     events_dropped: u64,
     buffer: Box<[u8]>,
-    /// Who wants to know when all is over; somebody does once [`Command::Shutdown`] has come.
+    /// [`Command::Shutdown`] has come.
+    stopped: bool,
+    /// Who wants to know when every neighbour has been told.
     stopping: Vec<oneshot::Sender<()>>,
     /// How often the task has waited: says which kind of socket is asked first.
     turns: usize,
@@ -107,6 +109,7 @@ impl Driver {
             last_served: None,
             events_dropped: 0,
             buffer: vec![0; READ_CHUNK].into_boxed_slice(),
+            stopped: false,
             stopping: Vec::new(),
             turns: 0,
         };
@@ -120,8 +123,11 @@ impl Driver {
         let mut slice = time::Instant::now();
         loop {
             self.drain();
-            if !self.stopping.is_empty() && self.connections.is_empty() && self.endings.is_empty() {
-                break;
+            if self.connections.is_empty() && self.endings.is_empty() {
+                for asker in self.stopping.drain(..) {
+                    // Whoever asked may have given up waiting.
+                    _ = asker.send(());
+                }
             }
             if slice.elapsed() >= SLICE {
                 tokio::task::yield_now().await;
@@ -137,10 +143,6 @@ impl Driver {
             if !self.happened(happening) {
                 break;
             }
-        }
-        for asker in self.stopping {
-            // Whoever asked may have given up waiting.
-            _ = asker.send(());
         }
     }
 
@@ -233,8 +235,8 @@ impl Driver {
         let now = self.now();
         // A question whose asker has gone needs no answer.
         match command {
-            // Once all is to end, nobody is let in any more.
-            Command::Configure(_) | Command::Listen(_) if !self.stopping.is_empty() => {}
+            // Once all has ended, nobody is let in any more.
+            Command::Configure(_) | Command::Listen(_) if self.stopped => {}
             Command::Configure(config) => {
                 let keys = Keys::of(&config);
                 self.config = config;
@@ -261,6 +263,7 @@ impl Driver {
             Command::Shutdown(text, reply) => {
                 self.listeners.close();
                 self.speaker.handle(Input::Shutdown { text }, now);
+                self.stopped = true;
                 self.stopping.push(reply);
             }
         }
@@ -279,6 +282,15 @@ impl Driver {
                 peer.admin_state = AdminState::Held(format!("{KEY_NOT_SET}: {refusal}"));
             }
         }
+        for range in config.ranges.values_mut() {
+            let refusal = match &range.template.auth {
+                Auth::None => None,
+                Auth::Md5(_) => self.listeners.refusal_of(range.prefix),
+            };
+            if let (Some(refusal), AdminState::Up) = (refusal, &range.template.admin_state) {
+                range.template.admin_state = AdminState::Held(format!("{KEY_NOT_SET}: {refusal}"));
+            }
+        }
         self.speaker.handle(Input::Configure(config), self.now());
         for (stream, remote) in waiting {
             self.carry_out_all();
@@ -288,6 +300,7 @@ impl Driver {
 
     fn status(&self, now: Instant) -> Status {
         Status {
+            now,
             peers: self.speaker.peers(now),
             end_of_rib_from_all: self.speaker.end_of_rib_from_all(),
             restarting: self.speaker.restarting(now),

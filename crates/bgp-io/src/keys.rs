@@ -1,6 +1,6 @@
 //! The keys of TCP MD5 that listeners need: those of the neighbours that may dial, each where it can dial.
 //!
-//! A key is set for an address. A link-local address means another neighbour on each interface, and the kernel binds a
+//! A key is set for an address, or for a whole range of them; of several the kernel takes the longest. A link-local address means another neighbour on each interface, and the kernel binds a
 //! key only to an interface that is a VRF. So the key of a link-local neighbour is set on a listener of that interface
 //! alone, and on no other one.
 
@@ -9,18 +9,25 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use flatroute_bgp::speaker::{Auth, Config, Md5Key};
+use flatroute_bgp::types::Prefix;
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    anywhere: BTreeMap<IpAddr, Md5Key>,
+    anywhere: BTreeMap<Prefix, Md5Key>,
     /// Those of link-local neighbours.
-    on: BTreeMap<NonZeroU32, BTreeMap<IpAddr, Md5Key>>,
+    on: BTreeMap<NonZeroU32, BTreeMap<Prefix, Md5Key>>,
 }
 
 impl Keys {
     pub(crate) fn of(config: &Config) -> Self {
         let mut keys = Self::default();
+        for range in config.ranges.values() {
+            match &range.template.auth {
+                Auth::None => {}
+                Auth::Md5(key) => _ = keys.anywhere.insert(range.prefix, key.clone()),
+            }
+        }
         for peer in config.peers.values() {
             let key = match &peer.auth {
                 Auth::None => continue,
@@ -33,7 +40,7 @@ impl Keys {
                 // It cannot dial, and whoever has this address is let in nowhere.
                 Scope::Nowhere => continue,
             };
-            place.insert(peer.address, key);
+            place.insert(host(peer.address), key);
         }
         keys
     }
@@ -44,14 +51,22 @@ impl Keys {
     }
 
     /// Those of a listener. One of an interface hears all that arrives there, also from other addresses.
-    pub(crate) fn of_listener(&self, ipv4: bool, interface: Option<NonZeroU32>) -> BTreeMap<IpAddr, Md5Key> {
+    pub(crate) fn of_listener(&self, ipv4: bool, interface: Option<NonZeroU32>) -> BTreeMap<Prefix, Md5Key> {
         let local = interface.and_then(|i| self.on.get(&i));
         self.anywhere
             .iter()
             .chain(local.into_iter().flatten())
-            .filter(|(address, _)| address.is_ipv4() == ipv4)
-            .map(|(address, key)| (*address, key.clone()))
+            .filter(|(peers, _)| peers.addr().is_ipv4() == ipv4)
+            .map(|(peers, key)| (*peers, key.clone()))
             .collect()
+    }
+}
+
+/// The address of one neighbour.
+pub(crate) fn host(address: IpAddr) -> Prefix {
+    match address {
+        IpAddr::V4(v4) => Prefix::V4(v4.to_bits(), 32),
+        IpAddr::V6(v6) => Prefix::V6(v6.to_bits(), 128),
     }
 }
 

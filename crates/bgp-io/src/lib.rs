@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use flatroute_bgp::rib::RouteChange;
 use flatroute_bgp::speaker::{Config, Event, PeerSummary, Restart, Restarting, RouteEntry, RouteQuery, Why};
-use flatroute_bgp::types::PeerName;
+use flatroute_bgp::types::{Instant, PeerName};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -93,6 +93,8 @@ pub struct Options {
 /// How the driver and its speaker are doing.
 #[derive(Clone, Debug)]
 pub struct Status {
+    /// The speaker's clock.
+    pub now: Instant,
     /// Every neighbour.
     pub peers: Vec<PeerSummary>,
     /// Whether every neighbour that shall be up has sent all that it has.
@@ -110,7 +112,7 @@ pub struct Status {
     pub refused: u64,
 }
 
-/// The task is gone: it ended after [`Handle::shutdown`], or the program has a bug.
+/// The task is gone: the program has a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the BGP task has ended")]
 pub struct Gone;
@@ -200,8 +202,8 @@ impl Handle {
         self.send(Command::ResendRoutes).await
     }
 
-    /// Says Cease to every peer with `text` as the reason, waits until it is delivered (at most [`LINGER`]), and
-    /// ends the task.
+    /// Says Cease to every peer with `text` as the reason, and waits until it is delivered (at most [`LINGER`]). From then
+    /// on the task only answers questions; no session comes up again.
     ///
     /// # Errors
     /// [`Gone`].

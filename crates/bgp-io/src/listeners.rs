@@ -21,10 +21,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use flatroute_bgp::speaker::Md5Key;
+use flatroute_bgp::types::Prefix;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::keys::{Keys, Scope, scope};
+use crate::keys::{Keys, Scope, host, scope};
 use crate::{LISTEN_RETRY, socket};
 
 /// How long no connection is taken after one could not be.
@@ -39,9 +40,9 @@ struct Listener {
     interface: Option<NonZeroU32>,
     socket: Result<TcpListener, String>,
     /// The keys that are set on it.
-    keys: BTreeMap<IpAddr, Md5Key>,
+    keys: BTreeMap<Prefix, Md5Key>,
     /// Those that the kernel refused, and why.
-    refused: BTreeMap<IpAddr, String>,
+    refused: BTreeMap<Prefix, String>,
 }
 
 /// All of them.
@@ -113,7 +114,7 @@ impl Listeners {
         &self,
         wanted: SocketAddr,
         interface: Option<NonZeroU32>,
-        keys: BTreeMap<IpAddr, Md5Key>,
+        keys: BTreeMap<Prefix, Md5Key>,
         old: Option<Listener>,
     ) -> Listener {
         let opened = match interface {
@@ -164,11 +165,11 @@ impl Listeners {
     pub(crate) fn refusal(&self, address: IpAddr, interface: Option<u32>) -> Option<String> {
         match scope(address, interface) {
             Scope::Nowhere => Some("its link-local address needs an interface".to_owned()),
-            Scope::Anywhere => self.all.iter().find_map(|l| l.refused.get(&address)).cloned(),
+            Scope::Anywhere => self.refusal_of(host(address)),
             Scope::On(interface) => {
                 let own = |l: &&Listener| l.interface == Some(interface);
                 self.all.iter().filter(own).find_map(|l| match &l.socket {
-                    Ok(_) => l.refused.get(&address).cloned(),
+                    Ok(_) => l.refused.get(&host(address)).cloned(),
                     // Without the listener of all interfaces nobody can dial, which is no matter of keys.
                     Err(error) => self
                         .shared(l.wanted)
@@ -176,6 +177,11 @@ impl Listeners {
                 })
             }
         }
+    }
+
+    /// The same of all that share this key.
+    pub(crate) fn refusal_of(&self, peers: Prefix) -> Option<String> {
+        self.all.iter().find_map(|l| l.refused.get(&peers)).cloned()
     }
 
     /// Closes all.
@@ -245,7 +251,7 @@ impl Listener {
         address
     }
 
-    fn refuse(&mut self, refused: BTreeMap<IpAddr, String>) {
+    fn refuse(&mut self, refused: BTreeMap<Prefix, String>) {
         for (peer, error) in &refused {
             if self.refused.get(peer) != Some(error) {
                 tracing::warn!(listener = %self.shown(), %error, "the neighbour is held down, trying again");
@@ -256,7 +262,7 @@ impl Listener {
 
     /// Puts other keys in force. What waits here was made under the old ones: it is taken out, and of it only the
     /// connections of neighbours whose keys stay are given back.
-    fn rekey(mut self, keys: BTreeMap<IpAddr, Md5Key>, waiting: &mut Waiting) -> Self {
+    fn rekey(mut self, keys: BTreeMap<Prefix, Md5Key>, waiting: &mut Waiting) -> Self {
         let Ok(socket) = &self.socket else { return self };
         match change(socket, &self.keys, &keys) {
             Ok(change) => {
@@ -278,16 +284,16 @@ impl Listener {
 
 /// What became of a change of keys.
 struct Change {
-    refused: BTreeMap<IpAddr, String>,
+    refused: BTreeMap<Prefix, String>,
     waiting: Waiting,
 }
 
 fn change(
     listener: &TcpListener,
-    old: &BTreeMap<IpAddr, Md5Key>,
-    new: &BTreeMap<IpAddr, Md5Key>,
+    old: &BTreeMap<Prefix, Md5Key>,
+    new: &BTreeMap<Prefix, Md5Key>,
 ) -> io::Result<Change> {
-    let mut changed = BTreeSet::new();
+    let mut changed: BTreeSet<Prefix> = BTreeSet::new();
     let mut refused = BTreeMap::new();
     for peer in old.keys().filter(|peer| !new.contains_key(peer)) {
         socket::set_key(listener, *peer, None)?;
@@ -304,7 +310,7 @@ fn change(
     let mut waiting = Waiting::new();
     if !changed.is_empty() {
         waiting = socket::take_waiting(listener)?;
-        waiting.retain(|(_, remote)| !changed.contains(&remote.ip()));
+        waiting.retain(|(_, remote)| !changed.iter().any(|peers| peers.contains(remote.ip())));
     }
     Ok(Change { refused, waiting })
 }

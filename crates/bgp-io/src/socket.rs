@@ -8,9 +8,11 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::num::NonZeroU32;
 
 use flatroute_bgp::speaker::{Auth, Md5Key, Target, Ttl};
+use flatroute_bgp::types::Prefix;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::keys::host;
 use crate::sys;
 
 /// Connections that the kernel holds for us before we take them.
@@ -26,7 +28,7 @@ pub(crate) async fn dial(target: Target) -> io::Result<TcpStream> {
     limit_hops(&SockRef::from(&socket), remote.is_ipv6(), target.ttl)?;
     match &target.auth {
         Auth::None => {}
-        Auth::Md5(key) => set_key(&socket, remote.ip(), Some(key))?,
+        Auth::Md5(key) => set_key(&socket, host(remote.ip()), Some(key))?,
     }
     if let Some(source) = target.source {
         socket.bind(address(source, target.interface, 0))?;
@@ -75,16 +77,27 @@ pub(crate) fn prepare(stream: &TcpStream, ttl: Ttl, auth: &Auth) -> io::Result<(
             "TCP MD5: the connection is not signed; it was opened before the key was set",
         )),
         // The listener's key is on it already; a newer one makes an older connection fall silent.
-        (Auth::Md5(key), Some(sys::Syn { signed: true, .. })) => set_key(stream, remote.ip(), Some(key)),
+        (Auth::Md5(key), Some(sys::Syn { signed: true, .. })) => {
+            set_key(stream, host(remote.ip()), Some(key))
+        }
     }
 }
 
-/// Sets or takes away the key of a peer on a socket.
-pub(crate) fn set_key(socket: &impl std::os::fd::AsFd, peer: IpAddr, key: Option<&Md5Key>) -> io::Result<()> {
-    sys::set_md5_key(socket, peer, key).map_err(|error| {
+/// Sets or takes away the key of a peer, or of all peers within a prefix, on a socket.
+pub(crate) fn set_key(
+    socket: &impl std::os::fd::AsFd,
+    peers: Prefix,
+    key: Option<&Md5Key>,
+) -> io::Result<()> {
+    sys::set_md5_key(socket, peers, key).map_err(|error| {
+        let whose = if peers.prefix_len() == peers.family().max_len() {
+            peers.addr().to_string()
+        } else {
+            peers.to_string()
+        };
         io::Error::new(
             error.kind(),
-            format!("the kernel refused the TCP MD5 key of {peer}: {error}"),
+            format!("the kernel refused the TCP MD5 key of {whose}: {error}"),
         )
     })
 }
@@ -99,8 +112,8 @@ pub(crate) fn set_key(socket: &impl std::os::fd::AsFd, peer: IpAddr, key: Option
 pub(crate) fn listen(
     address: SocketAddr,
     on: Option<(NonZeroU32, &TcpListener)>,
-    keys: &BTreeMap<IpAddr, Md5Key>,
-) -> io::Result<(TcpListener, BTreeMap<IpAddr, String>)> {
+    keys: &BTreeMap<Prefix, Md5Key>,
+) -> io::Result<(TcpListener, BTreeMap<Prefix, String>)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;

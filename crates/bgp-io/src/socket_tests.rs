@@ -88,7 +88,7 @@ fn target(ip: IpAddr, port: u16, auth: Auth) -> Target {
 
 /// A connection of a dialler with a key, or none, to a listener with a key, or none.
 async fn signed(ip: IpAddr, ours: Option<&str>, theirs: Option<&str>) -> (TcpStream, TcpStream) {
-    let keys = ours.map(|k| (ip, key(k))).into_iter().collect();
+    let keys = ours.map(|k| (host(ip), key(k))).into_iter().collect();
     let (listener, refused) = listen(SocketAddr::new(ip, 0), None, &keys).unwrap();
     assert_eq!(refused, BTreeMap::new());
     let auth = theirs.map_or(Auth::None, |k| Auth::Md5(key(k)));
@@ -143,14 +143,14 @@ async fn an_option_that_cannot_be_set_opens_nothing() {
     let v4 = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     assert!(limit_hops(&SockRef::from(&v4), true, Ttl::Security(1)).is_err());
     // The key of an address of the other family.
-    let error = set_key(&v4, LOOPBACKS[1], Some(&key("k"))).unwrap_err();
+    let error = set_key(&v4, host(LOOPBACKS[1]), Some(&key("k"))).unwrap_err();
     assert!(
         error.to_string().contains("refused the TCP MD5 key of ::1"),
         "{error}"
     );
     // A listener tells which keys it lacks; there is none to take away.
-    let keys = [(LOOPBACKS[1], key("k"))].into_iter().collect();
+    let keys = [(host(LOOPBACKS[1]), key("k"))].into_iter().collect();
     let (listener, refused) = listen(SocketAddr::new(LOOPBACKS[0], 0), None, &keys).unwrap();
-    assert_eq!(refused.keys().collect::<Vec<_>>(), [&LOOPBACKS[1]]);
-    assert!(set_key(&listener, LOOPBACKS[0], None).is_err());
+    assert_eq!(refused.keys().collect::<Vec<_>>(), [&host(LOOPBACKS[1])]);
+    assert!(set_key(&listener, host(LOOPBACKS[0]), None).is_err());
 }

@@ -8,16 +8,19 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use flatroute_bgp::speaker::{MAX_KEY_LEN, Md5Key};
+use flatroute_bgp::types::Prefix;
 use socket2::SockAddrStorage;
 
 /// Room for the headers of a SYN, in octets.
 const SYN_LEN: usize = 512;
 /// The kind of the TCP option that carries a digest (RFC 2385 §3).
 const MD5_OPTION: u8 = 19;
+/// The socket option that sets a key for more than one address, and the flag that says so (`linux/tcp.h`).
+const TCP_MD5SIG_EXT: libc::c_int = 32;
+const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
 /// The protocol number of TCP in an IP header.
 const TCP: u8 = 6;
 
@@ -54,15 +57,21 @@ pub(crate) fn set_min_hops(socket: &impl AsFd, ipv6: bool, least: u8) -> io::Res
     set(socket, level, option, &libc::c_int::from(least))
 }
 
-/// From now on segments to and from `peer` carry a digest with this key (RFC 2385), on this socket and on those that it
-/// will accept. None: no longer; there must have been a key.
-pub(crate) fn set_md5_key(socket: &impl AsFd, peer: IpAddr, key: Option<&Md5Key>) -> io::Result<()> {
+/// From now on segments to and from `peers` carry a digest with this key (RFC 2385), on this socket and on those that it
+/// will accept. None: no longer; there must have been a key. Of several prefixes the kernel takes the longest.
+pub(crate) fn set_md5_key(socket: &impl AsFd, peers: Prefix, key: Option<&Md5Key>) -> io::Result<()> {
     let octets = key.map_or(&[][..], Md5Key::octets);
-    let address = socket2::SockAddr::from(std::net::SocketAddr::new(peer, 0));
+    let address = socket2::SockAddr::from(std::net::SocketAddr::new(peers.addr(), 0));
+    let is_one = peers.prefix_len() == peers.family().max_len();
+    let (name, flags) = if is_one {
+        (libc::TCP_MD5SIG, 0)
+    } else {
+        (TCP_MD5SIG_EXT, TCP_MD5SIG_FLAG_PREFIX)
+    };
     let mut option = TcpMd5Sig {
         address: address.as_storage(),
-        flags: 0,
-        prefix_len: 0,
+        flags,
+        prefix_len: peers.prefix_len(),
         key_len: u16::try_from(octets.len()).map_err(io::Error::other)?,
         interface: 0,
         key: [0; MAX_KEY_LEN],
@@ -70,7 +79,7 @@ pub(crate) fn set_md5_key(socket: &impl AsFd, peer: IpAddr, key: Option<&Md5Key>
     for (place, octet) in option.key.iter_mut().zip(octets) {
         *place = *octet;
     }
-    set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option)
+    set(socket, libc::IPPROTO_TCP, name, &option)
 }
 
 /// Has the kernel keep the headers of the SYN of each connection that this listener will take.

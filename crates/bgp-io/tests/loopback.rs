@@ -308,6 +308,12 @@ async fn everyone_who_asks_for_the_end_is_told_of_it() {
         within("listen", BOUND, node.handle.listen(vec![node.address])),
     );
     assert_eq!((first, second, third), (Ok(()), Ok(()), Ok(())));
+    // Questions are still answered, also this one.
+    let again = within("shutdown", BOUND, node.handle.shutdown("three".to_owned()));
+    assert_eq!(again.await, Ok(()));
+    let status = node.status().await;
+    assert_eq!(state(&status, "p"), State::Idle);
+    assert_eq!(status.listeners, []);
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flatroute_bgp::policy::{Drain, Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
 use flatroute_bgp::rib::{LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib};
-use flatroute_bgp::types::{AsPath, Asn, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId};
+use flatroute_bgp::types::{
+    AsPath, Asn, FamilySet, NextHop, PathAttributes, PathIds, PeerName, Prefix, RouterId,
+};
 
 const PREFIXES: u32 = 1000;
 
@@ -25,6 +27,7 @@ fn settings(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        path_ids: PathIds::NONE,
         role: None,
         drain: Drain::None,
         long_lived: false,
@@ -35,6 +38,7 @@ fn settings(n: u8) -> PeerSettings {
             ..LocalAddresses::default()
         },
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 0,
         next_hops: None,
         limit: PrefixLimit {

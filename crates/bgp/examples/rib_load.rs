@@ -10,7 +10,7 @@ use std::sync::Arc;
 use flatroute_bgp::policy::{Drain, Filter, NextHopMode, PrefixLimit, PrefixLimitAction};
 use flatroute_bgp::rib::{Batch, LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib};
 use flatroute_bgp::types::{
-    AsPath, Asn, Community, Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId,
+    AsPath, Asn, Community, Family, FamilySet, NextHop, PathAttributes, PathIds, PeerName, Prefix, RouterId,
 };
 
 fn peer(n: u8) -> PeerSettings {
@@ -24,6 +24,7 @@ fn peer(n: u8) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        path_ids: PathIds::NONE,
         role: None,
         drain: Drain::None,
         long_lived: false,
@@ -34,6 +35,7 @@ fn peer(n: u8) -> PeerSettings {
             ..LocalAddresses::default()
         },
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 1,
         next_hops: None,
         limit: PrefixLimit {
@@ -70,6 +72,7 @@ fn drain(rib: &mut Rib, p: PeerIndex) -> (usize, usize) {
         batches += 1;
         routes += match batch {
             Batch::Unreach { prefixes, .. } | Batch::Reach { prefixes, .. } => prefixes.len(),
+            Batch::UnreachPaths { paths, .. } | Batch::ReachPaths { paths, .. } => paths.len(),
             Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => 0,
         };
     }

@@ -12,7 +12,11 @@ mod drained;
 mod model;
 #[path = "rib/promises.rs"]
 mod promises;
+#[path = "rib/reflection.rs"]
+mod reflection;
 #[path = "rib/roles.rs"]
 mod roles;
+#[path = "rib/several.rs"]
+mod several;
 #[path = "rib/support.rs"]
 mod support;

@@ -6,6 +6,8 @@ mod fabric;
 
 #[path = "speakers/drained.rs"]
 mod drained;
+#[path = "speakers/dynamic.rs"]
+mod dynamic;
 #[path = "speakers/errors.rs"]
 mod errors;
 #[path = "speakers/graceful.rs"]
@@ -18,6 +20,8 @@ mod long_lived;
 mod losses;
 #[path = "speakers/puppet.rs"]
 mod puppet;
+#[path = "speakers/reflection.rs"]
+mod reflection;
 #[path = "speakers/refresh.rs"]
 mod refresh;
 #[path = "speakers/restarting.rs"]
@@ -26,6 +30,8 @@ mod restarting;
 mod restarts;
 #[path = "speakers/retained.rs"]
 mod retained;
+#[path = "speakers/several.rs"]
+mod several;
 #[path = "speakers/terms.rs"]
 mod terms;
 #[path = "speakers/unsendable.rs"]

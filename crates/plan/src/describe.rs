@@ -7,8 +7,11 @@ use flatroute_api::control;
 use flatroute_api::values::{Community, Duration};
 use flatroute_bgp::policy::{Action, Filter, PrefixRange, Rule, Source, Verdict};
 use flatroute_bgp::session::{ConnectMode, PeerAsn};
-use flatroute_bgp::speaker::{AdminState, Auth, NextHopMode, PeerConfig, PrefixLimitAction, Ttl};
+use flatroute_bgp::speaker::{
+    AdminState, Auth, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimitAction, Ttl,
+};
 use flatroute_bgp::types::LargeCommunity;
+use flatroute_bgp::wire::AddPathMode;
 
 use crate::Plan;
 
@@ -44,6 +47,11 @@ impl Plan {
                 .peers
                 .iter()
                 .map(|(name, p)| (name.to_string(), peer(p)))
+                .chain(self.speaker.ranges.iter().map(|(name, r)| {
+                    let mut template = peer(&r.template);
+                    template.address = format!("{}, at most {} at once", r.prefix, r.limit);
+                    (name.to_string(), template)
+                }))
                 .collect(),
             multipath: format!(
                 "{}, at most {} paths",
@@ -125,13 +133,36 @@ fn session(config: &PeerConfig) -> String {
     let send_hold = s
         .send_hold_time
         .map_or_else(String::new, |d| format!(", send hold {}", Duration(d)));
+    let add_path = match s.add_path {
+        None => "",
+        Some(AddPathMode::Receive) => ", add-path Receive",
+        Some(AddPathMode::Send) => ", add-path Send",
+        Some(AddPathMode::Both) => ", add-path Both",
+    };
     let families: Vec<String> = s.families.iter().map(|f| f.to_string()).collect();
     let role = s.role.map_or_else(String::new, |role| format!(", role {role}"));
     let (hold, retry) = (Duration(s.hold_time), Duration(s.connect_retry_time));
     let (id, families) = (s.router_id, families.join(" "));
+    let graceful = graceful_restart(&config.graceful_restart);
     format!(
-        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}{role}"
+        "id {id}, connect {connect}, hold {hold}, keepalive {keepalive}{send_hold}, retry {retry}, families {families}{add_path}{role}, \
+         graceful restart {graceful}"
     )
+}
+
+fn graceful_restart(config: &GracefulRestart) -> String {
+    let mut text = match config.mode {
+        GracefulRestartMode::Auto => format!("Auto {}", Duration(config.restart_time)),
+        GracefulRestartMode::HelperOnly => format!("HelperOnly {}", Duration(config.restart_time)),
+        GracefulRestartMode::Disabled => return "Disabled".to_owned(),
+    };
+    if !config.long_lived_stale_time.is_zero() {
+        let _ = write!(text, " then {}", Duration(config.long_lived_stale_time));
+    }
+    if config.notification {
+        text.push_str(" also after a NOTIFICATION");
+    }
+    text
 }
 
 fn policy(config: &PeerConfig) -> String {
@@ -154,13 +185,18 @@ fn policy(config: &PeerConfig) -> String {
         let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
         format!(" (taken only in [{}])", prefixes.join(" "))
     });
+    let reflection = match config.reflection {
+        None => String::new(),
+        Some(r) if r.client => format!(", client of cluster {}", r.cluster_id),
+        Some(r) => format!(", no client of cluster {}", r.cluster_id),
+    };
     let (own, limit) = (config.allow_own_asn, config.max_prefixes.limit);
     let auth = match &config.auth {
         Auth::None => "",
         Auth::Md5(_) => "TCP MD5, ",
     };
     format!(
-        "{auth}{ttl}, next hop {next_hop}{within}, own ASN {own} times, at most {limit} prefixes ({action})"
+        "{auth}{ttl}, next hop {next_hop}{within}, own ASN {own} times, at most {limit} prefixes ({action}){reflection}"
     )
 }
 

@@ -6,7 +6,7 @@
 //! - the changes of `set`, on export;
 //! - **user filters**, in the order of their names in the peer, each rule named `filter NAME rule N`;
 //! - **built-ins**: on import the prefixes of the cluster and what `installRoutes` asks for; on export what
-//!   `advertise` lists.
+//!   `advertise` lists, and from a route reflector to neighbours of its AS what others of its AS said.
 //!
 //! What no rule ends is refused (RFC 8212).
 //!
@@ -20,10 +20,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use flatroute_api::objects::{self as api, Advertise, FilterAction, InstallRoutes, RouteSource};
 use flatroute_api::{BGPPeerSpec, ClusterState};
 use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
-use flatroute_bgp::types::{Asn, Community, LargeCommunity, PeerName, Prefix};
+use flatroute_bgp::types::{Asn, Community, LargeCommunity, PeerName, Prefix, RouterId};
+use ipnetwork::IpNetwork;
 
 use crate::identity::{Identity, host};
-use crate::peers::{Planned, advertises};
+use crate::peers::{Planned, advertises, is_internal};
 use crate::targets::Target;
 use crate::{ClusterCidrs, Facts};
 
@@ -38,6 +39,10 @@ pub(crate) struct Context<'a> {
     other_nodes: Vec<PrefixRange>,
     /// The neighbours of each object.
     members: BTreeMap<&'a str, Vec<PeerName>>,
+    /// The cluster that this node reflects routes for, if it is a route reflector.
+    pub(crate) cluster_id: Option<RouterId>,
+    /// The neighbours of our own AS, and whether they belong to the mesh: what is reflected comes from them.
+    internal: Vec<(PeerName, bool)>,
 }
 
 impl<'a> Context<'a> {
@@ -45,7 +50,7 @@ impl<'a> Context<'a> {
         identity: &'a Identity,
         cluster: &ClusterCidrs,
         (state, facts): (&'a ClusterState, &'a Facts),
-        targets: &'a [Target<'_>],
+        targets: &[&'a Target<'_>],
     ) -> Self {
         let mut members: BTreeMap<&str, Vec<PeerName>> = BTreeMap::new();
         for target in targets {
@@ -54,6 +59,13 @@ impl<'a> Context<'a> {
                 members.entry(object).or_default().push(name);
             }
         }
+        let internal = || {
+            targets
+                .iter()
+                .copied()
+                .filter(|target| is_internal(identity, target))
+        };
+        let reflects = identity.cluster_id.is_some() || internal().any(|target| target.is_client);
         let others: BTreeSet<Prefix> = state
             .nodes
             .values()
@@ -74,6 +86,10 @@ impl<'a> Context<'a> {
                 .map(exactly)
                 .collect(),
             members,
+            cluster_id: reflects.then(|| identity.cluster_id.unwrap_or(identity.router_id)),
+            internal: internal()
+                .map(|t| (PeerName::from(t.name.as_str()), t.is_of_mesh()))
+                .collect(),
         }
     }
 
@@ -205,12 +221,21 @@ fn built_in(context: &Context<'_>, installs: &BTreeSet<InstallRoutes>, peers: &[
 }
 
 /// What a neighbour is told.
-pub(crate) fn export(context: &Context<'_>, spec: &BGPPeerSpec) -> Filter {
+pub(crate) fn export(context: &Context<'_>, target: &Target<'_>) -> Filter {
+    let spec = &*target.spec;
     let mut rules = Vec::new();
+    let reflects = context.cluster_id.is_some() && is_internal(context.identity, target);
     if let Some(changes) = spec.set.as_ref().map(set).filter(|s| *s != Set::default()) {
+        // The mark of the mesh says something of the node that it comes from, not of one that passes it on.
+        let is_mark = target.is_of_mesh() && reflects;
+        let own = vec![Source::PodCidrs, Source::NodeAddresses];
+        let condition = Condition {
+            sources: is_mark.then_some(own),
+            ..Condition::default()
+        };
         rules.push(Rule {
             set: changes,
-            ..rule("peer set", Action::Next, Condition::default())
+            ..rule("peer set", Action::Next, condition)
         });
     }
     rules.extend(user_rules(context, &spec.export_filters));
@@ -235,6 +260,16 @@ pub(crate) fn export(context: &Context<'_>, spec: &BGPPeerSpec) -> Filter {
             };
             rules.push(rule(name, Action::Accept, condition));
         }
+        if reflects {
+            let alike = context.internal.iter();
+            let alike = alike.filter(|(_, is_of_mesh)| *is_of_mesh == target.is_of_mesh());
+            let condition = Condition {
+                sources: Some(vec![Source::Learned]),
+                peers: Some(alike.map(|(name, _)| name.clone()).collect()),
+                ..Condition::default()
+            };
+            rules.push(rule("built-in Reflected", Action::Accept, condition));
+        }
     }
     Filter {
         rules,
@@ -243,10 +278,17 @@ pub(crate) fn export(context: &Context<'_>, spec: &BGPPeerSpec) -> Filter {
 }
 
 /// What goes into the kernel, of all that was taken.
-pub(crate) fn install(context: &Context<'_>, planned: &BTreeMap<String, Planned<'_>>) -> Filter {
+pub(crate) fn install(
+    context: &Context<'_>,
+    planned: &BTreeMap<String, Planned<'_>>,
+    ranges: &BTreeMap<String, (IpNetwork, Planned<'_>)>,
+) -> Filter {
+    // The name of a range means all that come from it.
+    let of_ranges = ranges.iter().map(|(name, (_, planned))| (name, planned));
+    let planned: BTreeMap<&String, &Planned<'_>> = planned.iter().chain(of_ranges).collect();
     let mut rules: Vec<Rule> = rails(context).collect();
     let without = |what: InstallRoutes| -> Vec<PeerName> {
-        let lacks = |p: &&Planned<'_>| !installs(p.spec).contains(&what);
+        let lacks = |p: &Planned<'_>| !installs(p.spec).contains(&what);
         planned
             .iter()
             .filter(|(_, p)| lacks(p))
@@ -285,7 +327,7 @@ pub(crate) fn install(context: &Context<'_>, planned: &BTreeMap<String, Planned<
     }
     // Neighbours that are treated alike share their rules.
     let mut groups: BTreeMap<BTreeSet<InstallRoutes>, Vec<PeerName>> = BTreeMap::new();
-    for (name, planned) in planned {
+    for (name, planned) in &planned {
         groups
             .entry(installs(planned.spec))
             .or_default()
@@ -294,7 +336,7 @@ pub(crate) fn install(context: &Context<'_>, planned: &BTreeMap<String, Planned<
     for (installs, peers) in &groups {
         rules.extend(built_in(context, installs, peers));
     }
-    for (name, planned) in planned {
+    for (name, planned) in &planned {
         if installs(planned.spec).contains(&InstallRoutes::Filtered) {
             rules.extend(filtered(context, name, planned.spec));
         }

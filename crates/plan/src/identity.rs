@@ -14,18 +14,42 @@ use crate::{ClusterCidrs, Facts, ObjectSource, configuration};
 pub(crate) struct Identity {
     pub(crate) asn: Asn,
     pub(crate) router_id: RouterId,
+    /// The cluster that it reflects routes for, where its annotation makes it a route reflector.
+    pub(crate) cluster_id: Option<RouterId>,
     pub(crate) pod_cidrs: Vec<Prefix>,
     pub(crate) internal_ips: Vec<IpAddr>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) name: String,
+    /// The cluster does not have this node (any more): nobody shall keep a route to it, and it has no neighbours.
+    pub(crate) is_gone: bool,
 }
 
 impl Identity {
-    /// Reads the Node. Without one the node is a router without pods, and that is told.
-    pub(crate) fn of(name: &str, state: &ClusterState, problems: &mut Vec<Problem>) -> Self {
-        let node = state.nodes.get(name).cloned().unwrap_or_else(|| {
-            let message = "there is no such Node: it has no pod CIDRs, no addresses and no labels";
-            let remedy = "add it, or correct --node-name";
+    /// Reads the Node. Without one the node is a router without pods; where all Nodes are known, it does not belong to the
+    /// cluster. Either is told.
+    pub(crate) fn of(
+        name: &str,
+        state: &ClusterState,
+        source: ObjectSource,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let found = state.nodes.get(name);
+        let is_gone = match source {
+            ObjectSource::Standalone => false,
+            ObjectSource::ApiServer => found.is_none(),
+        };
+        let node = found.cloned().unwrap_or_else(|| {
+            let (message, remedy) = if is_gone {
+                (
+                    "there is no such Node: it has no neighbours, and advertises nothing",
+                    "let its kubelet register it, which it does when it starts, or correct --node-name",
+                )
+            } else {
+                (
+                    "there is no such Node: it has no pod CIDRs, no addresses and no labels",
+                    "add it, or correct --node-name",
+                )
+            };
             problems
                 .push(Problem::new("Node", name, "", message, remedy).because(ProblemReason::NodeNotFound));
             Node::named(name)
@@ -34,10 +58,12 @@ impl Identity {
         Self {
             asn: Asn(asn(name, &node, state, problems)),
             router_id: router_id(name, &node, &internal_ips, problems),
+            cluster_id: cluster_id(name, &node, problems),
             pod_cidrs: pod_cidrs(&node).collect(),
             internal_ips,
             labels: node.labels().into_owned(),
             name: name.to_owned(),
+            is_gone,
         }
     }
 
@@ -126,6 +152,19 @@ pub(crate) fn asn(name: &str, node: &Node, state: &ClusterState, problems: &mut 
         }
     }
     configuration.and_then(|c| c.local_asn).unwrap_or(DEFAULT_ASN)
+}
+
+/// The cluster that a node reflects routes for by its annotation.
+pub(crate) fn cluster_id(name: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<RouterId> {
+    match annotations::parse_cluster_id(node.annotation(annotations::CLUSTER_ID)?) {
+        Ok(id) => Some(RouterId::from_addr(id)),
+        Err(message) => {
+            let field = format!("metadata.annotations[{}]", annotations::CLUSTER_ID);
+            let remedy = "correct it, or remove the annotation";
+            problems.push(Problem::new(Kind::Node.as_str(), name, field, message, remedy));
+            None
+        }
+    }
 }
 
 fn router_id(name: &str, node: &Node, internal_ips: &[IpAddr], problems: &mut Vec<Problem>) -> RouterId {

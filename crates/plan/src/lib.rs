@@ -33,7 +33,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flatroute_api::objects as api;
 use flatroute_api::{ClusterState, Problem};
-use flatroute_bgp::speaker::{Config, Multipath, Origination};
+use flatroute_bgp::speaker::{Config, Multipath, Origination, PeerConfig, RangeConfig};
 use flatroute_bgp::types::{Asn, FamilySet, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
 
@@ -152,6 +152,17 @@ pub struct Sought {
     pub is_missing: bool,
 }
 
+/// What became of a neighbour that is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there.
+    Found,
+    /// It is not there yet, and shall be up.
+    Missing,
+    /// It is not there, and shall not be up.
+    Unwanted,
+}
+
 /// Where sessions are listened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -216,23 +227,36 @@ pub fn needs_other_nodes(state: &ClusterState, facts: &Facts) -> bool {
 pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Plan {
     let state: &ClusterState = state;
     let mut problems = Vec::new();
-    let identity = Identity::of(node_name, state, &mut problems);
+    let identity = Identity::of(node_name, state, facts.source, &mut problems);
     let cluster_cidrs = identity::cluster_cidrs(state, facts);
-    let targets = targets::targets(&identity, state, facts, &mut problems);
-    let sought = unnumbered::sought(&identity, state, facts);
-    let context = Context::new(&identity, &cluster_cidrs, (state, facts), &targets);
+    let (targets, ranges, sought) = if identity.is_gone {
+        (Vec::new(), Vec::new(), BTreeMap::new())
+    } else {
+        (
+            targets::targets(&identity, state, facts, &mut problems),
+            targets::ranges(&identity, state),
+            unnumbered::sought(&identity, state, facts),
+        )
+    };
+    let all: Vec<_> = targets
+        .iter()
+        .chain(ranges.iter().map(|(_, target)| target))
+        .collect();
+    let context = Context::new(&identity, &cluster_cidrs, (state, facts), &all);
     let planned = peers::plan(&context, &targets, &mut problems);
+    let ranges = peers::ranges(&context, &ranges, &mut problems);
     let origins = planned
         .iter()
         .map(|(name, p)| (PeerName::from(name.as_str()), p.origin.clone()))
         .collect();
     let kernel = kernel(state);
     let speaker = Config {
-        install: filters::install(&context, &planned),
+        install: filters::install(&context, &planned, &ranges),
         originate: originate(
             &identity,
             planned
                 .values()
+                .chain(ranges.values().map(|(_, p)| p))
                 .any(|p| p.advertises(api::Advertise::NodeAddresses)),
         ),
         multipath: Multipath {
@@ -242,6 +266,10 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
         peers: planned
             .into_iter()
             .map(|(name, p)| (PeerName::from(name), p.config))
+            .collect(),
+        ranges: ranges
+            .into_iter()
+            .map(|(name, (prefix, p))| (PeerName::from(name), peers::range(prefix, p)))
             .collect(),
     };
     // Neighbours of one object share its problems.
@@ -259,6 +287,35 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
         cluster_cidrs,
         problems,
     }
+}
+
+impl Plan {
+    /// The BGPPeer that a neighbour comes from, also one that came by itself; none: it is of the mesh, or not known.
+    #[must_use]
+    pub fn object_of(&self, peer: &PeerName) -> Option<String> {
+        match self.origins.get(peer) {
+            Some(origin) => origin.object.clone(),
+            None => self.range_of(peer).map(|(name, _)| name.to_string()),
+        }
+    }
+
+    /// What a neighbour is configured as, also one that came by itself.
+    #[must_use]
+    pub fn config_of(&self, peer: &PeerName) -> Option<&PeerConfig> {
+        let named = self.speaker.peers.get(peer);
+        named.or_else(|| self.range_of(peer).map(|(_, range)| &range.template))
+    }
+
+    fn range_of(&self, peer: &PeerName) -> Option<(&PeerName, &RangeConfig)> {
+        self.speaker.ranges.iter().find(|(name, _)| came_from(name, peer))
+    }
+}
+
+/// Whether a name is that of a neighbour of a range: `RANGE-ADDRESS`.
+fn came_from(range: &PeerName, peer: &PeerName) -> bool {
+    let rest = peer.as_str().strip_prefix(range.as_str());
+    let address = rest.and_then(|rest| rest.strip_prefix('-'));
+    address.is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }
 
 fn configuration(state: &ClusterState) -> Option<&flatroute_api::BGPConfigurationSpec> {

@@ -11,6 +11,11 @@
 //! fabric has sent all ([`MARK`]), without a reset; whoever has marked and seen the mark ends the session. What is in force,
 //! what is marked and what the fabric has sent are facts for this module ([`Mesh`]): the caller sees sessions, and has a clock.
 //!
+//! With route reflectors (`routeReflectorSelector`) nodes have sessions with those only, and as long as one node has no neighbour in
+//! the fabric, because it hears of all others by way of them. A reflector reflects what the mesh says and nothing else, leaves the
+//! marks of others as they are and puts its own on its own routes. So a pair on one link reaches what it would in the full mesh, and
+//! nothing more: a next hop on another link of the reflector is refused like any other.
+//!
 //! GTSM (RFC 5082) with 255: what was forwarded even once is not from a node on the link. For the same reason a next hop that is not
 //! on a link of this node is refused (`NextHopNotOnLink`): it would resolve through a gateway.
 
@@ -78,6 +83,14 @@ impl Plan {
             .collect()
     }
 
+    /// Whether this node reflects what some nodes of the mesh say to others.
+    #[must_use]
+    pub fn reflects_mesh(&self) -> bool {
+        let of_mesh = self.origins.iter().filter(|(_, origin)| origin.object.is_none());
+        let mut configs = of_mesh.filter_map(|(name, _)| self.speaker.peers.get(name));
+        configs.any(|config| config.reflection.is_some_and(|r| r.client))
+    }
+
     /// The sessions of the mesh that are only there until both nodes have their routes from the fabric: the neighbour's name, and
     /// the node's.
     pub fn outliving(&self) -> impl Iterator<Item = (&PeerName, &str)> {
@@ -105,7 +118,9 @@ pub(crate) fn is_superseded(state: &ClusterState) -> bool {
 /// The objects that give nodes a neighbour that is no node.
 fn fabric(state: &ClusterState) -> impl Iterator<Item = &BGPPeerSpec> {
     let specs = state.peers.values().map(|object| &object.spec);
-    specs.filter(|spec| spec.peer_selector.is_none() && spec.state != Some(State::Down))
+    // Whether anybody comes to a range is not known.
+    let names = |spec: &&BGPPeerSpec| spec.peer_selector.is_none() && spec.listen_range.is_none();
+    specs.filter(names).filter(|spec| spec.state != Some(State::Down))
 }
 
 /// The neighbours of the mesh.
@@ -122,9 +137,15 @@ pub(crate) fn targets(
         fabric(state).any(|spec| selector::matches(spec.node_selector.as_ref(), labels))
     };
     let own = in_fabric(&identity.labels);
-    let others = state.nodes.iter().filter(|(name, _)| **name != identity.name);
-    let wanted: BTreeMap<&str, MeshSession> = others
-        .filter(|(_, node)| !(own && in_fabric(&node.labels())))
+    let others = || state.nodes.iter().filter(|(name, _)| **name != identity.name);
+    let reflectors = Reflectors::of(identity, state, problems);
+    let is_superseded = own && others().all(|(_, node)| in_fabric(&node.labels()));
+    let wanted: BTreeMap<&str, MeshSession> = others()
+        .filter(|(name, node)| match reflectors.pair(name, node, state) {
+            Pair::Direct => !(own && in_fabric(&node.labels())),
+            Pair::WithReflector => !is_superseded,
+            Pair::Reflected => false,
+        })
         .filter_map(|(name, node)| Some((name.as_str(), session(identity, (name, node), state, facts)?)))
         .collect();
     let names: BTreeSet<&str> = wanted.keys().copied().collect();
@@ -132,10 +153,14 @@ pub(crate) fn targets(
     let outliving = in_force.filter(|(name, _)| !names.contains(name.as_str()));
     let targets: Vec<Target<'static>> = wanted
         .iter()
-        .map(|(name, session)| target(name, *session, identity, facts, false))
-        .chain(outliving.map(|(name, session)| target(name, *session, identity, facts, true)))
+        .map(|(name, session)| (*name, *session, false))
+        .chain(outliving.map(|(name, session)| (name.as_str(), *session, true)))
+        .map(|(name, session, outlives)| Target {
+            is_client: reflectors.is_client(name),
+            ..target(name, session, identity, facts, outlives)
+        })
         .collect();
-    if targets.len() > MAX_MESH {
+    if targets.len() > MAX_MESH && !reflectors.is_one {
         problems.push(too_large(&identity.name, targets.len()));
     }
     targets
@@ -146,11 +171,75 @@ fn too_large(node: &str, sessions: usize) -> Problem {
         "node {node} has {sessions} neighbours in the mesh between nodes, more than the {MAX_MESH} that it is meant for; every node \
          holds a session to every other one"
     );
-    let remedy = "give the nodes a neighbour in the fabric by a BGPPeer (discover: DefaultGateways), or set \
-                  spec.nodeMesh.mode: Disabled";
+    let remedy = "give the nodes a neighbour in the fabric by a BGPPeer (discover: DefaultGateways), name route reflectors by \
+                  spec.nodeMesh.routeReflectorSelector, or set spec.nodeMesh.mode: Disabled";
     let kind = Kind::BGPConfiguration.as_str();
     Problem::new(kind, CONFIGURATION_NAME, "spec.nodeMesh.mode", message, remedy)
         .because(ProblemReason::MeshTooLarge)
+}
+
+/// The route reflectors of the mesh.
+struct Reflectors<'a> {
+    /// Their ASNs, by name.
+    asns: BTreeMap<&'a str, PeerAsn>,
+    /// Whether this node is one.
+    is_one: bool,
+    own_asn: PeerAsn,
+}
+
+/// What two nodes of the mesh are to each other.
+enum Pair {
+    /// They have a session, and no reflector is between them.
+    Direct,
+    /// One of them is a reflector.
+    WithReflector,
+    /// They hear of each other by way of reflectors.
+    Reflected,
+}
+
+impl<'a> Reflectors<'a> {
+    fn of(identity: &Identity, state: &'a ClusterState, problems: &mut Vec<Problem>) -> Self {
+        let configured = configuration(state).and_then(|c| c.node_mesh.as_ref());
+        let by = configured.and_then(|mesh| mesh.route_reflector_selector.as_ref());
+        let nodes = state.nodes.iter();
+        let asns: BTreeMap<&str, PeerAsn> = nodes
+            .filter(|(_, node)| by.is_some_and(|by| selector::matches(Some(by), &node.labels())))
+            .map(|(name, node)| (name.as_str(), asn(name, node, state)))
+            .collect();
+        if by.is_some() && asns.is_empty() {
+            let field = "spec.nodeMesh.routeReflectorSelector";
+            let message = "it selects no Node, so every node has a session with every other one";
+            let remedy =
+                "label the Nodes that are meant (kubectl get nodes --show-labels), or correct the selector";
+            let kind = Kind::BGPConfiguration.as_str();
+            problems.push(
+                Problem::new(kind, CONFIGURATION_NAME, field, message, remedy)
+                    .because(ProblemReason::NoMatchingNodes),
+            );
+        }
+        Self {
+            is_one: asns.contains_key(identity.name.as_str()),
+            asns,
+            own_asn: PeerAsn::Number(identity.asn.0),
+        }
+    }
+
+    /// Both ends come to the same answer.
+    fn pair(&self, other: &str, node: &Node, state: &ClusterState) -> Pair {
+        let is_of_our_asn = || asn(other, node, state) == self.own_asn;
+        if self.is_one || self.asns.contains_key(other) {
+            Pair::WithReflector
+        } else if self.asns.values().any(|asn| *asn == self.own_asn) && is_of_our_asn() {
+            Pair::Reflected
+        } else {
+            Pair::Direct
+        }
+    }
+
+    /// Reflectors are not each other's clients: each hears of the clients of all from the one that has them.
+    fn is_client(&self, other: &str) -> bool {
+        self.is_one && !self.asns.contains_key(other)
+    }
 }
 
 /// The session with another node, if it is on the link.
@@ -199,6 +288,7 @@ fn target(
         interface: None,
         source_address: session.source_address,
         asn: session.asn,
+        is_client: false,
         spec: Cow::Owned(spec),
     }
 }

@@ -11,11 +11,14 @@ use flatroute_api::{BGPPeerSpec, Problem, ProblemReason};
 use flatroute_bgp::session::{ConnectMode, PeerAsn, Settings};
 use flatroute_bgp::speaker::{
     AdminState, GracefulRestart, GracefulRestartMode, NextHopMode, PeerConfig, PrefixLimit,
-    PrefixLimitAction, Ttl,
+    PrefixLimitAction, RangeConfig, Reflection, Ttl,
 };
 use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix, Role};
+use flatroute_bgp::wire::AddPathMode;
+use ipnetwork::IpNetwork;
 
 use crate::filters::{self, Context};
+use crate::identity::Identity;
 use crate::targets::{Origin, Target};
 use crate::{auth, unnumbered};
 
@@ -25,6 +28,8 @@ const HOLD_TIME: Duration = Duration::from_secs(90);
 const CONNECT_RETRY_TIME: Duration = Duration::from_secs(5);
 /// How many prefixes a family a neighbour may send unless configured.
 const MAX_PREFIXES: u32 = 10_000;
+/// How many neighbours a range may have at once unless configured.
+const LISTEN_LIMIT: u16 = 100;
 /// How far an internal neighbour may be away unless configured: as far as IP goes.
 const INTERNAL_HOPS: u8 = 255;
 
@@ -46,6 +51,26 @@ pub(crate) fn advertises(spec: &BGPPeerSpec, what: api::Advertise) -> bool {
     spec.advertise
         .as_ref()
         .map_or(what == api::Advertise::PodCIDRs, |set| set.contains(&what))
+}
+
+/// Our ASN towards a neighbour, and which it must be of.
+fn asns(identity: &Identity, target: &Target<'_>) -> (Asn, PeerAsn) {
+    let peer_asn = match target.asn {
+        ApiAsn::Number(asn) => PeerAsn::Exact(Asn(asn)),
+        ApiAsn::External => PeerAsn::External,
+        ApiAsn::Internal => PeerAsn::Internal,
+    };
+    (target.spec.local_asn.map_or(identity.asn, Asn), peer_asn)
+}
+
+/// Whether a neighbour is of our own AS.
+pub(crate) fn is_internal(identity: &Identity, target: &Target<'_>) -> bool {
+    let (local_asn, peer_asn) = asns(identity, target);
+    match peer_asn {
+        PeerAsn::Exact(asn) => asn == local_asn,
+        PeerAsn::External => false,
+        PeerAsn::Internal => true,
+    }
 }
 
 /// All neighbours of the node, by name.
@@ -80,6 +105,51 @@ pub(crate) fn plan<'t>(
         }
     }
     planned
+}
+
+/// Where neighbours come from by themselves, by name. Of two objects with one range the first by name has it.
+pub(crate) fn ranges<'t>(
+    context: &Context<'_>,
+    targets: &'t [(IpNetwork, Target<'_>)],
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, (IpNetwork, Planned<'t>)> {
+    let mut planned: BTreeMap<String, (IpNetwork, Planned<'t>)> = BTreeMap::new();
+    let mut taken: BTreeMap<IpNetwork, &str> = BTreeMap::new();
+    for (range, target) in targets {
+        match peer(context, target, problems) {
+            Err(found) => problems.extend(found),
+            Ok(mut config) => {
+                if let Some(first) = taken.get(range) {
+                    let message = format!(
+                        "on node {} BGPPeer/{first} has {range} too, and is the one in use",
+                        context.identity.name
+                    );
+                    let remedy = "remove one of the two, or make their nodeSelectors exclude each other";
+                    let reason = ProblemReason::ConflictingPeer;
+                    problems.push(problem(target, target.field, reason, message, remedy));
+                    continue;
+                }
+                taken.insert(*range, &target.name);
+                config.session.connect_mode = ConnectMode::Passive;
+                let neighbour = Planned {
+                    config,
+                    origin: target.origin.clone(),
+                    spec: &target.spec,
+                };
+                planned.insert(target.name.clone(), (*range, neighbour));
+            }
+        }
+    }
+    planned
+}
+
+/// A range of the speaker.
+pub(crate) fn range(prefix: IpNetwork, planned: Planned<'_>) -> RangeConfig {
+    RangeConfig {
+        prefix: Prefix::from(prefix),
+        limit: usize::from(planned.spec.listen_limit.unwrap_or(LISTEN_LIMIT)),
+        template: planned.config,
+    }
 }
 
 fn problem(
@@ -196,18 +266,10 @@ fn peer(
     let (_, object) = target.object();
     let found = auth::auth(context, object, spec.auth.as_ref());
     told.extend(found.problem);
-    let local_asn = spec.local_asn.map_or(context.identity.asn, Asn);
     let transit = advertises(spec, api::Advertise::LearnedRoutes);
-    let peer_asn = match target.asn {
-        ApiAsn::Number(asn) => PeerAsn::Exact(Asn(asn)),
-        ApiAsn::External => PeerAsn::External,
-        ApiAsn::Internal => PeerAsn::Internal,
-    };
-    let internal = match peer_asn {
-        PeerAsn::Exact(asn) => asn == local_asn,
-        PeerAsn::External => false,
-        PeerAsn::Internal => true,
-    };
+    let (local_asn, peer_asn) = asns(context.identity, target);
+    let internal = is_internal(context.identity, target);
+    let reflection = reflection(context, target, told);
     if internal && spec.role.is_some() {
         told.push(role_of_internal(target, local_asn));
     }
@@ -224,21 +286,41 @@ fn peer(
             Some(api::NextHop::ItSelf) => NextHopMode::ItSelf,
             Some(api::NextHop::Unchanged) => NextHopMode::Unchanged,
         },
+        reflection,
         // Nodes share an ASN and are told apart by their prefixes: a stub cannot close a loop, a transit router can.
         allow_own_asn: spec.allow_own_asn.unwrap_or(u8::from(!internal && !transit)),
-        next_hops: target.origin.object.is_none().then(|| on_link(context)),
+        next_hops: target.is_of_mesh().then(|| on_link(context)),
         max_prefixes: max_prefixes(spec),
         import: filters::import(context, spec),
-        export: filters::export(context, spec),
+        export: filters::export(context, target),
         graceful_restart: graceful_restart(spec),
         // A filter may let learned routes out, whatever is advertised by default.
-        relays: transit || !spec.export_filters.is_empty(),
+        relays: transit || reflection.is_some() || !spec.export_filters.is_empty(),
         admin_state: match (spec.state, found.held) {
             (Some(api::State::Down), _) => AdminState::Down(spec.state_message.clone().unwrap_or_default()),
             (None | Some(api::State::Up | api::State::Drained), Some(reason)) => AdminState::Held(reason),
             (None | Some(api::State::Up | api::State::Drained), None) => AdminState::Up,
         },
         drained: spec.state == Some(api::State::Drained),
+    })
+}
+
+/// What the neighbour is to this node as a route reflector.
+fn reflection(context: &Context<'_>, target: &Target<'_>, told: &mut Vec<Problem>) -> Option<Reflection> {
+    let internal = is_internal(context.identity, target);
+    if target.is_client && !internal && target.spec.route_reflector_client.is_some() {
+        let message = format!(
+            "the neighbour {} is of another ASN than node {}, and cannot be its client",
+            target.address, context.identity.name
+        );
+        let remedy = "remove it, or correct peerASN or localASN";
+        let field = "spec.routeReflectorClient";
+        told.push(problem(target, field, ProblemReason::Invalid, message, remedy));
+    }
+    let cluster_id = context.cluster_id.filter(|_| internal)?;
+    Some(Reflection {
+        cluster_id,
+        client: target.is_client,
     })
 }
 
@@ -264,6 +346,12 @@ fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn:
             None => context.identity.families(),
         }),
         extended_next_hop: target.address.is_ipv6(),
+        add_path: match spec.add_path {
+            None | Some(api::AddPath::Disabled) => None,
+            Some(api::AddPath::Receive) => Some(AddPathMode::Receive),
+            Some(api::AddPath::Send) => Some(AddPathMode::Send),
+            Some(api::AddPath::Both) => Some(AddPathMode::Both),
+        },
         role: spec.role.map(role),
     }
 }
@@ -316,11 +404,13 @@ fn graceful_restart(spec: &BGPPeerSpec) -> GracefulRestart {
         restart_time: configured
             .restart_time
             .map_or(default.restart_time, |time| time.0),
+        long_lived_stale_time: configured
+            .long_lived_stale_time
+            .map_or(default.long_lived_stale_time, |time| time.0),
         notification: match configured.notification {
             None | Some(api::Toggle::Disabled) => false,
             Some(api::Toggle::Enabled) => true,
         },
-        ..default
     }
 }
 

@@ -11,8 +11,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use flatroute_api::objects::Toggle;
 use flatroute_api::values::PeerAsn;
 use flatroute_api::{BGPPeer, BGPPeerSpec, ClusterState, Kind, Node, Problem, ProblemReason};
+use ipnetwork::IpNetwork;
 
 use crate::identity::{self, Identity};
 use crate::{Facts, mesh, selector, unnumbered};
@@ -59,12 +61,19 @@ pub(crate) struct Target<'a> {
     pub(crate) interface: Option<String>,
     pub(crate) source_address: Option<IpAddr>,
     pub(crate) asn: PeerAsn,
+    /// Whether it is to be a client of this node as a route reflector, should it be of the same AS.
+    pub(crate) is_client: bool,
     pub(crate) spec: Cow<'a, BGPPeerSpec>,
 }
 
 impl Target<'_> {
     fn place(&self) -> Place {
         (self.address, self.interface.clone())
+    }
+
+    /// Whether it belongs to the mesh between nodes.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        self.origin.object.is_none()
     }
 
     /// The kind and name of the object that problems of this neighbour are told of.
@@ -136,6 +145,29 @@ pub(crate) fn selects(
     selector::matches(by, &identity.labels)
 }
 
+/// Where neighbours come from by themselves, a target for each range; its address is the first of the range.
+pub(crate) fn ranges<'a>(identity: &Identity, state: &'a ClusterState) -> Vec<(IpNetwork, Target<'a>)> {
+    let objects = state.peers.iter();
+    objects
+        .filter(|(_, object)| selects(object.spec.node_selector.as_ref(), identity))
+        .filter_map(|(name, object)| {
+            let range = object.spec.listen_range?.0;
+            let target = Target {
+                name: name.clone(),
+                origin: Origin::fabric(name),
+                field: "spec.listenRange",
+                address: range.network(),
+                interface: None,
+                source_address: None,
+                asn: object.spec.peer_asn?,
+                is_client: is_client(&object.spec),
+                spec: Cow::Borrowed(&object.spec),
+            };
+            Some((range, target))
+        })
+        .collect()
+}
+
 /// The neighbour that the object names by its address.
 fn named<'a>(name: &str, spec: &'a BGPPeerSpec) -> Option<Target<'a>> {
     Some(Target {
@@ -146,6 +178,7 @@ fn named<'a>(name: &str, spec: &'a BGPPeerSpec) -> Option<Target<'a>> {
         interface: spec.interface.clone(),
         source_address: spec.source_address,
         asn: spec.peer_asn?,
+        is_client: is_client(spec),
         spec: Cow::Borrowed(spec),
     })
 }
@@ -203,6 +236,7 @@ fn discovered<'a>(
             interface,
             source_address: None,
             asn,
+            is_client: is_client(&object.spec),
             spec: Cow::Borrowed(&object.spec),
         };
         found.insert(target.place(), target);
@@ -267,6 +301,7 @@ fn selected<'a>(
                 interface: None,
                 source_address: Some(own),
                 asn: asn(other, node, state),
+                is_client: identity.cluster_id.is_some() && !reflects(other, node),
                 spec: Cow::Borrowed(&object.spec),
             })
         })
@@ -306,6 +341,16 @@ pub(crate) fn addresses(identity: &Identity, other: &Node) -> Option<(IpAddr, Ip
     [true, false]
         .into_iter()
         .find_map(|v4| first(&identity.internal_ips, v4).zip(first(&theirs, v4)))
+}
+
+/// Whether the object makes its neighbours clients.
+pub(crate) fn is_client(spec: &BGPPeerSpec) -> bool {
+    spec.route_reflector_client == Some(Toggle::Enabled)
+}
+
+/// Whether another node's annotation makes it a route reflector. What is wrong with it, its own agent tells.
+fn reflects(name: &str, node: &Node) -> bool {
+    identity::cluster_id(name, node, &mut Vec::new()).is_some()
 }
 
 /// The ASN of another node. What is wrong with its annotations, its own agent tells.

@@ -4,6 +4,7 @@ use super::*;
 use flatroute_api::{ProblemReason, manifest};
 
 mod neighbours;
+mod reflection;
 mod unnumbered;
 
 const NODE: &str = "
@@ -201,6 +202,54 @@ fn a_node_that_is_not_there_is_a_router_without_pods() {
 }
 
 #[test]
+fn a_node_that_its_cluster_does_not_have_has_no_neighbours() {
+    let other = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n2}\nspec: {podCIDR: 10.244.2.0/24}\n";
+    let manifests = other.to_owned() + &object("BGPPeer", "tor-a", "{peerAddress: 10.0.1.1, peerASN: 65001}");
+    let facts = Facts {
+        source: ObjectSource::ApiServer,
+        ..Facts::default()
+    };
+    let plan = planned(&manifests, &facts);
+    assert_eq!(plan.problems[0].reason, ProblemReason::NodeNotFound);
+    assert!(plan.speaker.peers.is_empty() && plan.speaker.originate.is_empty());
+    let own = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\n";
+    assert_eq!(planned(&(manifests + own), &facts).speaker.peers.len(), 1);
+}
+
+#[test]
+fn restarts_are_agreed_on_as_the_object_says() {
+    let planned_with = |spec: &str| {
+        let spec = format!("{{peerAddress: 10.0.1.1, peerASN: 65001{spec}}}");
+        let filter = object("BGPFilter", "f", "{rules: [{action: Accept}]}");
+        let plan = planned(
+            &(NODE.to_owned() + &filter + &object("BGPPeer", "a", &spec)),
+            &Facts::default(),
+        );
+        assert_eq!(plan.problems, [], "{spec}");
+        let words = plan.describe().peers["a"].session.clone();
+        let (_, words) = words.split_once("graceful restart ").unwrap();
+        let relays = plan.speaker.peers[&PeerName::from("a")].relays;
+        (words.to_owned(), relays)
+    };
+    for (spec, words, relays) in [
+        ("", "Auto 120s", false),
+        (", gracefulRestart: {mode: Disabled}", "Disabled", false),
+        (
+            ", gracefulRestart: {mode: HelperOnly, longLivedStaleTime: 1h}, advertise: [PodCIDRs, LearnedRoutes]",
+            "HelperOnly 120s then 3600s",
+            true,
+        ),
+        (
+            ", gracefulRestart: {restartTime: 10s, notification: Enabled}, exportFilters: [f]",
+            "Auto 10s also after a NOTIFICATION",
+            true,
+        ),
+    ] {
+        assert_eq!(planned_with(spec), (words.to_owned(), relays), "{spec}");
+    }
+}
+
+#[test]
 fn the_asn_comes_from_the_most_particular_place() {
     let node = |extra: &str| format!("---\napiVersion: v1\nkind: Node\nmetadata: {{name: n1, {extra}}}\n");
     let conf = |spec: &str| object("BGPConfiguration", "default", spec);
@@ -353,7 +402,7 @@ fn secret(namespace: &str, values: &str) -> String {
     format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: tor, namespace: {namespace}}}\n{values}\n")
 }
 
-fn only_peer(plan: &Plan) -> &flatroute_bgp::speaker::PeerConfig {
+fn only_peer(plan: &Plan) -> &PeerConfig {
     let mut peers = plan.speaker.peers.values();
     match (peers.next(), peers.next()) {
         (Some(peer), None) => peer,
@@ -466,4 +515,38 @@ fn what_is_down_by_its_object_is_not_held() {
     let down = flatroute_bgp::speaker::AdminState::Down(String::new());
     assert_eq!(only_peer(&plan).admin_state, down);
     assert_eq!(plan.problems[0].reason, ProblemReason::SecretNotFound);
+}
+
+#[test]
+fn several_paths_a_prefix_are_offered_as_the_object_says() {
+    use flatroute_bgp::wire::AddPathMode;
+    for (value, want, words) in [
+        ("", None, "families IPv4"),
+        (", addPath: Disabled", None, "families IPv4"),
+        (
+            ", addPath: Receive",
+            Some(AddPathMode::Receive),
+            "families IPv4, add-path Receive",
+        ),
+        (
+            ", addPath: Send",
+            Some(AddPathMode::Send),
+            "families IPv4, add-path Send",
+        ),
+        (
+            ", addPath: Both",
+            Some(AddPathMode::Both),
+            "families IPv4, add-path Both",
+        ),
+    ] {
+        let spec = format!("{{peerAddress: 10.0.1.1, peerASN: 65001{value}}}");
+        let plan = planned(
+            &(NODE_V4.to_owned() + &object("BGPPeer", "tor-a", &spec)),
+            &Facts::default(),
+        );
+        assert_eq!(only_peer(&plan).session.add_path, want, "{value}");
+        let session = &plan.describe().peers["tor-a"].session;
+        let end = format!("{words}, graceful restart Auto 120s");
+        assert!(session.ends_with(&end), "{session}");
+    }
 }

@@ -8,12 +8,15 @@ use flatroute_api::objects::State;
 use flatroute_api::{BGPPeerSpec, ClusterState, Kind, Problem, ProblemReason};
 
 use crate::identity::Identity;
-use crate::targets::{Origin, Target, selects};
+use crate::targets::{Origin, Target, is_client, selects};
 use crate::{Facts, Heard, Sought, peers};
 
 /// The interface that an object's neighbour is found on; none: the object finds it in another way.
 pub(crate) fn interface(spec: &BGPPeerSpec) -> Option<&String> {
-    let elsewhere = spec.peer_address.is_some() || spec.discover.is_some() || spec.peer_selector.is_some();
+    let elsewhere = spec.peer_address.is_some()
+        || spec.discover.is_some()
+        || spec.peer_selector.is_some()
+        || spec.listen_range.is_some();
     spec.interface.as_ref().filter(|_| !elsewhere)
 }
 
@@ -88,6 +91,7 @@ pub(crate) fn target<'a>(
         interface: Some(interface.clone()),
         source_address: None,
         asn,
+        is_client: is_client(spec),
         spec: Cow::Borrowed(spec),
     })
 }

@@ -15,7 +15,7 @@ use super::ground::{Ground, Transport};
 use super::receiver::ASN;
 use super::talk;
 use super::usage::Usage;
-use crate::process::{Daemon, locate};
+use crate::process::{Daemon, locate, locate_beside};
 use crate::sandbox;
 use crate::speaker::{Software, frr};
 
@@ -60,7 +60,7 @@ impl Transit {
         match self {
             Self::Flatroute | Self::Against(_) => true,
             Self::Bird => locate("bird").is_some(),
-            Self::Frr => locate("zebra").is_some() && locate("bgpd").is_some(),
+            Self::Frr => Software::Frr.find().is_ok(),
             Self::Gobgp => locate("gobgpd").is_some(),
         }
     }
@@ -92,7 +92,7 @@ impl Transit {
             Self::Flatroute => Software::Agent.find()?,
             Self::Against(file) => file.clone(),
             Self::Bird => installed("bird")?,
-            Self::Frr => installed("bgpd")?,
+            Self::Frr => Software::Frr.find()?,
             Self::Gobgp => installed("gobgpd")?,
         };
         let output = Command::new(&program)
@@ -301,7 +301,9 @@ spec:
                 self.dir.clone().into(),
             ]);
             arguments.extend(more.map(OsString::from));
-            daemons.push(self.start(&installed(program)?, &arguments, program)?);
+            let path =
+                locate_beside(program, "zebra").with_context(|| format!("{program} is not installed"))?;
+            daemons.push(self.start(&path, &arguments, program)?);
         }
         Ok(daemons)
     }

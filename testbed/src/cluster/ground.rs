@@ -28,6 +28,8 @@ const CONTROL_INDEX: u32 = 90;
 pub const HOLD_TIME: Duration = Duration::from_secs(30);
 /// The file of an agent's neighbours.
 const PEERS: &str = "peers.yaml";
+/// The file of its key.
+const SECRET: &str = "secret.yaml";
 
 /// The fabric with its switches, and the control plane's place in it.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Ground {
     pub control: Namespace,
     /// Of ToRs and spine.
     pub switches: Vec<Speaker>,
+    /// The key of TCP MD5 that ToRs have towards nodes.
+    pub key: Option<&'static str>,
 }
 
 impl Ground {
@@ -58,6 +62,7 @@ impl Ground {
             fabric,
             control,
             switches: Vec::new(),
+            key: None,
         };
         for router in ground.site.topology.routers.clone() {
             let namespace = ground.fabric.namespace(&router.name)?;
@@ -122,15 +127,34 @@ impl Ground {
     /// It is missing or does not start.
     pub fn start_switch(&self, software: Software, router: &Router) -> Result<Speaker> {
         match software {
-            Software::Bird => {
-                Speaker::start_bird(&self.fabric, router, &bird_configuration(&self.site, router))
-            }
+            Software::Bird => Speaker::start_bird(
+                &self.fabric,
+                router,
+                &bird_configuration(&self.site, router, self.key),
+            ),
             Software::Agent => {
-                let manifests = agent_manifests(&self.site, router);
+                let manifests = agent_manifests(&self.site, router, self.key);
                 Speaker::start_agent(&self.fabric, router, &manifests)
             }
             Software::Frr => bail!("FRR plays no switch in this cluster"),
         }
+    }
+
+    /// Gives the ToRs another key towards nodes, or none: sessions without it end.
+    ///
+    /// # Errors
+    /// A switch does not take it.
+    pub fn change_key(&mut self, key: Option<&'static str>) -> Result<()> {
+        self.key = key;
+        for speaker in &self.switches {
+            let router = self.site.topology.find(speaker.router()).context("a switch")?;
+            match speaker.software() {
+                Software::Bird => bird::reconfigure(speaker, &bird_configuration(&self.site, router, key))?,
+                Software::Agent => agent::rewrite(speaker, &agent_manifests(&self.site, router, key))?,
+                Software::Frr => bail!("FRR plays no switch in this cluster"),
+            }
+        }
+        Ok(())
     }
 
     /// What the switches run, for people.
@@ -223,7 +247,7 @@ pub fn batch(namespace: &Namespace, ipv6: bool, lines: &[String]) -> Result<()> 
 
 /// Our agent on a ToR or the spine. Towards nodes it gets two objects where the demo's one would carry both families, as
 /// BIRD here has two sessions.
-fn agent_manifests(site: &Site, router: &Router) -> Vec<(String, String)> {
+fn agent_manifests(site: &Site, router: &Router, key: Option<&str>) -> Vec<(String, String)> {
     let mut files = agent::manifests(&site.topology, router);
     files.retain(|(name, _)| name != PEERS);
     let mut peers = String::new();
@@ -253,20 +277,29 @@ fn agent_manifests(site: &Site, router: &Router) -> Vec<(String, String)> {
                     "  families: [{family}]\n  timers: {{holdTime: {}s}}",
                     HOLD_TIME.as_secs()
                 );
+                if key.is_some() {
+                    peers.push_str("  auth: {md5: {secretRef: {name: nodes}}}\n");
+                }
             }
         }
+    }
+    if let Some(key) = key {
+        let secret = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: nodes}}\nstringData: {{password: {key}}}\n"
+        );
+        files.push((SECRET.to_owned(), secret));
     }
     files.push((PEERS.to_owned(), peers));
     files
 }
 
 /// BIRD on a ToR or the spine.
-fn bird_configuration(site: &Site, router: &Router) -> String {
+fn bird_configuration(site: &Site, router: &Router, key: Option<&str>) -> String {
     let mut text = bird::preamble(router);
     for neighbour in site.topology.neighbours(router) {
         if neighbour.router.tier == Tier::Node {
             for ipv6 in site.families.order() {
-                text.push_str(&session_to_node(router, &neighbour, *ipv6));
+                text.push_str(&session_to_node(router, &neighbour, *ipv6, key));
             }
         } else {
             text.push_str(&bird::session(router, &neighbour, neighbour.router.asn));
@@ -276,7 +309,7 @@ fn bird_configuration(site: &Site, router: &Router) -> String {
 }
 
 /// A ToR's session with a node, one family over itself. The limit is what a careful switch would have.
-fn session_to_node(router: &Router, neighbour: &Neighbour<'_>, ipv6: bool) -> String {
+fn session_to_node(router: &Router, neighbour: &Neighbour<'_>, ipv6: bool, key: Option<&str>) -> String {
     let (family, local, remote) = if ipv6 {
         (
             "ipv6",
@@ -301,12 +334,13 @@ protocol bgp to_{name}_{family} {{
     connect delay time 1;
     connect retry time 2;
     error wait time 1, 4;
-    {family} {{ import limit 1000 action restart; import all; export where source = RTS_BGP; }};
+{password}    {family} {{ import limit 1000 action restart; import all; export where source = RTS_BGP; }};
 }}
 ",
         name = neighbour.router.name,
         asn = router.asn,
         hold = HOLD_TIME.as_secs(),
+        password = key.map_or_else(String::new, |key| format!("    password \"{key}\";\n")),
     );
     text
 }

@@ -4,22 +4,31 @@
 //! Between the two stands a cluster with neither. There pods must not talk: what carried them before was the mesh, and nothing
 //! else on this segment knows where pods are.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flatroute_api::control::Peers;
 
-use super::Cluster;
 use super::exam::{Row, Verdict};
+use super::{Cluster, deaths};
 use crate::capture::Capture;
 use crate::control;
 use crate::kernel;
 use crate::pod::Pod;
 use crate::probe;
+use crate::traffic::Stream;
 use crate::wait::Look;
 
 /// From an object to what follows from it in every kernel.
 const BOUND: Duration = Duration::from_secs(90);
+/// Packets a second of each stream, and their source ports.
+const RATE: u32 = 250;
+const FLOWS: u16 = 16;
+/// How often all agents are killed, and how far apart.
+const KILLS: usize = 3;
+const APART: Duration = Duration::from_secs(3);
+/// How long packets go on after that: longer than any patience of agents that have restarted.
+const AFTER_ALL: Duration = Duration::from_secs(17);
 /// What a pod's packets begin with.
 const FIRST_TTL: u8 = 64;
 /// Routers between pods of two nodes on one segment: these nodes.
@@ -43,10 +52,14 @@ struct Question {
     ask: fn(&Cluster) -> Result<String>,
 }
 
-const QUESTIONS: [Question; 4] = [
+const QUESTIONS: [Question; 5] = [
     Question {
         name: "no object at all: nodes are neighbours, pods talk",
         ask: without_objects,
+    },
+    Question {
+        name: "all agents killed at once, three times: nothing is lost",
+        ask: killed,
     },
     Question {
         name: "nodeMesh Disabled: nothing else carries pods",
@@ -93,6 +106,34 @@ fn without_objects(cluster: &Cluster) -> Result<String> {
         ensure!(found.is_empty(), "there are {kind} already: {found:?}");
     }
     talk(cluster, "mesh:")
+}
+
+/// Neighbours that are nodes keep each other's routes too; in the end every session is there again.
+fn killed(cluster: &Cluster) -> Result<String> {
+    let (near, far) = pods(cluster)?;
+    let mut streams = Vec::new();
+    for (from, to) in [(&near, &far), (&far, &near)] {
+        for ipv6 in cluster.common.site.families.order() {
+            streams.push(Stream::start(from, to, *ipv6, RATE, FLOWS)?);
+        }
+    }
+    let begun = Instant::now();
+    for _ in 0..KILLS {
+        for node in &cluster.nodes {
+            deaths::kill_one(node)?;
+        }
+        std::thread::sleep(APART);
+    }
+    std::thread::sleep(AFTER_ALL);
+    talk(cluster, "mesh:")?;
+    let end = Instant::now();
+    let mut sent = 0;
+    for outcome in Stream::finish(streams)? {
+        let loss = outcome.loss(begun, end);
+        ensure!(loss.sent > 0 && loss.lost == 0, "{}: {loss:?}", outcome.label);
+        sent += loss.sent;
+    }
+    Ok(format!("0 of {sent} packets lost, and all sessions are back"))
 }
 
 fn without_mesh(cluster: &Cluster) -> Result<String> {

@@ -8,13 +8,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 
 use super::exam::{Row, Verdict};
-use super::kubectl::unready;
-use super::node::Node;
 use super::rise::start_node;
-use super::{Carrier, Cluster};
+use super::{Carrier, Cluster, deaths, keys};
 use crate::pod::Pod;
 use crate::topology::Tier;
 use crate::traffic::{Loss, Stream};
@@ -23,12 +20,14 @@ use crate::traffic::{Loss, Stream};
 const RATE: u32 = 250;
 /// Source ports of each stream.
 const FLOWS: u16 = 16;
+/// A sender that stands still so long is told of: meanwhile nothing is proven.
+const STILL: Duration = Duration::from_millis(200);
 /// Losses that come late belong to the operation as well.
 const AFTER: Duration = Duration::from_secs(5);
 /// Routes whole again after an operation.
-const REPAIRED: Duration = Duration::from_secs(120);
+pub(super) const REPAIRED: Duration = Duration::from_secs(120);
 /// How long the API server is away.
-const AWAY: Duration = Duration::from_secs(120);
+pub(super) const AWAY: Duration = Duration::from_secs(120);
 
 /// One thing that happens.
 struct Operation {
@@ -40,7 +39,7 @@ struct Operation {
     act: fn(&mut Cluster) -> Result<String>,
 }
 
-const OPERATIONS: [Operation; 12] = [
+const OPERATIONS: [Operation; 17] = [
     Operation {
         name: "nothing, for 10 s",
         ours: false,
@@ -75,7 +74,19 @@ const OPERATIONS: [Operation; 12] = [
         name: "an agent killed (SIGKILL)",
         ours: true,
         free: true,
-        act: kill_agent,
+        act: deaths::kill_agent,
+    },
+    Operation {
+        name: "an agent killed five times, 3 s apart",
+        ours: true,
+        free: true,
+        act: deaths::kill_agent_in_a_row,
+    },
+    Operation {
+        name: "an agent's container killed five times",
+        ours: true,
+        free: true,
+        act: deaths::kill_container_in_a_row,
     },
     Operation {
         name: "containerd restarted on a node",
@@ -111,7 +122,25 @@ const OPERATIONS: [Operation; 12] = [
         name: "the same, and an agent killed",
         ours: true,
         free: true,
-        act: api_server_away_agent_killed,
+        act: deaths::api_server_away_agent_killed,
+    },
+    Operation {
+        name: "sessions get keys (TCP MD5)",
+        ours: true,
+        free: false,
+        act: keys::give,
+    },
+    Operation {
+        name: "with keys: API server away, an agent killed",
+        ours: true,
+        free: true,
+        act: keys::away,
+    },
+    Operation {
+        name: "keys taken back",
+        ours: true,
+        free: false,
+        act: keys::take_back,
     },
 ];
 
@@ -151,13 +180,15 @@ fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
     std::thread::sleep(AFTER);
     let end = Instant::now();
     let outcomes = Stream::finish(streams)?;
+    for outcome in &outcomes {
+        let loss = outcome.loss(begun, end);
+        if loss.lost > 0 || loss.still >= STILL {
+            let words = words(&loss);
+            cluster.teller.say(&format!("  {}: {words}", outcome.label));
+        }
+    }
     let total: Loss = outcomes.iter().map(|outcome| outcome.loss(begun, end)).sum();
-    let lost = format!("{} of {} packets lost", total.lost, total.sent);
-    let lost = if total.lost == 0 {
-        lost
-    } else {
-        format!("{lost}, over {:.2} s", total.hurt.as_secs_f64())
-    };
+    let lost = words(&total);
     let (verdict, words) = match done {
         Ok(words) if operation.free && total.lost > 0 => (Verdict::Failed, words),
         Ok(words) => (Verdict::Ok, words),
@@ -178,8 +209,22 @@ fn under_traffic(cluster: &mut Cluster, operation: &Operation) -> Result<Row> {
     Ok(row)
 }
 
+/// What became of packets.
+fn words(loss: &Loss) -> String {
+    let mut text = format!("{} of {} packets lost", loss.lost, loss.sent);
+    if let Some(first) = loss.first {
+        let (hurt, first) = (loss.hurt.as_secs_f64(), first.as_secs_f64());
+        text.push_str(&format!(", over {hurt:.2} s, the first after {first:.1} s"));
+    }
+    if loss.still >= STILL {
+        let still = loss.still.as_secs_f64();
+        text.push_str(&format!(", none sent for {still:.2} s"));
+    }
+    text
+}
+
 /// A pod of the first rack and one of the other, on the first node of each: no operation takes those nodes away.
-fn ends(cluster: &Cluster) -> Result<(Pod, Pod)> {
+pub(super) fn ends(cluster: &Cluster) -> Result<(Pod, Pod)> {
     let pods = cluster.pods("default", "app=hello")?;
     let of_rack = |rack: u16| {
         let first = cluster
@@ -213,59 +258,16 @@ fn rolling_update(cluster: &mut Cluster) -> Result<String> {
     ))
 }
 
-fn kill_agent(cluster: &mut Cluster) -> Result<String> {
-    let name = cluster.nodes.first().context("a node")?.name.clone();
-    let before = restarts(cluster, &name)?;
-    signal_agent(cluster.node(&name)?)?;
-    await_restart(cluster, &name, before)?;
-    Ok(format!("on {name}"))
-}
-
 /// M24: an agent is killed and comes back, and no packet between pods is lost.
 pub(super) fn m24(cluster: &mut Cluster) -> Result<(Verdict, String)> {
     let killed = Operation {
         name: "an agent killed, for M24",
         ours: true,
         free: true,
-        act: kill_agent,
+        act: deaths::kill_agent,
     };
     let row = under_traffic(cluster, &killed)?;
     Ok((row.verdict, row.detail))
-}
-
-/// Sends SIGKILL to the agent of a node.
-fn signal_agent(node: &Node) -> Result<()> {
-    let pids = node.run("pgrep", &["-f", "^/flatroute-agent run"])?;
-    let pid = pids.split_whitespace().next().context("no agent runs")?;
-    node.run("kill", &["-KILL", pid]).map(drop)
-}
-
-/// The agent's pod on a node.
-fn agent_of(cluster: &Cluster, node: &str) -> Result<Value> {
-    let field = format!("--field-selector=spec.nodeName={node}");
-    let label = "app.kubernetes.io/name=flatroute";
-    let pods = cluster
-        .kubectl
-        .list(&["pods", "-n", "flatroute-system", "-l", label, &field])?;
-    pods.into_iter()
-        .next()
-        .with_context(|| format!("no agent on {node}"))
-}
-
-/// How often the agent of a node was started again.
-fn restarts(cluster: &Cluster, node: &str) -> Result<u64> {
-    let count = &agent_of(cluster, node)?["status"]["containerStatuses"][0]["restartCount"];
-    count.as_u64().context("a count of restarts")
-}
-
-/// Waits until the kubelet has started the agent of a node once more, and it is ready.
-fn await_restart(cluster: &Cluster, node: &str, before: u64) -> Result<()> {
-    cluster.await_(&format!("the agent of {node} to be back"), REPAIRED, |cluster| {
-        if restarts(cluster, node)? <= before {
-            return Ok(Err("it was not started again yet".to_owned()));
-        }
-        Ok(unready(&agent_of(cluster, node)?).map_or(Ok(()), Err))
-    })
 }
 
 fn restart_containerd(cluster: &mut Cluster) -> Result<String> {
@@ -340,19 +342,6 @@ fn api_server_away(cluster: &mut Cluster) -> Result<String> {
     cluster.control.start_api_server()?;
     cluster.await_ready()?;
     Ok(String::new())
-}
-
-fn api_server_away_agent_killed(cluster: &mut Cluster) -> Result<String> {
-    let victim = cluster.nodes.first().context("a node")?.name.clone();
-    let before = restarts(cluster, &victim)?;
-    cluster.control.kill_api_server();
-    std::thread::sleep(Duration::from_secs(20));
-    signal_agent(cluster.node(&victim)?)?;
-    std::thread::sleep(AWAY.saturating_sub(Duration::from_secs(20)));
-    cluster.control.start_api_server()?;
-    cluster.await_ready()?;
-    await_restart(cluster, &victim, before)?;
-    Ok(format!("the agent of {victim}, 20 s after the API server went"))
 }
 
 fn edit_peer_softly(cluster: &mut Cluster) -> Result<String> {

@@ -25,8 +25,10 @@ use crate::wait::Look;
 
 /// From the end of the workloads to links that are gone from every node.
 const STOPPED: Duration = Duration::from_secs(120);
-/// What others clean up after us: the kubelet its logs, a ToR its routes.
+/// What the kubelet cleans up after us: its logs.
 const CLEAN: Duration = Duration::from_secs(60);
+/// Routes gone from ToRs, which keep them for the restart time (120 s) of agents that ended without a word.
+const FORGOTTEN: Duration = Duration::from_secs(180);
 /// Where our files are, and the kubelet's and containerd's about us.
 const PLACES: &str = "/etc/cni /opt/cni /var/lib/cni /var/lib/flatroute /run/flatroute /run/cni /var/log/pods /var/log/containers";
 
@@ -265,7 +267,7 @@ fn of_switches(cluster: &Cluster) -> Result<String> {
     let site = &cluster.common.site;
     let pods = POD_CIDRS.map(str::parse::<IpNetwork>);
     let pods = pods.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
-    cluster.await_("ToRs and spine to know no pods", CLEAN, |cluster| {
+    cluster.await_("ToRs and spine to know no pods", FORGOTTEN, |cluster| {
         let switches = site
             .topology
             .routers

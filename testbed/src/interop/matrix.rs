@@ -1,4 +1,4 @@
-//! Runs the cells, two at a time, each in a sandbox of its own, and prints the table.
+//! Runs the cells, a few at a time, each in a sandbox of its own, and prints the table.
 //!
 //! A cell's name is `PEER::ROW`, so `cargo test -p flatroute-testbed --test matrix -- frr::` runs a column. A peer that
 //! is not installed makes its column skipped, loudly. Only a run of everything may rewrite the page.
@@ -21,8 +21,8 @@ use crate::sandbox::{self, Ending};
 use crate::speaker::Software;
 use crate::trial::note_skip;
 
-/// How many cells run at a time.
-const AT_A_TIME: usize = 2;
+/// How many cells run at a time: most of their time is waiting.
+const AT_A_TIME: usize = 3;
 /// Argument of the run that only tries whether sandboxes are possible.
 const PROBE: &str = "--try-sandbox";
 /// Argument that rewrites the page.

@@ -1,4 +1,4 @@
-//! The interoperability matrix: every way in which an operator's router meets us, against BIRD, FRR and GoBGP.
+//! The interoperability matrix: every way in which an operator's router meets us, against BIRD, FRR, GoBGP, OpenBGPD and ExaBGP.
 //!
 //! A [`rows::Row`] is a promise, a [`peer::Kind`] a column, and a cell is one [`pair::Pair`]: the peer in one network
 //! namespace, our agent in another, one link between them. A cell asserts its promise from the peer's own command

@@ -19,6 +19,8 @@ pub struct Ours {
     pub asn: u32,
     /// The ASN that we expect of the peer.
     pub peer_asn: u32,
+    /// Where the peer comes from by itself, instead of its address.
+    pub range: Option<&'static str>,
     /// Further fields of the BGPPeer's spec: name and value in YAML's flow style.
     pub fields: BTreeMap<&'static str, String>,
     /// The key of TCP MD5.
@@ -36,6 +38,7 @@ impl Ours {
         Self {
             asn: NODE_ASN,
             peer_asn,
+            range: None,
             fields: BTreeMap::new(),
             key: None,
             burden: None,
@@ -89,8 +92,12 @@ impl Ours {
 
     /// The BGPPeer, and the Secret that it names.
     pub(super) fn peer(&self, peer: IpAddr) -> String {
+        let who = match self.range {
+            Some(range) => format!("listenRange: \"{range}\""),
+            None => format!("peerAddress: \"{peer}\""),
+        };
         let mut text = format!(
-            "apiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {PEER}}}\nspec:\n  peerAddress: \"{peer}\"\n  peerASN: {}\n",
+            "apiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {PEER}}}\nspec:\n  {who}\n  peerASN: {}\n",
             self.peer_asn
         );
         for (field, value) in &self.fields {
@@ -121,6 +128,8 @@ pub(super) const FILE: &str = "peer.yaml";
 pub struct Burden {
     /// The first half of every community, to tell one burden from another.
     pub high: u16,
+    /// Whether it is half as heavy, and fits into such a message.
+    pub half: bool,
 }
 
 /// The name of the BGPFilter that adds a burden.
@@ -136,13 +145,15 @@ impl Burden {
     /// Its communities.
     #[must_use]
     pub fn communities(self) -> Vec<Community> {
-        (0..COMMUNITIES).map(|low| (self.high, low)).collect()
+        let count = if self.half { COMMUNITIES / 2 } else { COMMUNITIES };
+        (0..count).map(|low| (self.high, low)).collect()
     }
 
     /// Its large communities.
     #[must_use]
     pub fn large(self) -> Vec<Large> {
-        (0..LARGE)
+        let count = if self.half { LARGE / 2 } else { LARGE };
+        (0..count)
             .map(|low| (u32::from(self.high), u32::MAX, u32::from(low)))
             .collect()
     }

@@ -2,13 +2,15 @@
 //!
 //! Every wait has a bound and says on failure what both sides thought of it.
 
-use std::collections::BTreeMap;
+mod kernel;
+
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use flatroute_api::control::{self as api, Events, Peers, Routes};
 use ipnetwork::IpNetwork;
+use rustix::process::Signal;
 
 use super::ours::{self, Ours};
 use super::peer::{
@@ -16,7 +18,6 @@ use super::peer::{
 };
 use crate::control;
 use crate::fabric::Fabric;
-use crate::kernel::{self, Action};
 use crate::sandbox;
 use crate::speaker::{Speaker, agent};
 use crate::topology::{FIRST_TOR_ASN, Link, NODE_ASN, Router, Size, Tier, Topology};
@@ -66,6 +67,8 @@ impl Plan {
             ttl_security: false,
             key: None,
             small_buffers: false,
+            graceful_restart: None,
+            restarted: false,
             originated: THEIRS
                 .iter()
                 .map(|text| Originated::plain(prefix(text)))
@@ -188,8 +191,8 @@ impl Pair {
         let seen = self.await_peer("Established, both families", SESSION, |seen| {
             seen.established && seen.families == [true, true]
         })?;
-        let ours = self.ours()?;
-        ensure!(ours.state == "Established", "our own view differs: {ours:?}");
+        // A peer that was stopped may still speak of the session before.
+        self.await_ours("Established", ROUTE, |ours| ours.state == "Established")?;
         Ok(seen)
     }
 
@@ -292,30 +295,20 @@ impl Pair {
         }))
     }
 
-    /// Waits until our kernel forwards to a prefix, or does not any more.
+    /// Ends our agent as a crash would.
     ///
     /// # Errors
-    /// Not in time.
-    pub fn await_kernel(&self, of: &str, there: bool) -> Result<()> {
-        let namespace = self.fabric.namespace(self.agent.router())?;
-        let what = format!("{of} {} our kernel", if there { "in" } else { "out of" });
-        self.explained(wait::until(&what, ROUTE, || {
-            let routes = kernel::routes(namespace)?;
-            let found = routes
-                .iter()
-                .any(|route| route.prefix == prefix(of) && route.action == Action::Forward);
-            let list = || {
-                routes
-                    .iter()
-                    .map(|route| format!("\n    {route}"))
-                    .collect::<String>()
-            };
-            Ok(if found == there {
-                Look::Ok(())
-            } else {
-                Err(format!("it has{}", list()))
-            })
-        }))
+    /// It does not end.
+    pub fn kill_agent(&mut self) -> Result<()> {
+        self.agent.end(Signal::KILL)
+    }
+
+    /// Starts our agent again, with what it left behind.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_agent_again(&mut self) -> Result<()> {
+        self.agent.start_again(&self.fabric)
     }
 
     /// Waits until we show a route received from the peer that fits.
@@ -445,29 +438,16 @@ impl Pair {
     /// # Errors
     /// It does not start.
     pub fn restart_peer(&mut self) -> Result<()> {
+        self.plan.its.restarted = self.plan.its.graceful_restart.is_some();
         self.peer = self.plan.start_peer(&self.fabric)?;
         Ok(())
     }
 
-    /// A counter of our kernel's TCP (`TcpExt` in `/proc/net/netstat`).
+    /// The result of a wait, with the words of both sides below an error.
     ///
     /// # Errors
-    /// There is no such counter.
-    pub fn tcp_counter(&self, name: &str) -> Result<u64> {
-        let namespace = self.fabric.namespace(self.agent.router())?;
-        let text = namespace.run(|| {
-            fs::read_to_string("/proc/thread-self/net/netstat").context("read the counters of TCP")
-        })?;
-        let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
-        let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        let counters: BTreeMap<&str, &str> =
-            names.split_whitespace().zip(values.split_whitespace()).collect();
-        let value = counters.get(name).with_context(|| format!("no counter {name}"))?;
-        value.parse().with_context(|| format!("{name}: {value}"))
-    }
-
-    /// The result of a wait, with the words of both sides below an error.
-    fn explained<T>(&self, result: Result<(T, Duration)>) -> Result<T> {
+    /// That of `result`.
+    pub fn explained<T>(&self, result: Result<(T, Duration)>) -> Result<T> {
         let words = || {
             format!(
                 "{}{}  our view: {:?}\n  the peer's configuration:\n{}",

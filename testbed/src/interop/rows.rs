@@ -6,7 +6,7 @@ use anyhow::Result;
 use flatroute_api::objects::Kind as Object;
 use flatroute_api::unsupported;
 
-use super::cells::{collision, endings, limits, messages, routes, security, sessions, unnumbered};
+use super::cells::{collision, endings, limits, messages, restarts, routes, security, sessions, unnumbered};
 use super::peer::{Kind, Version};
 
 /// A promise, for every peer.
@@ -106,6 +106,19 @@ pub const ROWS: &[Row] = &[
         "over_ipv6",
         "IPv6 transport: both families, routes both ways with path, origin and next hop",
         sessions::over_ipv6,
+    )
+    .unless(no_ipv4_over_ipv6),
+    row(
+        "Session",
+        "from_a_range",
+        "`listenRange`: the peer dials and becomes a neighbour, routes both ways",
+        sessions::from_a_range,
+    ),
+    row(
+        "Session",
+        "from_a_guarded_range",
+        "`listenRange` with TCP MD5 for the whole range and GTSM, routes both ways",
+        sessions::from_a_guarded_range,
     ),
     row(
         "Session",
@@ -193,7 +206,8 @@ pub const ROWS: &[Row] = &[
         "we_refresh",
         "route refresh, we ask",
         messages::we_refresh,
-    ),
+    )
+    .unless(no_refresh_of_peer),
     row(
         "Messages",
         "enhanced_refresh",
@@ -239,21 +253,24 @@ pub const ROWS: &[Row] = &[
         "limit_of_peer",
         "the peer's prefix limit: 6/1 from it",
         limits::of_peer,
-    ),
+    )
+    .unless(no_prefix_limit),
     row(
         "Endings",
         "we_shut",
         "our shutdown's text at the peer; up again",
         endings::we_shut,
     )
-    .long(),
+    .long()
+    .unless(no_shutdown_text_read),
     row(
         "Endings",
         "peer_shuts",
         "the peer's shutdown's text at us; up again",
         endings::peer_shuts,
     )
-    .long(),
+    .long()
+    .unless(no_shutdown_text_sent),
     row(
         "Endings",
         "killed",
@@ -277,6 +294,22 @@ pub const ROWS: &[Row] = &[
     .long()
     .unless(no_hold_time_of_zero)
     .once(no_send_hold_time),
+    row(
+        "Graceful restart",
+        "peer_restarts",
+        "the peer is killed and comes back: its routes stay in our kernel all the time",
+        restarts::peer_restarts,
+    )
+    .long()
+    .unless(no_restarter),
+    row(
+        "Graceful restart",
+        "we_restart",
+        "our agent is killed and comes back: the peer shows our routes as kept, and none is ever missing",
+        restarts::we_restart,
+    )
+    .long()
+    .unless(no_restart_helper),
     row(
         "Security",
         "gtsm_we_dial",
@@ -307,6 +340,7 @@ pub const ROWS: &[Row] = &[
         "TCP MD5, we dial",
         security::md5_we_dial,
     )
+    .unless(no_md5_of_listener)
     .once(no_md5),
     row(
         "Security",
@@ -342,7 +376,7 @@ pub const ROWS: &[Row] = &[
 
 fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
-        Kind::Bird | Kind::Frr => None,
+        Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
         Kind::Gobgp => Some("it always offers ASNs of four octets"),
     }
 }
@@ -350,36 +384,100 @@ fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
 fn no_advertisements(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird | Kind::Frr => None,
-        Kind::Gobgp => Some("it sends no router advertisements"),
+        Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => Some("it sends no router advertisements"),
     }
 }
 
 fn no_refresh_by_peer(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
-        Kind::Bird | Kind::Frr => None,
+        Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
         Kind::Gobgp => Some("its softresetin judges anew what it holds, and asks nobody"),
+    }
+}
+
+const FAILS_AT_REFRESH: &str = "asked for its routes again, it ends the session over a fault of its own";
+
+const ANSWERS_NO_REFRESH: &str =
+    "it answers no ROUTE-REFRESH of anybody: it takes every family for one that was not agreed on";
+
+fn no_refresh_of_peer(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp => None,
+        Kind::Openbgpd => Some(ANSWERS_NO_REFRESH),
+        Kind::Exabgp => Some(FAILS_AT_REFRESH),
     }
 }
 
 fn no_hold_time_of_zero(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
-        Kind::Bird | Kind::Frr => None,
+        Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
         Kind::Gobgp => Some("it ends a session with a hold time of 0 at its first write"),
     }
 }
 
 fn no_enhanced_refresh(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
-        Kind::Bird => None,
-        Kind::Frr => None,
+        Kind::Bird | Kind::Frr => None,
         Kind::Gobgp => Some("it does not know RFC 7313"),
+        Kind::Openbgpd => Some(ANSWERS_NO_REFRESH),
+        Kind::Exabgp => Some(FAILS_AT_REFRESH),
     }
 }
 
 fn no_extended_messages(kind: Kind, version: Version) -> Option<&'static str> {
     match kind {
         Kind::Gobgp if version < Version(4, 7, 0) => Some("it knows RFC 8654 from version 4.7 on"),
-        Kind::Bird | Kind::Frr | Kind::Gobgp => None,
+        Kind::Openbgpd if version < Version(8, 9, 0) => Some("this version does not know RFC 8654"),
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => None,
+    }
+}
+
+fn no_restarter(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => None,
+        Kind::Openbgpd => Some("it waits for others that restart, but does not restart itself"),
+    }
+}
+
+fn no_restart_helper(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
+        Kind::Exabgp => Some("it keeps no routes of a neighbour that is away"),
+    }
+}
+
+fn no_shutdown_text_read(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
+        Kind::Exabgp => Some("it fails at the text of a shutdown, and answers 1/0"),
+    }
+}
+
+fn no_shutdown_text_sent(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
+        Kind::Exabgp => Some("its teardown takes no text"),
+    }
+}
+
+fn no_ipv4_over_ipv6(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => None,
+        Kind::Openbgpd => Some("on Linux it tells 127.0.0.1 as the next hop of IPv4 over IPv6"),
+    }
+}
+
+fn no_md5_of_listener(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => None,
+        Kind::Openbgpd => Some("on Linux it signs only what it dials itself"),
+    }
+}
+
+fn no_prefix_limit(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
+        Kind::Exabgp => Some("it has no limit on prefixes"),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,13 +23,29 @@ pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> 
     launch(speaker, fabric, &manifests(fabric.topology(), router))
 }
 
-/// Writes the manifests, sets the sysctls and starts the agent.
-pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, manifests: &[(String, String)]) -> Result<()> {
+/// Writes manifests, each whole and only for its owner, in their order. Those of other names stay.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn rewrite(speaker: &Speaker, manifests: &[(String, String)]) -> Result<()> {
     let dir = speaker.dir.join("manifests");
     fs::create_dir_all(&dir).context("create the manifests' directory")?;
     for (file, text) in manifests {
-        fs::write(dir.join(file), text).with_context(|| format!("write {file}"))?;
+        let draft = speaker.dir.join("draft");
+        let write = || {
+            fs::write(&draft, "")?;
+            fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
+            fs::write(&draft, text)?;
+            fs::rename(&draft, dir.join(file))
+        };
+        write().with_context(|| format!("write {file}"))?;
     }
+    Ok(())
+}
+
+/// Writes the manifests, sets the sysctls and starts the agent.
+pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, manifests: &[(String, String)]) -> Result<()> {
+    rewrite(speaker, manifests)?;
     let program = Software::Agent.find()?;
     let namespace = fabric.namespace(&speaker.router)?;
     let mut prepare = namespace.command(&program);

@@ -28,16 +28,16 @@ pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> 
 
 pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, configuration: &str) -> Result<()> {
     let namespace = fabric.namespace(&speaker.router)?;
-    let daemon = spawn(&speaker.dir, namespace, configuration)?;
+    let daemon = spawn(&speaker.dir, namespace, configuration, &[])?;
     speaker.daemons.push(daemon);
     Ok(())
 }
 
-/// Starts BIRD in `namespace` with its files in `dir`, and waits until it answers.
+/// Starts BIRD in `namespace` with its files in `dir` and `further` arguments, and waits until it answers.
 ///
 /// # Errors
 /// It is missing, or does not start; the error ends with its log.
-pub fn spawn(dir: &Path, namespace: &Namespace, configuration: &str) -> Result<Daemon> {
+pub fn spawn(dir: &Path, namespace: &Namespace, configuration: &str, further: &[&str]) -> Result<Daemon> {
     let file = dir.join(CONFIGURATION);
     fs::write(&file, configuration).context("write bird.conf")?;
     let mut command = namespace.command(&Software::Bird.find()?);
@@ -47,7 +47,7 @@ pub fn spawn(dir: &Path, namespace: &Namespace, configuration: &str) -> Result<D
         .arg(&file)
         .arg("-s")
         .arg(dir.join("bird.ctl"));
-    command.arg("-P").arg(dir.join("bird.pid"));
+    command.arg("-P").arg(dir.join("bird.pid")).args(further);
     let name = format!("bird on {}", namespace.name());
     let mut daemon = Daemon::start(&name, command, &dir.join("bird.log"))?;
     let waited = wait::until(&format!("{name} to answer"), Duration::from_secs(5), || {
@@ -56,6 +56,19 @@ pub fn spawn(dir: &Path, namespace: &Namespace, configuration: &str) -> Result<D
     });
     waited.map_err(|error| anyhow!("{error:#}\n{}", daemon.last_words()))?;
     Ok(daemon)
+}
+
+/// Gives a running BIRD another configuration.
+///
+/// # Errors
+/// It does not take it.
+pub fn reconfigure(speaker: &Speaker, configuration: &str) -> Result<()> {
+    fs::write(speaker.dir.join(CONFIGURATION), configuration).context("write bird.conf")?;
+    let answer = ask(speaker, "configure")?;
+    if !answer.contains("Reconfigur") {
+        bail!("bird on {}: configure: {answer}", speaker.router);
+    }
+    Ok(())
 }
 
 /// The answer of `birdc` to one command.

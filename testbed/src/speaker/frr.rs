@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{Session, Speaker};
 use crate::fabric::Fabric;
 use crate::namespace::Namespace;
-use crate::process::{Daemon, locate};
+use crate::process::{Daemon, locate, locate_beside};
 use crate::sandbox;
 use crate::topology::{Router, Tier, Topology};
 use crate::wait;
@@ -49,8 +49,8 @@ pub fn spawn(
     allow_root()?;
     let file = dir.join(format!("{program}.conf"));
     fs::write(&file, configuration).with_context(|| format!("write {program}.conf"))?;
-    let path =
-        locate(program).with_context(|| format!("{program} is not installed: sudo apt-get install frr"))?;
+    let path = locate_beside(program, "zebra")
+        .with_context(|| format!("{program} is not installed: sudo apt-get install frr"))?;
     let mut command = namespace.command(&path);
     command
         .arg("-f")

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::Signal;
 
 use crate::fabric::Fabric;
-use crate::process::{Daemon, locate};
+use crate::process::{Daemon, locate, locate_beside};
 use crate::sandbox;
 use crate::topology::Router;
 
@@ -79,8 +79,8 @@ impl Software {
             Self::Bird => locate("bird")
                 .filter(|_| locate("birdc").is_some())
                 .ok_or_else(|| anyhow!("BIRD is not installed. To install it:  sudo apt-get install bird2\n(its service need not run: sudo systemctl disable --now bird)")),
-            Self::Frr => locate("bgpd")
-                .filter(|_| locate("zebra").is_some() && locate("vtysh").is_some())
+            Self::Frr => locate_beside("bgpd", "zebra")
+                .filter(|_| locate("vtysh").is_some())
                 .ok_or_else(|| anyhow!("FRR is not installed. To install it:  sudo apt-get install frr\n(its service need not run: sudo systemctl disable --now frr)")),
         }
     }
@@ -269,11 +269,27 @@ impl Speaker {
     /// # Errors
     /// It does not end or start; another software runs here.
     pub fn restart(&mut self, fabric: &Fabric, signal: Signal) -> Result<()> {
+        self.end(signal)?;
+        self.start_again(fabric)
+    }
+
+    /// Ends its main program by a signal.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn end(&mut self, signal: Signal) -> Result<()> {
+        let main = self.daemons.pop().context("a program")?;
+        main.end(signal, Duration::from_secs(5)).map(drop)
+    }
+
+    /// Starts its main program after [`Speaker::end`], with the files that are there. Only our agent.
+    ///
+    /// # Errors
+    /// It does not start; another software runs here.
+    pub fn start_again(&mut self, fabric: &Fabric) -> Result<()> {
         if self.software != Software::Agent {
             bail!("{} is restarted nowhere in this lab", self.software.title());
         }
-        let main = self.daemons.pop().context("a program")?;
-        main.end(signal, Duration::from_secs(5))?;
         agent::run(self, fabric)
     }
 

@@ -1,5 +1,7 @@
 //! The tasks that carry things between the speaker's driver, the thread of the kernel's routes, and the agent's loop.
 //!
+//! What is worth telling goes to the loop; when that has no room, it is dropped, never waited for.
+//!
 //! Routes that nobody wants any more are swept when routes have been chosen and every neighbour has sent End-of-RIB, or
 //! after [`SWEEP_AFTER`]: until then those of a previous life of this agent carry the traffic. A neighbour that has
 //! restarted too may say End-of-RIB before it has heard of everything itself: where there is one, all must have been quiet
@@ -157,7 +159,7 @@ pub(super) fn tell(teller: &mpsc::Sender<Event>, kind: &str, peer: Option<String
     );
 }
 
-pub(super) fn hand_over(teller: &mpsc::Sender<Event>, happening: Happening) {
+fn hand_over(teller: &mpsc::Sender<Event>, happening: Happening) {
     if teller.try_send(Event::Happened(happening)).is_err() {
         tracing::warn!("an event was dropped: the agent's loop is busy");
     }

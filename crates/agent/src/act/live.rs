@@ -8,9 +8,8 @@
 //!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways, nd
 //! ```
 //!
-//! Four small tasks carry things between them; each waits for room at its receiver, so a busy kernel holds the
+//! Four small tasks carry things between them (`carry`, `links`); each waits for room at its receiver, so a busy kernel holds the
 //! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
-//! What is worth telling goes to the loop in `run`; when that has no room, it is dropped, never waited for.
 //!
 //! What the tasks carry and when the sweep is allowed stands in `carry`.
 
@@ -57,6 +56,8 @@ pub(crate) struct Live {
     routers: flatroute_nd::Handle,
     state_dir: Option<PathBuf>,
     marker: Marker,
+    /// Every session has ended, for good.
+    is_shut_down: bool,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
 }
@@ -65,7 +66,8 @@ struct Running {
     bgp: bgp_io::Handle,
     fib: mpsc::Sender<fib_io::Command>,
     settings: fib::Settings,
-    routes: JoinHandle<()>,
+    /// What carries routes to it; none once the kernel shall hear no more of the speaker.
+    routes: Option<JoinHandle<()>>,
     /// The way of route changes from the speaker; only looked at, to see whether any are on it.
     handed_over: mpsc::WeakSender<Vec<RouteChange>>,
     static_routes: Vec<(IpNetwork, fib::DesiredRoute)>,
@@ -88,6 +90,7 @@ impl Live {
             routers: flatroute_nd::spawn(memory.routers().clone()),
             state_dir: state_dir.map(Path::to_owned),
             marker,
+            is_shut_down: false,
             sender,
             events,
         })
@@ -147,7 +150,7 @@ impl Live {
             bgp,
             fib,
             settings,
-            routes,
+            routes: Some(routes),
             handed_over,
             static_routes: Vec::new(),
             pref_src: fib::PrefSrc::default(),
@@ -175,12 +178,13 @@ impl Running {
     }
 
     /// Takes the kernel's routes out of the speaker's hands: when its sessions end and their routes leave the RIB, the kernel
-    /// shall not hear of it. What is left are the sessions.
-    async fn let_go(self) -> bgp_io::Handle {
-        self.routes.abort();
-        // Its end is an error of cancellation, and that is what was asked for.
-        _ = self.routes.await;
-        self.bgp
+    /// shall not hear of it.
+    async fn let_go(&mut self) {
+        if let Some(routes) = self.routes.take() {
+            routes.abort();
+            // Its end is an error of cancellation, and that is what was asked for.
+            _ = routes.await;
+        }
     }
 
     /// Whether the speaker has handed over changes that the kernel's thread has not been sent.
@@ -192,6 +196,9 @@ impl Running {
 
 impl Act for Live {
     async fn apply(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        if self.is_shut_down {
+            return Ok(());
+        }
         let running = match self.running.take() {
             Some(running) => running,
             None => self.start(plan).await?,
@@ -246,10 +253,6 @@ impl Act for Live {
         Ok(self.in_words(&status))
     }
 
-    async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
-        Ok(words::fib(&self.running()?.counts().await?))
-    }
-
     async fn seen(&mut self) -> anyhow::Result<Seen> {
         let running = self.running()?;
         // In the order in which routes go: what is behind is seen before what it would be handed to.
@@ -258,6 +261,10 @@ impl Act for Live {
         let counts = running.counts().await?;
         Ok(Seen {
             peers: self.in_words(&status),
+            restarting: status
+                .restarting
+                .as_ref()
+                .map(|r| words::restarting(r, status.now)),
             sessions: words::sessions(&status.peers),
             fib: words::fib(&counts),
             kernel: words::kernel(&counts, status.routes_pending || on_their_way),
@@ -336,21 +343,22 @@ impl Act for Live {
     }
 
     async fn leave(&mut self) -> anyhow::Result<()> {
-        if let Some(running) = self.running.take() {
+        if let Some(mut running) = self.running.take() {
             running.let_go().await;
         }
         Ok(())
     }
 
     async fn shutdown(&mut self, text: &str) -> anyhow::Result<()> {
+        self.is_shut_down = true;
         // The neighbours are told all the same.
         if let Err(error) = self.marker.remove() {
             tracing::warn!("the next start will be taken for a restart: {error}");
         }
-        let Some(running) = self.running.take() else {
-            return Ok(());
-        };
-        running.let_go().await.shutdown(text.to_owned()).await?;
+        if let Some(running) = &mut self.running {
+            running.let_go().await;
+            running.bgp.shutdown(text.to_owned()).await?;
+        }
         Ok(())
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use flatroute_api::control;
 use flatroute_bgp::peer::Direction;
-use flatroute_bgp::session::Offence;
-use flatroute_bgp::speaker::{Drain, Event, EventKind, PeerSummary, RouteEntry, Sweep};
-use flatroute_bgp::types::{Family, PeerName};
+use flatroute_bgp::session::{Graceful, Offence};
+use flatroute_bgp::speaker::{
+    Drain, Event, EventKind, PeerSummary, PrefixCounts, Restarting, RouteEntry, Sweep,
+};
+use flatroute_bgp::types::{Family, FamilySet, Instant, PathIds, PeerName};
 use flatroute_bgp::wire::{Disposition, Notification, attribute_name};
 use flatroute_fib as fib;
 
@@ -105,29 +107,80 @@ pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) 
             extended_messages: n.context.extended_message,
             send_hold_time: n.send_hold_time.as_secs(),
             enhanced_route_refresh: n.enhanced_route_refresh,
+            add_path: add_path(n.context.path_ids),
+            graceful_restart: n
+                .graceful_restart
+                .as_ref()
+                .filter(|graceful| graceful.keeps_any())
+                .map(graceful_restart),
         }),
         silent_seconds: peer.silent.as_secs(),
-        prefixes: peer
-            .prefixes
+        retained: peer.retained.map(|retained| control::Retained {
+            routes: number(retained.routes),
+            long_lived: number(retained.long_lived),
+            since_seconds: retained.since.as_secs(),
+            left_seconds: retained.left.as_secs(),
+        }),
+        prefixes: peer.prefixes.iter().map(prefixes).collect(),
+    }
+}
+
+fn prefixes(prefixes: &PrefixCounts) -> control::PrefixCounts {
+    control::PrefixCounts {
+        family: prefixes.family.to_string(),
+        received: number(prefixes.counts.received),
+        accepted: number(prefixes.counts.accepted),
+        installed: number(prefixes.counts.installed),
+        advertised: number(prefixes.counts.advertised),
+        end_of_rib: prefixes.end_of_rib,
+        stale: number(prefixes.stale),
+    }
+}
+
+fn graceful_restart(graceful: &Graceful) -> control::GracefulRestart {
+    let words = |families: FamilySet| families.iter().map(|family| family.to_string()).collect();
+    control::GracefulRestart {
+        restart_time: graceful.restart_time.as_secs(),
+        families: words(graceful.families),
+        forwarding: words(graceful.forwarding),
+        restarted: graceful.restarted,
+        notification: graceful.notification,
+        long_lived_stale_time: graceful
+            .long_lived
             .iter()
-            .map(|p| control::PrefixCounts {
-                family: p.family.to_string(),
-                received: number(p.counts.received),
-                accepted: number(p.counts.accepted),
-                installed: number(p.counts.installed),
-                advertised: number(p.counts.advertised),
-                end_of_rib: p.end_of_rib,
-            })
+            .map(|(family, long_lived)| (family.to_string(), long_lived.stale_time.as_secs()))
             .collect(),
+    }
+}
+
+/// The families of several paths a prefix, by direction.
+fn add_path(ids: PathIds) -> Vec<String> {
+    let received = ids.received.iter().map(|f| format!("{f} received"));
+    received
+        .chain(ids.sent.iter().map(|f| format!("{f} sent")))
+        .collect()
+}
+
+/// What an agent that has restarted waits for.
+pub(super) fn restarting(restarting: &Restarting, now: Instant) -> control::Restarting {
+    let awaited = |(peer, what): &(PeerName, String)| control::Awaited {
+        peer: peer.to_string(),
+        what: what.clone(),
+    };
+    control::Restarting {
+        left_seconds: restarting.until.since(now).as_secs(),
+        waiting: restarting.waiting.iter().map(awaited).collect(),
     }
 }
 
 pub(super) fn route(entry: &RouteEntry) -> control::Route {
     control::Route {
         peer: entry.peer.as_ref().map(ToString::to_string),
+        path_id: entry.path_id.map(|id| id.0),
         best: entry.best,
         multipath: entry.multipath,
         installed: entry.installed,
+        stale: entry.stale,
         reason: entry.reason.clone(),
         ..crate::control::route::route(entry.prefix, &entry.attributes)
     }
@@ -382,7 +435,6 @@ pub(super) fn report(report: &fib::Report) -> (&'static str, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flatroute_bgp::types::{Instant, PeerName};
 
     fn prefix(text: &str) -> flatroute_bgp::types::Prefix {
         text.parse::<ipnetwork::IpNetwork>().unwrap().into()

@@ -1,7 +1,7 @@
 //! The server of the control socket.
 //!
-//! The program ends when the owner of the state does, and the last question may be the one that ends it
-//! (`POST /v1/node:shutdown`). Who asked must still read the answer, so [`serve`] does not end with the owner: it
+//! The program ends when the owner of the state does, and somebody may just have asked for the last thing that it did.
+//! Who asked must still read the answer, so [`serve`] does not end with the owner: it
 //! takes no further connection, lets each one that is open finish the answer that is under way, and returns when
 //! all are closed, or after [`FAREWELL`], because a client that does not read may hold up nothing.
 

@@ -50,6 +50,8 @@ pub(crate) enum Failure {
     NotInstalled,
     /// What we ask to continue from is too old (410): list again.
     Gone,
+    /// It has no Node at all, not even the one that this agent runs on.
+    NoNodes,
     /// It refuses, with these words.
     Refused(String),
 }
@@ -120,6 +122,14 @@ impl Failure {
                 "nothing: it is listed again",
             )
             .because(ProblemReason::Gone),
+            Self::NoNodes => Problem::new(
+                API_SERVER,
+                server,
+                "",
+                "lists no Node at all, which no cluster does that this agent runs in; the Nodes stay as they were",
+                "see that it is the API server of this cluster and has its data",
+            )
+            .because(ProblemReason::Refused),
             Self::Refused(text) => Problem::new(
                 API_SERVER,
                 resource,

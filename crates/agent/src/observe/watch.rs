@@ -16,6 +16,10 @@
 //! A list is told as a whole when its last page is there, and replaces what was known in one step: listing again is
 //! never a moment of emptiness. A failure is told, and what was known stays.
 //!
+//! **A list without any Node is one** ([`Failure::NoNodes`]): an agent runs on a Node, so the server is that of another cluster or has
+//! lost its data. Believed, it would take the routes of every node away in the same moment. That the own Node is deleted, a watch
+//! tells, or a list that has other ones.
+//!
 //! **A watch that hangs** looks like one in which nothing happens. The server is asked to end each watch after a few
 //! minutes, and it sends a bookmark about every minute; one that is silent for longer than [`Pace::silence`] is given up
 //! and begun again from the newest version, which costs one request.
@@ -234,9 +238,28 @@ impl<T: Trimmed> Running<T> {
                 None => {
                     let version = page.metadata.resource_version.filter(|v| !v.is_empty());
                     let missing = || Failure::Refused("a list without metadata.resourceVersion".to_owned());
-                    return Ok((all, version.ok_or_else(missing)?));
+                    let version = version.ok_or_else(missing)?;
+                    if all.is_empty() && self.lacks_all().await? {
+                        return Err(Failure::NoNodes);
+                    }
+                    return Ok((all, version));
                 }
             }
+        }
+    }
+
+    /// Whether a list that is empty stands for a cluster that has no Node.
+    async fn lacks_all(&self) -> Result<bool, Failure> {
+        match self.watch.source {
+            Source::OwnNode => {
+                let one = ListParams {
+                    limit: Some(1),
+                    ..ListParams::default()
+                };
+                Ok(self.page(&one).await?.items.is_none_or(|nodes| nodes.is_empty()))
+            }
+            Source::Nodes => Ok(true),
+            Source::Peers | Source::Filters | Source::Configuration | Source::Secret(_) => Ok(false),
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) enum Reason {
     ConfigurationInvalid,
     /// Pods with hostPort run without it.
     HostPortUnavailable,
+    /// The agent died, and its parent started it again.
+    AgentRespawned,
 }
 
 impl Reason {
@@ -61,6 +63,7 @@ impl Reason {
             Self::FIBDrift => "FIBDrift",
             Self::ConfigurationInvalid => "ConfigurationInvalid",
             Self::HostPortUnavailable => "HostPortUnavailable",
+            Self::AgentRespawned => "AgentRespawned",
         }
     }
 
@@ -74,7 +77,8 @@ impl Reason {
             | Self::RouteRejected
             | Self::FIBDrift
             | Self::ConfigurationInvalid
-            | Self::HostPortUnavailable => "Warning",
+            | Self::HostPortUnavailable
+            | Self::AgentRespawned => "Warning",
         }
     }
 }

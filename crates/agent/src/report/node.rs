@@ -41,10 +41,7 @@ pub(super) fn status(snapshot: &Snapshot, before: Option<&BGPNodeStatusStatus>) 
     BGPNodeStatusStatus {
         router_id: snapshot.router_id,
         local_asn: (snapshot.local_asn != 0).then_some(snapshot.local_asn),
-        phase: Some(match snapshot.ready {
-            Ready::Starting | Ready::Waiting(_) => NodePhase::Starting,
-            Ready::Yes => NodePhase::Running,
-        }),
+        phase: Some(phase(snapshot)),
         desired_peers: count(desired),
         established_peers: count(established),
         peers,
@@ -54,6 +51,16 @@ pub(super) fn status(snapshot: &Snapshot, before: Option<&BGPNodeStatusStatus>) 
             drift: snapshot.fib.drift,
         }),
         conditions: conditions(snapshot, &before.conditions),
+    }
+}
+
+fn phase(snapshot: &Snapshot) -> NodePhase {
+    if snapshot.restarting {
+        return NodePhase::Restarting;
+    }
+    match snapshot.ready {
+        Ready::Starting | Ready::Waiting(_) => NodePhase::Starting,
+        Ready::Yes => NodePhase::Running,
     }
 }
 
@@ -76,6 +83,7 @@ pub(super) fn weight(before: &BGPNodeStatusStatus, now: &BGPNodeStatusStatus) ->
                     &mut family.accepted,
                     &mut family.installed,
                     &mut family.advertised,
+                    &mut family.stale,
                 ] {
                     *count = (*count).min(1);
                 }
@@ -226,6 +234,7 @@ fn prefixes(counts: &control::PrefixCounts) -> Option<FamilyPrefixes> {
         accepted: counts.accepted,
         installed: counts.installed,
         advertised: counts.advertised,
+        stale: counts.stale,
     })
 }
 

@@ -325,6 +325,7 @@ fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verd
             PeerReason::Accepted,
             "the nodes have not reported yet".to_owned(),
         ),
+        0 if spec.listen_range.is_some() => (true, PeerReason::Accepted, nobody_came(spec)),
         0 => {
             let text = match (&spec.node_selector, spec.discover, &spec.peer_selector) {
                 (_, Some(_), _) => {
@@ -350,6 +351,17 @@ fn accepted(spec: &BGPPeerSpec, reports: &Reports<'_>, is_settled: bool) -> Verd
             format!("{} shall have it", in_words(nodes, "node")),
         ),
     }
+}
+
+/// Of a range whose neighbours come by themselves.
+fn nobody_came(spec: &BGPPeerSpec) -> String {
+    let range = spec
+        .listen_range
+        .map(|range| range.to_string())
+        .unwrap_or_default();
+    format!(
+        "no node has a neighbour from {range}: none has come, or none was let in; see /v1/events of an agent"
+    )
 }
 
 fn missing_filters(spec: &BGPPeerSpec, objects: &Objects) -> Option<Verdict> {
@@ -407,6 +419,9 @@ fn established(spec: &BGPPeerSpec, reports: &Reports<'_>, accepted: &Verdict, re
                 return (false, *reason, message.clone());
             }
         }
+    }
+    if all == 0 && spec.listen_range.is_some() {
+        return (false, PeerReason::NotEstablished, nobody_came(spec));
     }
     if up < all || all == 0 {
         let reason = if up > 0 {

@@ -136,6 +136,7 @@ fn action(reason: Reason) -> &'static str {
         Reason::PeerEstablished | Reason::PeerDown | Reason::PrefixLimit | Reason::AuthFailed => "Peering",
         Reason::RouteRejected | Reason::FIBDrift => "Routing",
         Reason::ConfigurationInvalid | Reason::HostPortUnavailable => "Configuring",
+        Reason::AgentRespawned => "Starting",
     }
 }
 

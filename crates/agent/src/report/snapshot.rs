@@ -25,6 +25,8 @@ pub(crate) struct Snapshot {
     pub(crate) local_asn: u32,
     /// Whether the node can serve pods.
     pub(crate) ready: Ready,
+    /// Whether it follows another agent, and has not chosen routes yet.
+    pub(crate) restarting: bool,
     /// The sessions.
     pub(crate) peers: Vec<Peer>,
     /// The kernel's routes, counted.

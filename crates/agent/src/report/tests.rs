@@ -101,6 +101,7 @@ fn snapshot(uid: &str, state: &str, received: u64, objects: &Arc<Objects>) -> Sn
         router_id: "10.0.0.1".parse().ok(),
         local_asn: 64512,
         ready: Ready::Yes,
+        restarting: false,
         peers: vec![Peer {
             object: "tor".to_owned(),
             session,

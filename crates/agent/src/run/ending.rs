@@ -1,10 +1,16 @@
-//! How the agent ends.
+//! The end of the agent, and the end of its sessions.
 //!
 //! SIGTERM and SIGINT end the program, and are taken for the beginning of a restart: no neighbour is told anything, so
 //! those with graceful restart keep this node's routes (RFC 4724); nothing is taken out of the kernel, and the next agent adopts
 //! what it finds. Before that the newest objects are kept for it, and who leads gives the Lease back, each within a
-//! bound. A node that will not be back says Cease to its neighbours instead, which withdraws its routes at once: when its kubelet says
-//! that it shuts down, or when `POST /v1/node:shutdown` says so.
+//! bound.
+//!
+//! A node that goes down has no next agent, and its neighbours must not keep its routes for minutes: they are told Cease, which
+//! withdraws them at once. Its kubelet says so in the Node's condition Ready, whereupon the pods of the node have some time to end,
+//! and need its routes for that; so the Cease waits for the signal that ends the agent.
+//!
+//! Whoever else knows that the host goes down asks by `POST /v1/node:shutdown`. Then the sessions end at once and the agent stays:
+//! did it end, whoever supervises it would start another one, whose sessions would come up again.
 
 use std::time::Duration;
 
@@ -13,33 +19,36 @@ use tokio::time::timeout;
 
 use super::{Owner, PATIENCE};
 use crate::act::Act;
+use crate::events::Happening;
 
 /// How long the objects may take to be kept, at the end.
 const KEEP: Duration = Duration::from_secs(2);
-
-/// How the agent ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
-    /// Another one follows: no neighbour is told.
-    Restart,
-    /// Nobody follows, and the neighbours are told why.
-    Cease(&'static str),
-}
+/// What neighbours are told.
+const GOES_DOWN: &str = "the node shuts down";
 
 impl<A: Act> Owner<A> {
-    /// What a signal means.
-    pub(super) fn farewell(&self) -> Farewell {
-        let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
-        if node.is_some_and(|node| node.status.shuts_down) {
-            Farewell::Cease("the node shuts down")
-        } else {
-            Farewell::Restart
-        }
+    /// Ends every session with a Cease, for good.
+    ///
+    /// # Errors
+    /// When they do not end, or the next agent would not know.
+    pub(super) async fn shut_down(&mut self) -> anyhow::Result<()> {
+        self.is_shut_down = true;
+        self.act.shutdown(GOES_DOWN).await?;
+        self.happened(Happening {
+            kind: "NodeShutdown".to_owned(),
+            text: "every neighbour was told that this node shuts down; no session comes up again before the agent is started again"
+                .to_owned(),
+            ..Happening::default()
+        });
+        Ok(())
     }
 
-    /// What others need of us is seen to while the sessions stand: neighbours without graceful restart have no route to our
-    /// pods from their end to the next agent's start.
-    pub(super) async fn stop(&mut self, farewell: Farewell) -> anyhow::Result<()> {
+    /// Ends the agent, after a signal. What others need of us is seen to while the sessions stand: neighbours without graceful
+    /// restart have no route to our pods from their end to the next agent's start.
+    ///
+    /// # Errors
+    /// When neighbours that shall be told are not told in time.
+    pub(super) async fn end(&mut self) -> anyhow::Result<()> {
         let (report, following) = (self.outlets.report.take(), self.following.take());
         let keep = async {
             if let Some(following) = following
@@ -54,17 +63,20 @@ impl<A: Act> Owner<A> {
             }
         };
         tokio::join!(keep, give_back);
-        match farewell {
-            Farewell::Restart => {
-                tracing::info!("stopping without a word, for the next agent to go on");
-                self.act.leave().await
-            }
-            Farewell::Cease(why) => {
-                tracing::info!(why, "stopping: every neighbour is told");
-                timeout(PATIENCE, self.act.shutdown(why))
-                    .await
-                    .context("the neighbours were not told in time")?
-            }
+        if self.goes_down() {
+            tracing::info!("stopping: the node shuts down, and every neighbour is told");
+            timeout(PATIENCE, self.shut_down())
+                .await
+                .context("the neighbours were not told in time")?
+        } else {
+            tracing::info!("stopping without a word, for the next agent to go on");
+            self.act.leave().await
         }
+    }
+
+    /// Whether the kubelet says that the node shuts down.
+    fn goes_down(&self) -> bool {
+        let node = self.state.as_ref().and_then(|state| state.nodes.get(&self.node));
+        node.is_some_and(|node| node.status.shuts_down)
     }
 }

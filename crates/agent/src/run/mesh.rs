@@ -3,7 +3,10 @@
 //! What the planner must be told for that ([`flatroute_plan::Mesh`]) is seen here: whether the fabric has sent this node all
 //! its routes, and which sessions of the mesh are in force. One that no object wants any more is let go when it is no
 //! longer Established, or when this node and the other one have both marked their routes as in the fabric for [`GRACE`], by
-//! which time our mark has reached the other end. That end may let go first: then the session is no longer Established.
+//! which time our mark has reached the other end. That end may let go first: then the session is no longer Established. With route
+//! reflectors a session carries the routes of many nodes, and all of them have to be marked; a reflector lets its sessions go
+//! together. A session that is no longer wanted because reflectors came between its two nodes is let go when one of them has told
+//! all its routes for [`GRACE`].
 //!
 //! It looks only while a node has both a mesh and a neighbour in the fabric.
 
@@ -14,6 +17,8 @@ use flatroute_bgp::types::Family;
 use flatroute_plan::{MARK, Plan};
 use tokio::time::timeout;
 
+use flatroute_api::control::Route;
+
 use super::{Owner, PATIENCE};
 use crate::act::Act;
 use crate::control::query::{RouteQuery, RouteView};
@@ -23,12 +28,14 @@ use crate::ready;
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 /// How long both nodes are in the fabric before the session between them ends.
 const GRACE: Duration = Duration::from_secs(3);
+/// How many routes of a neighbour are looked at: as many as it may send. With more, its session stays.
+const MAX_LOOKED_AT: usize = 10_000;
 
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
 pub(super) struct HandOver {
-    /// Since when both ends are in the fabric, by the name of the other node.
-    both_since: BTreeMap<String, Instant>,
+    /// Since when a session is not needed, by the name of the other node.
+    spare_since: BTreeMap<String, Instant>,
     /// The nodes whose session the next plan lets go.
     released: BTreeSet<String>,
 }
@@ -67,22 +74,38 @@ impl<A: Act> Owner<A> {
             .flat_map(Plan::outliving)
             .map(|(peer, node)| (peer.to_string(), node.to_owned()))
             .collect();
+        let reflected = if outliving.is_empty() {
+            BTreeSet::new()
+        } else {
+            self.reflected().await
+        };
         let now = Instant::now();
-        let mut both_since = BTreeMap::new();
+        let mut spare = Vec::new();
         for (peer, node) in outliving {
-            let is_established = peers.iter().any(|p| p.name == peer && p.session.is_some());
-            if !is_established {
+            if peers.iter().any(|p| p.name == peer && p.session.is_some()) {
+                let routes = self.routes_of(&peer).await;
+                let is_marked = in_fabric && routes.as_deref().is_some_and(are_marked);
+                let is_reflected = routes.as_deref().is_some_and(|r| are_among(r, &reflected));
+                spare.push((node, is_marked, is_reflected));
+            } else {
                 self.hand_over.released.insert(node);
-            } else if in_fabric && self.is_marked(&peer).await {
-                let since = self.hand_over.both_since.get(&node).copied().unwrap_or(now);
-                if now.duration_since(since) >= GRACE {
-                    self.hand_over.released.insert(node);
-                } else {
-                    both_since.insert(node, since);
-                }
             }
         }
-        self.hand_over.both_since = both_since;
+        let all_marked = spare.iter().all(|(_, is_marked, _)| *is_marked);
+        let reflects = self.in_force.as_ref().is_some_and(Plan::reflects_mesh);
+        let mut spare_since = BTreeMap::new();
+        for (node, is_marked, is_reflected) in spare {
+            if !is_reflected && !(is_marked && (all_marked || !reflects)) {
+                continue;
+            }
+            let since = self.hand_over.spare_since.get(&node).copied().unwrap_or(now);
+            if now.duration_since(since) >= GRACE {
+                self.hand_over.released.insert(node);
+            } else {
+                spare_since.insert(node, since);
+            }
+        }
+        self.hand_over.spare_since = spare_since;
         if in_fabric != self.facts.mesh.in_fabric || !self.hand_over.released.is_empty() {
             self.facts.mesh.in_fabric = in_fabric;
             self.replan().await?;
@@ -90,22 +113,44 @@ impl<A: Act> Owner<A> {
         Ok(())
     }
 
-    /// Whether the routes of a neighbour bear the mark. One without routes has none to mark.
-    async fn is_marked(&mut self, peer: &str) -> bool {
+    /// What a neighbour has sent; nothing when that cannot be seen now, or is too much.
+    async fn routes_of(&mut self, peer: &str) -> Option<Vec<Route>> {
         let query = RouteQuery {
             view: RouteView::Received,
             peer: Some(peer.to_owned()),
             prefix: None,
-            limit: 1,
+            limit: MAX_LOOKED_AT + 1,
         };
-        let Ok(Ok(found)) = timeout(PATIENCE, self.act.routes(&query)).await else {
-            return false;
-        };
-        let [one, two] = MARK;
-        let mark = format!(":{one}:{two}");
-        let bears = |communities: &[String]| communities.iter().any(|c| c.ends_with(&mark));
-        found.routes.iter().any(|route| bears(&route.large_communities))
+        let found = timeout(PATIENCE, self.act.routes(&query)).await.ok()?.ok()?;
+        (found.routes.len() <= MAX_LOOKED_AT).then_some(found.routes)
     }
+
+    /// The prefixes that reflectors tell on sessions of the mesh that are here to stay.
+    async fn reflected(&mut self) -> BTreeSet<String> {
+        let origins = self.in_force.iter().flat_map(|plan| &plan.origins);
+        let wanted = origins.filter(|(_, origin)| origin.object.is_none() && !origin.outlives);
+        let wanted: Vec<String> = wanted.map(|(peer, _)| peer.to_string()).collect();
+        let mut reflected = BTreeSet::new();
+        for peer in wanted {
+            let routes = self.routes_of(&peer).await.unwrap_or_default();
+            let others = routes.into_iter().filter(|route| route.originator_id.is_some());
+            reflected.extend(others.map(|route| route.prefix));
+        }
+        reflected
+    }
+}
+
+/// Whether routes bear the mark, all of them. Who says nothing has nothing to mark.
+fn are_marked(routes: &[Route]) -> bool {
+    let [one, two] = MARK;
+    let mark = format!(":{one}:{two}");
+    let bears = |route: &Route| route.large_communities.iter().any(|c| c.ends_with(&mark));
+    !routes.is_empty() && routes.iter().all(bears)
+}
+
+/// Whether all that a neighbour says is said by reflectors too.
+fn are_among(routes: &[Route], reflected: &BTreeSet<String>) -> bool {
+    !routes.is_empty() && routes.iter().all(|route| reflected.contains(&route.prefix))
 }
 
 /// Whether for each family of the mesh some neighbour in the fabric has sent all its routes.
@@ -138,6 +183,34 @@ mod tests {
                 end_of_rib,
                 silent: Duration::ZERO,
             }),
+        }
+    }
+
+    #[test]
+    fn all_routes_of_a_session_are_marked_or_told_by_reflectors_before_it_goes() {
+        let route = |prefix: &str, marks: &[&str]| Route {
+            prefix: prefix.to_owned(),
+            large_communities: marks.iter().map(|m| (*m).to_owned()).collect(),
+            ..Route::default()
+        };
+        let marked = route("10.1.0.0/24", &["64512:1:2", "64512:1718378868:1"]);
+        let plain = route("10.2.0.0/24", &["64512:1:2"]);
+        for (routes, want) in [
+            (vec![], false),
+            (vec![marked.clone()], true),
+            (vec![plain.clone()], false),
+            // A reflector is in the fabric, and one of its clients is not.
+            (vec![marked.clone(), plain.clone()], false),
+        ] {
+            assert_eq!(are_marked(&routes), want, "{routes:?}");
+        }
+        let reflected: BTreeSet<String> = ["10.2.0.0/24".to_owned()].into();
+        for (routes, want) in [
+            (vec![], false),
+            (vec![plain.clone()], true),
+            (vec![plain, marked], false),
+        ] {
+            assert_eq!(are_among(&routes, &reflected), want, "{routes:?}");
         }
     }
 

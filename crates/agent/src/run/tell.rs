@@ -30,6 +30,7 @@ impl<A: Act> Owner<A> {
             router_id: plan.router_id.to_string().parse().ok(),
             local_asn: plan.local_asn.0,
             ready: self.outlets.ready.borrow().clone(),
+            restarting: seen.restarting.is_some(),
             peers: seen.peers.iter().map(|peer| session(peer, plan, seen)).collect(),
             fib: seen.fib.clone(),
             behind: self.outlets.behind.map_or(Duration::ZERO, |since| now - since),
@@ -73,16 +74,14 @@ fn session(peer: &control::Peer, plan: &Plan, seen: &Seen) -> Peer {
     let name = PeerName::from(peer.name.as_str());
     let left_out = |session: &crate::ready::Session| {
         let offered = plan
-            .speaker
-            .peers
-            .get(&name)
+            .config_of(&name)
             .map_or(FamilySet::NONE, |p| p.session.families);
         let left_out = offered
             .iter()
             .filter(|family| !session.negotiated.contains(*family));
         left_out.map(family).collect()
     };
-    let object = plan.origins.get(&name).and_then(|origin| origin.object.clone());
+    let object = plan.object_of(&name);
     Peer {
         object: object.unwrap_or_else(|| peer.name.clone()),
         session: peer.clone(),
@@ -126,12 +125,10 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "MalformedUpdate" | "RouteFailed" | "ForeignRoute" => Reason::RouteRejected,
         "FIBDrift" => Reason::FIBDrift,
         "HostPortUnavailable" => Reason::HostPortUnavailable,
+        "AgentRespawned" => Reason::AgentRespawned,
         _ => return None,
     };
-    let object = |peer: &str| {
-        let origin = plan?.origins.get(&PeerName::from(peer))?;
-        origin.object.clone()
-    };
+    let object = |peer: &str| plan?.object_of(&PeerName::from(peer));
     let (about, note) = match &happening.peer {
         None => (About::Node, happening.text.clone()),
         Some(peer) => {

@@ -38,15 +38,14 @@ impl Act for Fake {
         Ok(Vec::new())
     }
 
-    async fn fib(&mut self) -> anyhow::Result<control::FibStatus> {
-        Ok(control::FibStatus {
-            installed: 3,
-            ..control::FibStatus::default()
+    async fn seen(&mut self) -> anyhow::Result<Seen> {
+        Ok(Seen {
+            fib: control::FibStatus {
+                installed: 3,
+                ..control::FibStatus::default()
+            },
+            ..Seen::default()
         })
-    }
-
-    async fn seen(&mut self) -> anyhow::Result<crate::act::Seen> {
-        Ok(crate::act::Seen::default())
     }
 
     async fn routes(&mut self, _: &crate::control::query::RouteQuery) -> anyhow::Result<control::Routes> {

@@ -129,6 +129,13 @@ impl Agent {
         number.expect("VmRSS").parse().expect("a number")
     }
 
+    /// The process that was started.
+    #[allow(dead_code, reason = "the program `hostile` needs none")]
+    pub(crate) fn id(&self) -> i32 {
+        let id = self.process.as_ref().expect("it was started").id();
+        i32::try_from(id).expect("an id")
+    }
+
     /// SIGTERM, and the end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let id = i32::try_from(self.process().id()).expect("an id");

@@ -280,12 +280,14 @@ fn it_keeps_the_newest_when_it_stops(world: &mut World) {
     assert!(kept.contains("65007"), "{kept}");
 }
 
-/// A Node that is deleted announces nothing; one that is made again under its name does.
+/// A node whose Node is deleted announces nothing and has no neighbours; one that is made again under its name has both.
 fn it_follows_its_node(world: &World) {
     world.server(|server| server.kubectl(&["delete", "node", "n1"]).expect("deleted"));
-    world.config("APIServer", |config| config.originate.is_empty());
+    world.config("APIServer", |config| {
+        config.originate.is_empty() && config.peers.is_empty()
+    });
     world.apply(&NODE.replace("10.244.1.", "10.244.9."));
     world.config("APIServer", |config| {
-        config.originate == ["10.244.9.0/24 (PodCIDRs)"]
+        config.originate == ["10.244.9.0/24 (PodCIDRs)"] && config.peers.len() == 1
     });
 }

@@ -234,6 +234,26 @@ fn an_edit_takes_effect_and_leaves_other_sessions_alone() {
     one.kernel_has(&two.pod_cidrs(), true);
 }
 
+/// n1 has gone without a word, and this neighbour keeps its routes.
+fn is_kept_by(two: &Agent) {
+    let peer = two.peer("one").expect("one");
+    assert_ne!(peer.state, "Established");
+    let error = peer.last_error.expect("the connection ended");
+    assert_eq!(
+        (error.direction.as_str(), error.code),
+        ("Local", None),
+        "{error:?}"
+    );
+    let away = peer.retained.expect("retained");
+    assert_eq!((away.routes, away.long_lived), (2, 0));
+    assert!((1..=120).contains(&away.left_seconds), "{away:?}");
+    let stale = two.routes("view=received&peer=one").expect("routes");
+    assert!(
+        stale.len() == 2 && stale.iter().all(|route| route.stale),
+        "{stale:?}"
+    );
+}
+
 #[test]
 fn an_agent_that_stops_says_nothing_and_the_next_one_takes_its_place() {
     let Some((mut one, two)) = pair() else { return };
@@ -250,19 +270,22 @@ fn an_agent_that_stops_says_nothing_and_the_next_one_takes_its_place() {
         let kept = events.iter().any(|event| event.kind == "RoutesRetained");
         kept.then_some(()).ok_or_else(|| format!("{events:?}"))
     });
-    let peer = two.peer("one").expect("one");
-    assert_ne!(peer.state, "Established");
-    let error = peer.last_error.expect("the connection ended");
-    assert_eq!(
-        (error.direction.as_str(), error.code),
-        ("Local", None),
-        "{error:?}"
-    );
+    is_kept_by(&two);
     assert_eq!(one.kernel(), routes, "the routes stay");
     assert!(!one.socket().exists(), "the socket goes");
 
     one.start();
     one.established("two");
+    let graceful = two
+        .established("one")
+        .negotiated
+        .expect("agreed")
+        .graceful_restart;
+    let graceful = graceful.expect("graceful restart");
+    assert_eq!(
+        (graceful.restarted, graceful.restart_time, graceful.forwarding),
+        (true, 120, vec!["IPv4".to_owned(), "IPv6".to_owned()])
+    );
     two.kernel_has(&one.pod_cidrs(), true);
     // End-of-RIB from all is what allows the sweep.
     until("End-of-RIB of both families", || {
@@ -298,13 +321,127 @@ fn an_agent_that_stops_says_nothing_and_the_next_one_takes_its_place() {
             assert!(!seen.contains(&prefix), "{prefix} was touched: {seen}");
         }
     }
+}
 
-    // The other way to stop, for good: the answer is read before the end.
+#[test]
+fn an_agent_that_ends_while_its_kubelet_shuts_the_machine_down_says_so() {
+    let Some((mut one, two)) = pair() else { return };
+    one.established("two");
+    two.kernel_has(&one.pod_cidrs(), true);
+    let node = std::fs::read_to_string(one.manifest("node.yaml")).expect("a manifest");
+    let says = |text: &str| {
+        let ready =
+            format!("{{type: Ready, status: \"False\", reason: KubeletNotReady, message: \"{text}\"}}");
+        node.replacen("status:\n", &format!("status:\n  conditions: [{ready}]\n"), 1)
+    };
+    let routes = one.kernel();
+    one.write(
+        "node.yaml",
+        &says("[container runtime is down, node is shutting down]"),
+    );
+    // The agent tells of what it has read last when that is wrong: so this was read too.
+    one.write("wrong.yaml", "kind: [");
+    until("the change is read", || {
+        let problems = one.ask::<Status>("GET /v1/status")?.problems;
+        (!problems.is_empty())
+            .then_some(())
+            .ok_or_else(|| "not yet".to_owned())
+    });
+    // Until it ends, its pods may need the network.
+    assert_eq!(two.peer("one").expect("one").flaps, 0);
+    assert!(one.terminate().success());
+    two.kernel_has(&one.pod_cidrs(), false);
+    let peer = two.peer("one").expect("one");
+    let error = peer.last_error.expect("a NOTIFICATION");
+    assert_eq!((error.code, error.subcode), (Some(6), Some(2)), "{error:?}");
+    assert_eq!((peer.retained, one.kernel()), (None, routes));
+}
+
+#[test]
+fn an_agent_that_follows_another_says_whom_it_waits_for() {
+    let Some((mut one, two)) = pair() else { return };
+    // A dead one: so the choice waits as long as it may.
+    let ghost = bgp_peer("ghost", "10.0.12.9", 65009);
+    one.write("peers.yaml", &(bgp_peer("two", "10.0.12.2", 65002) + &ghost));
+    one.established("two");
+    one.kernel_has(&two.pod_cidrs(), true);
+    let routes = one.kernel();
+    one.kill();
+    one.start();
+    one.established("two");
+    let status: Status = one.ask("GET /v1/status").expect("status");
+    let restarting = status.restarting.expect("it waits");
+    let waiting: Vec<(&str, &str)> = restarting
+        .waiting
+        .iter()
+        .map(|awaited| (awaited.peer.as_str(), awaited.what.as_str()))
+        .collect();
+    assert_eq!(waiting, [("ghost", "its session")]);
+    assert!(restarting.left_seconds <= 15, "{restarting:?}");
+    // Meanwhile the neighbour needs not wait: it is told all that is told it in any case.
+    two.kernel_has(&one.pod_cidrs(), true);
+    until("the choice", || {
+        let status = one.ask::<Status>("GET /v1/status")?;
+        status
+            .restarting
+            .map_or(Ok(()), |restarting| Err(format!("{restarting:?}")))
+    });
+    let chosen = one
+        .events()
+        .into_iter()
+        .find(|event| event.kind == "RoutesSelected");
+    let text = chosen.expect("an event").text;
+    assert!(text.contains("not heard by then: ghost"), "{text}");
+    assert_eq!(one.kernel(), routes, "all the same");
+}
+
+#[test]
+fn a_node_that_shuts_down_says_so_and_stays_without_sessions_until_its_agent_is_started_again() {
+    let Some((mut one, two)) = pair() else { return };
+    one.established("two");
+    one.kernel_has(&two.pod_cidrs(), true);
+    two.kernel_has(&one.pod_cidrs(), true);
+    let routes = one.kernel();
+
     let (status, body) = one.ask_raw("POST /v1/node:shutdown").expect("an answer");
     assert_eq!(status, 200, "{body}");
-    assert!(body.contains("every neighbour is told"), "{body}");
-    assert!(one.end().success());
+    assert!(body.contains("every neighbour was told"), "{body}");
+    // By then it was.
     two.kernel_has(&one.pod_cidrs(), false);
-    assert_eq!(two.peer("one").expect("one").flaps, 2);
-    assert_eq!(one.kernel(), routes, "the routes stay again");
+    let peer = two.peer("one").expect("one");
+    let error = peer.last_error.expect("a NOTIFICATION");
+    assert_eq!(
+        (error.direction.as_str(), error.code, error.subcode),
+        ("Received", Some(6), Some(2)),
+        "{error:?}"
+    );
+    assert!(error.text.contains("the node shuts down"), "{error:?}");
+    assert_eq!(peer.retained, None);
+
+    // It answers, and no change brings a session up.
+    one.write("peers.yaml", &bgp_peer("also-two", "10.0.12.2", 65002));
+    let status = until("the change is planned", || {
+        let config = one.ask::<Config>("GET /v1/config")?;
+        let planned = config.peers.contains_key("also-two");
+        planned.then_some(()).ok_or_else(|| format!("{config:?}"))?;
+        one.ask::<Status>("GET /v1/status")
+    });
+    assert_eq!((status.shut_down, status.established), (true, 0));
+    let (status, body) = one.ask_raw("POST /v1/node:shutdown").expect("an answer");
+    assert_eq!(status, 200, "asked again: {body}");
+    assert_eq!(one.kernel(), routes, "its own routes stay");
+    assert_eq!(two.peer("one").expect("one").flaps, 1);
+
+    // Whoever starts it again wants its sessions; its neighbours keep nothing for it.
+    one.write("peers.yaml", &bgp_peer("two", "10.0.12.2", 65002));
+    assert!(one.terminate().success());
+    one.start();
+    let graceful = two
+        .established("one")
+        .negotiated
+        .expect("agreed")
+        .graceful_restart;
+    let graceful = graceful.expect("graceful restart");
+    assert_eq!((graceful.restarted, graceful.forwarding), (false, Vec::new()));
+    two.kernel_has(&one.pod_cidrs(), true);
 }

@@ -16,7 +16,7 @@ const PEER: [Column; 7] = [
     Column(
         "PEER",
         "string",
-        ".spec['peerAddress','discover']",
+        ".spec['peerAddress','discover','listenRange']",
         "The neighbour's address, or where neighbours are found.",
     ),
     Column("ASN", "string", ".spec.peerASN", "The neighbour's ASN."),

@@ -77,22 +77,57 @@ const RULES: &[Rule] = &[
         PEER,
         "spec",
         ".peerAddress",
-        "has(self.peerAddress) || has(self.interface) || has(self.discover) || has(self.peerSelector)",
-        "nothing says who the neighbour is; set exactly one of peerAddress, interface, discover and peerSelector",
+        "has(self.peerAddress) || has(self.interface) || has(self.discover) || has(self.peerSelector) || has(self.listenRange)",
+        "nothing says who the neighbour is; set exactly one of peerAddress, interface, discover, peerSelector and listenRange",
     ),
     rule(
         PEER,
         "spec",
         ".discover",
         "!has(self.discover) || !has(self.peerAddress)",
-        "discover excludes peerAddress; set exactly one of peerAddress, interface, discover and peerSelector",
+        "discover excludes peerAddress; set exactly one of peerAddress, interface, discover, peerSelector and listenRange",
     ),
     rule(
         PEER,
         "spec",
         ".peerSelector",
         "!has(self.peerSelector) || !(has(self.peerAddress) || has(self.discover))",
-        "peerSelector excludes peerAddress and discover; set exactly one of peerAddress, interface, discover and peerSelector",
+        "peerSelector excludes peerAddress and discover; set exactly one of peerAddress, interface, discover, peerSelector and listenRange",
+    ),
+    rule(
+        PEER,
+        "spec",
+        ".listenRange",
+        "!has(self.listenRange) || !(has(self.peerAddress) || has(self.discover) || has(self.peerSelector))",
+        "listenRange excludes peerAddress, discover and peerSelector; set exactly one of peerAddress, interface, discover, peerSelector and listenRange",
+    ),
+    rule(
+        PEER,
+        "spec",
+        ".listenLimit",
+        "!has(self.listenLimit) || has(self.listenRange)",
+        "listenLimit needs listenRange; remove it, or set listenRange",
+    ),
+    rule(
+        PEER,
+        "spec",
+        ".connectMode",
+        "!has(self.listenRange) || !has(self.connectMode)",
+        "connectMode excludes listenRange, whose neighbours are not dialled; remove it",
+    ),
+    rule(
+        PEER,
+        "spec",
+        ".peerPort",
+        "!has(self.listenRange) || !has(self.peerPort)",
+        "peerPort excludes listenRange, whose neighbours are not dialled; remove it",
+    ),
+    rule(
+        PEER,
+        "spec.listenRange",
+        "",
+        "!isCIDR(self) || !cidr(self).ip().isLinkLocalUnicast() || cidr(self).ip().family() == 4",
+        "listenRange is link-local, and such an address means another neighbour on each interface; use a prefix of other addresses",
     ),
     rule(
         PEER,
@@ -119,8 +154,8 @@ const RULES: &[Rule] = &[
         PEER,
         "spec",
         ".interface",
-        "!has(self.interface) || has(self.peerAddress) || !(has(self.discover) || has(self.peerSelector))",
-        "interface excludes discover and peerSelector; set exactly one of peerAddress, interface, discover and peerSelector",
+        "!has(self.interface) || has(self.peerAddress) || !(has(self.discover) || has(self.peerSelector) || has(self.listenRange))",
+        "interface excludes discover, peerSelector and listenRange; set exactly one of peerAddress, interface, discover, peerSelector and listenRange",
     ),
     rule(
         PEER,
@@ -190,6 +225,20 @@ const RULES: &[Rule] = &[
     ),
     rule(
         PEER,
+        "spec",
+        ".routeReflectorClient",
+        "!has(self.routeReflectorClient) || !has(self.peerSelector)",
+        "routeReflectorClient excludes peerSelector, with which the Nodes say who reflects; remove it, and annotate the Nodes that reflect with flatroute.io/cluster-id",
+    ),
+    rule(
+        PEER,
+        "spec",
+        ".routeReflectorClient",
+        "!has(self.routeReflectorClient) || self.routeReflectorClient != 'Enabled' || !has(self.peerASN) || self.peerASN != 'External'",
+        "routeReflectorClient makes a neighbour of another ASN a client, which it cannot be; remove it, or set peerASN: Internal",
+    ),
+    rule(
+        PEER,
         "spec.gracefulRestart.restartTime",
         "",
         concat!(
@@ -200,6 +249,19 @@ const RULES: &[Rule] = &[
             " && duration(self).getMilliseconds() % 1000 == 0)"
         ),
         "restartTime is not from 1s to 4095s in whole seconds; remove it for 120s",
+    ),
+    rule(
+        PEER,
+        "spec.gracefulRestart.longLivedStaleTime",
+        "",
+        concat!(
+            "!",
+            is_duration!("self"),
+            " || (",
+            between!("0s", "16777215s"),
+            " && duration(self).getMilliseconds() % 1000 == 0)"
+        ),
+        "longLivedStaleTime is not from 0s to 16777215s in whole seconds; remove it for 0s",
     ),
     rule(
         PEER,
@@ -351,6 +413,13 @@ const RULES: &[Rule] = &[
         "",
         "has(self.nodeLabel) != has(self.nodeAnnotation)",
         "localASNFrom needs exactly one of nodeLabel and nodeAnnotation; set one of the two",
+    ),
+    rule(
+        CONFIGURATION,
+        "spec.nodeMesh",
+        ".routeReflectorSelector",
+        "!has(self.routeReflectorSelector) || !has(self.mode) || self.mode != 'Disabled'",
+        "routeReflectorSelector has no mesh to reflect in while mode is Disabled; remove it, or set mode: Auto",
     ),
     rule(
         CONFIGURATION,

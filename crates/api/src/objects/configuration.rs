@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,13 @@ pub struct NodeMesh {
     /// Whether there are any. Default: `Auto`. A change opens and ends only sessions of the mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<NodeMeshMode>,
+    /// Nodes that are route reflectors of the mesh (RFC 4456): nodes of their ASN have sessions with them only, the reflectors
+    /// also among themselves. Each reflects between the nodes on its own links, with the next hop unchanged. Excludes
+    /// `mode: Disabled`. Default: none, every node has a session with every other one. A change opens and ends only sessions of
+    /// the mesh; one that is no longer wanted ends once a reflector tells the same routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schemas::node_selector")]
+    pub route_reflector_selector: Option<LabelSelector>,
 }
 
 /// Whether there are sessions between nodes that no BGPPeer asks for.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::BGPPeerStatus;
-use crate::values::{Community, Duration, LargeCommunity, PeerAsn};
+use crate::values::{Cidr, Community, Duration, LargeCommunity, PeerAsn};
 
 /// A neighbour of the nodes that `nodeSelector` selects.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +30,7 @@ pub struct BGPPeerSpec {
     #[schemars(schema_with = "crate::schemas::node_selector")]
     pub node_selector: Option<LabelSelector>,
     /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. Exactly one of `peerAddress`, `interface` alone,
-    /// `discover` and `peerSelector` is set. A change resets the session.
+    /// `discover`, `peerSelector` and `listenRange` is set. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<IpAddr>,
     /// Finds the neighbours in the node's routing table instead of naming one; each has the name `OBJECT-ADDRESS`. An address that
@@ -39,11 +39,21 @@ pub struct BGPPeerSpec {
     pub discover: Option<Discover>,
     /// Nodes that are neighbours of the nodes that `nodeSelector` selects: one session for each such pair, planned at both ends
     /// from this one object; each neighbour has the name `OBJECT-NODE`. The addresses of both ends are their Nodes' first
-    /// InternalIPs of IPv4 (of IPv6 where one has none of IPv4), the ASNs those of their Nodes. Excludes `peerASN`, `localASN`
-    /// and `sourceAddress`. A change resets the sessions of pairs that come or go, and no other.
+    /// InternalIPs of IPv4 (of IPv6 where one has none of IPv4), the ASNs those of their Nodes. A Node with the annotation
+    /// `flatroute.io/cluster-id` is a route reflector, and its neighbours by this that have none and are of its ASN are its
+    /// clients. Excludes `peerASN`, `localASN` and `sourceAddress`. A change resets the sessions of pairs that come or go, and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::node_selector")]
     pub peer_selector: Option<LabelSelector>,
+    /// Whoever dials from within this prefix is a neighbour; none is dialled. Each has the name `OBJECT-ADDRESS`. An address that
+    /// another object names is left to that object, and of several ranges the longest counts. Excludes `connectMode` and
+    /// `peerPort`. A change resets the sessions of neighbours that it no longer holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen_range: Option<Cidr>,
+    /// How many neighbours of `listenRange` a node has at once; one that is away makes room for one that comes. Default: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub listen_limit: Option<u16>,
     /// The interface of a link-local `peerAddress`. Alone: the neighbour is whoever sends router advertisements on this link; the
     /// node sends its own there, which make it nobody's default router. Routes of both families go by IPv6 next hops (RFC 8950),
     /// and no address is needed. Needs the capability NET_RAW. A change resets the session.
@@ -101,6 +111,17 @@ pub struct BGPPeerSpec {
     #[serde(default, rename = "allowOwnASN", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub allow_own_asn: Option<u8>,
+    /// Whether the neighbour, of our own ASN, is a client of this node as a route reflector (RFC 4456): it is told what other
+    /// neighbours of our ASN say, and they what it says, with the next hop unchanged. The cluster is the Node's annotation
+    /// `flatroute.io/cluster-id`, or else its BGP identifier. Excludes `peerSelector`, with which that annotation says who
+    /// reflects. Default: `Disabled`. A change resets no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_reflector_client: Option<Toggle>,
+    /// Whether several paths of one prefix go over the session (RFC 7911), of every family: what the neighbour agrees to. At most
+    /// 64 of a prefix either way, and what is sent are the best. Each counts for `maxPrefixes`. Default: `Disabled`: one path a
+    /// prefix. A change resets the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_path: Option<AddPath>,
     /// What our AS is to the neighbour's (RFC 9234). Routes that are for customers only (ONLY_TO_CUSTOMER) then go to customers only,
     /// and one that comes from a customer is refused as a leak. A neighbour that says another role than this one calls for is refused;
     /// one that says none is believed to have it. Default: none, nothing of this. Only for external neighbours; excludes
@@ -149,6 +170,8 @@ impl BGPPeerSpec {
             peer_address: Some(peer_address),
             discover: None,
             peer_selector: None,
+            listen_range: None,
+            listen_limit: None,
             interface: None,
             peer_port: None,
             peer_asn: Some(peer_asn),
@@ -163,6 +186,8 @@ impl BGPPeerSpec {
             families: None,
             next_hop: None,
             allow_own_asn: None,
+            route_reflector_client: None,
+            add_path: None,
             role: None,
             max_prefixes: None,
             import_filters: Vec::new(),
@@ -255,6 +280,10 @@ pub struct GracefulRestart {
     /// seconds. The neighbour's own time says how long we keep its routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_time: Option<Duration>,
+    /// How long after that the neighbour may keep our routes as a last resort, where no other path is left, and how long we keep
+    /// its own so at most (RFC 9494). Default: 0s: not at all. Up to 16777215s, in whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_lived_stale_time: Option<Duration>,
     /// Whether a NOTIFICATION, such as that of an expired hold timer, is a restart too, where the neighbour says the same
     /// (RFC 8538). Default: `Disabled`: what a NOTIFICATION ends is withdrawn at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,6 +329,19 @@ pub enum NextHop {
     ItSelf,
     /// As received, where it is on the neighbour's link.
     Unchanged,
+}
+
+/// Which way several paths of one prefix go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AddPath {
+    /// Neither.
+    Disabled,
+    /// From the neighbour.
+    Receive,
+    /// To the neighbour: all that may be told to it.
+    Send,
+    /// Both ways.
+    Both,
 }
 
 /// What our AS is to a neighbour's (RFC 9234 §4.1).
@@ -372,7 +414,7 @@ pub enum InstallRoutes {
 pub enum State {
     /// Yes.
     Up,
-    /// It stays up and carries nothing any more, to take the neighbour out of service without losing a packet (RFC 8326): what it is told
+    /// It stays up and carries nothing any more, to take the neighbour out of service before it is cut off (RFC 8326): what it is told
     /// says GRACEFUL_SHUTDOWN, what it says is the last choice, and after 30 s it is told nothing, except prefixes that no other
     /// neighbour is told (`LastPath`). Nothing is reset.
     Drained,

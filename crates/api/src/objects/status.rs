@@ -199,6 +199,8 @@ pub enum NodePhase {
     Starting,
     /// It serves pods, or has since the node booted.
     Running,
+    /// It follows another agent, and waits for its neighbours before it chooses routes; the kernel forwards as before.
+    Restarting,
 }
 
 /// The types of a BGPNodeStatus' conditions.
@@ -359,6 +361,15 @@ pub struct FamilyPrefixes {
     pub installed: u64,
     /// Advertised.
     pub advertised: u64,
+    /// How many of those received outlived their session and have not been said again (RFC 4724).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stale: u64,
+}
+
+/// Whether a number says nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The routes in the kernel, counted.

@@ -179,6 +179,7 @@ fn peer(i: usize, time: &Time, text: &str) -> NodePeer {
                 accepted: 1,
                 installed: 1,
                 advertised: 1,
+                stale: 1,
             })
             .to_vec(),
     }

@@ -93,11 +93,13 @@ pub fn peer(address: IpAddr, asn: u32) -> PeerConfig {
             connect_retry_time: Duration::from_secs(1),
             families: FamilySet::BOTH,
             extended_next_hop: false,
+            add_path: None,
             role: None,
         },
         ttl: Ttl::Direct,
         auth: Auth::None,
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 0,
         next_hops: None,
         max_prefixes: PrefixLimit {
@@ -254,10 +256,12 @@ impl Node {
     }
 
     pub async fn shutdown(self, text: &str) {
-        within("shutdown", BOUND, self.handle.shutdown(text.to_owned()))
+        let Self { handle, task, .. } = self;
+        within("shutdown", BOUND, handle.shutdown(text.to_owned()))
             .await
             .unwrap();
-        within("the end of the task", BOUND, self.task).await.unwrap();
+        drop(handle);
+        within("the end of the task", BOUND, task).await.unwrap();
     }
 }
 

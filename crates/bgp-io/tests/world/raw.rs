@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use flatroute_bgp::types::{AsPath, Asn, Family, FamilySet, NextHop, PathAttributes, Prefix, RouterId};
+use flatroute_bgp::types::{
+    AsPath, Asn, Family, FamilySet, NextHop, PathAttributes, PathIds, Prefix, RouterId,
+};
 use flatroute_bgp::wire::{self, Capabilities, Context, Message, Notification, Open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -18,6 +20,7 @@ pub const CONTEXT: Context = Context {
     extended_message: false,
     families: FamilySet::BOTH,
     extended_next_hop: false,
+    path_ids: PathIds::NONE,
     internal: false,
 };
 

@@ -1,7 +1,7 @@
 //! What the codec's benches encode and decode: UPDATEs of a few shapes.
 
 use bytes::BytesMut;
-use flatroute_bgp::types::{AsPath, Asn, Community, FamilySet, NextHop, PathAttributes, Prefix};
+use flatroute_bgp::types::{AsPath, Asn, Community, FamilySet, NextHop, PathAttributes, PathIds, Prefix};
 use flatroute_bgp::wire::{Context, encode_reach};
 
 /// A session with all that makes messages large.
@@ -10,6 +10,7 @@ pub(crate) const CONTEXT: Context = Context {
     extended_message: true,
     families: FamilySet::BOTH,
     extended_next_hop: false,
+    path_ids: PathIds::NONE,
     internal: false,
 };
 

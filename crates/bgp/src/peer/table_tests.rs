@@ -260,6 +260,7 @@ fn peer_in((_, id, mode, path): Path, octets: &Octets) -> (Peer, Instant) {
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        add_path: None,
         role: None,
     };
     let mut peer = Peer::new(settings, 7, 100, now);

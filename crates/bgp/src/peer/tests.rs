@@ -19,6 +19,7 @@ fn peer() -> Peer {
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        add_path: None,
         role: None,
     };
     Peer::new(settings, 7, 100, NOW)

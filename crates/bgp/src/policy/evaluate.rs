@@ -135,9 +135,11 @@ impl Condition {
             .as_ref()
             .is_none_or(|list| list.iter().any(|range| range.matches(route)))
             && sources.as_ref().is_none_or(|list| list.contains(&route.source))
-            && peers
-                .as_ref()
-                .is_none_or(|list| route.peer.is_some_and(|peer| list.contains(peer)))
+            && peers.as_ref().is_none_or(|list| {
+                route
+                    .peer
+                    .is_some_and(|peer| list.iter().any(|name| peer.is_meant_by(name)))
+            })
             && communities
                 .as_ref()
                 .is_none_or(|list| list.iter().any(|c| route.communities.contains(c)))

@@ -9,7 +9,7 @@ mod evaluate;
 mod peer;
 
 pub use evaluate::{DEFAULT_RULE, Outcome};
-pub use peer::{Drain, NextHopMode, PrefixLimit, PrefixLimitAction};
+pub use peer::{Drain, NextHopMode, PrefixLimit, PrefixLimitAction, Reflection};
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! What a neighbour is told and how much is taken from it, beside its filters.
 
+use crate::types::RouterId;
+
 /// The next hop that a neighbour is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHopMode {
@@ -29,6 +31,15 @@ pub enum PrefixLimitAction {
     Drop,
     /// The session ends with Cease/1, and starts again after a pause (RFC 4486 §4).
     Restart,
+}
+
+/// What a neighbour is to a speaker that is a route reflector (RFC 4456). Only internal neighbours are anything to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reflection {
+    /// The cluster that this speaker reflects for; the same for all its neighbours. What has been through it is refused.
+    pub cluster_id: RouterId,
+    /// Whether the neighbour is a client: it is told what other internal neighbours say, and they what it says.
+    pub client: bool,
 }
 
 /// Whether a neighbour is being taken out of service while its session stays (RFC 8326).

@@ -15,10 +15,11 @@ use super::import::Import;
 use super::outbound::Outbound;
 use super::receiver::Receiver;
 use super::retained::Generation;
+use super::said::Said;
 use super::table::{Key, LONG_LIVED, NIL, Path, SELECTED, STALE, Table};
-use super::{Counts, LimitOutcome, Multipath, PeerIndex, PeerSettings, Usage};
+use super::{Counts, LimitOutcome, MAX_PATHS, Multipath, PeerIndex, PeerSettings, Usage};
 use crate::policy::{Filter, PrefixLimitAction, Source};
-use crate::types::{Family, NextHop, PathAttributes, Prefix};
+use crate::types::{Family, FamilySet, NextHop, PathAttributes, PathId, Prefix};
 
 /// The place of a family in arrays.
 pub(super) fn at(family: Family) -> usize {
@@ -31,7 +32,8 @@ pub(super) fn at(family: Family) -> usize {
 /// One peer's state of one family.
 #[derive(Debug, Default)]
 pub(super) struct PeerFamily {
-    /// The prefixes that it has announced.
+    /// What it has announced: prefixes by number, or, where it may say several paths of one, paths by number. So a peer of either
+    /// kind has one bit a path in each of these sets.
     pub(super) has: BitSet,
     /// Those of them that it has not announced again since it said BoRR (RFC 7313).
     pub(super) stale: BitSet,
@@ -49,12 +51,22 @@ pub(super) struct Peer {
     pub(super) families: [PeerFamily; 2],
 }
 
+/// Whether a peer may say no further path of a prefix. As with prefixes, those that outlived its session do not count, but all
+/// together are twice as many at most.
+fn is_crowded<K: Key>(t: &Table<K>, p: u16, id: u32) -> bool {
+    let held = || t.paths(id).filter(|(_, path)| path.peer == p);
+    let fresh = held().filter(|(_, path)| !path.is(STALE)).count();
+    fresh >= MAX_PATHS || held().count() >= 2 * MAX_PATHS
+}
+
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) seed: Seed,
     pub(super) attributes: AttributeTable,
     pub(super) peers: Vec<Option<Peer>>,
     pub(super) up: Vec<u16>,
+    /// Those of them that are told several paths of a prefix, of some family.
+    pub(super) several: Vec<u16>,
     pub(super) multipath: Multipath,
     pub(super) install: Arc<Filter>,
     pub(super) kernel: [Receiver; 2],
@@ -75,6 +87,7 @@ impl Core {
             attributes: AttributeTable::new(seed),
             peers: Vec::new(),
             up: Vec::new(),
+            several: Vec::new(),
             multipath,
             install,
             kernel: Default::default(),
@@ -126,8 +139,10 @@ impl Core {
     pub(super) fn add_peer(&mut self, settings: PeerSettings) -> PeerIndex {
         let mut families: [PeerFamily; 2] = Default::default();
         for family in settings.families.iter() {
-            families[at(family)].out = Outbound::opened(self.deferred && settings.relays);
+            let held = self.deferred && settings.relays;
+            families[at(family)].out = Outbound::opened(held, settings.path_ids.sent.contains(family));
         }
+        let several = settings.path_ids.sent != FamilySet::NONE;
         let peer = Some(Peer {
             settings: Arc::new(settings),
             families,
@@ -143,18 +158,19 @@ impl Core {
             self.peers[slot] = peer;
         }
         let p = u16::try_from(slot).expect("fewer than 65,536 peers");
-        self.up.push(p);
-        self.up.sort_unstable();
+        self.arrive(p, several);
         PeerIndex(p)
     }
 
     /// Takes back all that a peer said and was told in a family.
     pub(super) fn drop_peer_family<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) {
-        self.up.retain(|up| *up != p);
+        self.leave(p);
         let Some(peer) = self.peer_mut(p) else { return };
         let state = std::mem::take(&mut peer.families[at(family)]);
-        for id in state.has.iter() {
-            self.remove_path(t, family, p, id);
+        for key in state.has.iter() {
+            if let Some((id, path)) = self.held(t, family, p, key) {
+                self.remove_path(t, family, id, path);
+            }
         }
         state.out.close(t, &mut self.attributes);
         self.consider_all_drained(t, family);
@@ -166,34 +182,63 @@ impl Core {
         }
     }
 
+    /// Whether a peer may say several paths of a prefix (RFC 7911).
+    fn says_several(&self, family: Family, p: u16) -> bool {
+        self.peer(p)
+            .is_some_and(|peer| peer.settings.path_ids.received.contains(family))
+    }
+
+    /// The prefix and the path that a member of a peer's sets stands for.
+    pub(super) fn held<K: Key>(&self, t: &Table<K>, family: Family, p: u16, key: u32) -> Option<(u32, u32)> {
+        if self.says_several(family, p) {
+            return Some((t.prefix_of(key), key)).filter(|(id, _)| *id != NIL);
+        }
+        t.path_of(key, p, PathId(0)).map(|path| (key, path))
+    }
+
+    /// Takes back one of the paths of a peer.
+    pub(super) fn drop_path<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, key: u32) {
+        self.forget(family, p, key);
+        if let Some((id, path)) = self.held(t, family, p, key) {
+            self.remove_path(t, family, id, path);
+        }
+    }
+
     pub(super) fn announce<K: Key>(
         &mut self,
         t: &mut Table<K>,
         family: Family,
         p: u16,
-        next_hop: NextHop,
-        attributes: &PathAttributes,
-        prefixes: &[Prefix],
+        (next_hop, attributes): (NextHop, &PathAttributes),
+        said: Said<'_>,
     ) -> LimitOutcome {
         let Some(settings) = self.settings(p).filter(|s| s.families.contains(family)) else {
             return LimitOutcome::Within;
         };
         let install = self.install.clone();
         let mut import = Import::new(&mut self.attributes, &settings, &install, attributes, next_hop);
-        let (mut warned, mut dropped, mut exceeded) = (false, 0, false);
+        let (mut warned, mut dropped, mut many, mut exceeded) = (false, 0, 0, false);
+        let several = settings.path_ids.received.contains(family);
         let refreshing = self.has_stale(family, p);
         let returning = self.has_retained(family, p);
         let mut ids = std::mem::take(&mut self.ids);
-        t.find_all(prefixes, &mut ids);
-        for (prefix, id) in prefixes.iter().zip(&ids) {
+        t.find_all(said.prefixes, &mut ids);
+        for (place, (prefix, id)) in said.prefixes.iter().zip(&ids).enumerate() {
+            let path_id = said.id(place, several);
             let id = if *id == NIL {
                 t.find_or_insert(*prefix)
             } else {
                 *id
             };
-            let path = t.path_of(id, p);
+            let path = t.path_of(id, p, path_id);
+            // What stands for it in the sets of the peer; a path that is new has no number yet, and is in none of them.
+            let key = if several { path.unwrap_or(NIL) } else { id };
             if refreshing {
-                self.freshen(family, p, id);
+                self.freshen(family, p, key);
+            }
+            if several && path.is_none() && is_crowded(t, p, id) {
+                many += 1;
+                continue;
             }
             // What was stale is the peer's again only now, and counts from now on.
             let new = path.is_none_or(|path| t.path(path).is(STALE));
@@ -211,20 +256,24 @@ impl Core {
                     continue;
                 }
             }
-            let back = returning && self.take_back(t, family, p, id, path);
+            let back = returning && self.take_back(t, family, p, key, path);
             match path {
                 Some(path) if !back && t.path(path).raw == import.raw => {}
                 Some(path) => self.update_path(t, family, id, path, &mut import, back),
-                None => self.add_path(t, family, p, id, &mut import),
+                None => {
+                    let path_id = several.then_some(path_id);
+                    self.add_path(t, family, p, (id, path_id), &mut import);
+                }
             }
         }
         self.ids = ids;
         import.finish(&mut self.attributes);
-        match (exceeded, dropped, warned) {
+        match (exceeded, dropped, warned, many) {
             (true, ..) => LimitOutcome::Exceeded { family },
-            (false, 0, true) => LimitOutcome::Warned { family },
-            (false, 0, false) => LimitOutcome::Within,
-            (false, count, _) => LimitOutcome::Dropped { family, count },
+            (false, 0, true, _) => LimitOutcome::Warned { family },
+            (false, 0, false, 0) => LimitOutcome::Within,
+            (false, 0, false, count) => LimitOutcome::ManyPaths { family, count },
+            (false, count, ..) => LimitOutcome::Dropped { family, count },
         }
     }
 
@@ -244,7 +293,7 @@ impl Core {
         t: &mut Table<K>,
         family: Family,
         p: u16,
-        id: u32,
+        (id, path_id): (u32, Option<PathId>),
         import: &mut Import<'_>,
     ) {
         let (flags, effective) = import.evaluate(&mut self.attributes, t.prefix(id));
@@ -256,9 +305,10 @@ impl Core {
             peer: p,
             flags: 0,
         };
-        let path = t.add_path(id, path);
+        let path = t.add_path(id, path, path_id);
         if let Some(peer) = self.peer_mut(p) {
-            peer.families[at(family)].has.insert(id);
+            let key = if path_id.is_some() { path } else { id };
+            peer.families[at(family)].has.insert(key);
         }
         self.set_flags(t, family, path, flags);
         if flags != 0 {
@@ -295,24 +345,30 @@ impl Core {
         }
     }
 
-    pub(super) fn withdraw<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, prefixes: &[Prefix]) {
+    pub(super) fn withdraw<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, said: Said<'_>) {
+        let several = self.says_several(family, p);
         let mut ids = std::mem::take(&mut self.ids);
-        t.find_all(prefixes, &mut ids);
-        for id in &ids {
+        t.find_all(said.prefixes, &mut ids);
+        for (place, id) in ids.iter().enumerate() {
+            let path_id = said.id(place, several);
+            let path = || {
+                Some(*id)
+                    .filter(|id| t.is_live(*id))
+                    .and_then(|id| t.path_of(id, p, path_id))
+            };
+            let key = if several { path().unwrap_or(NIL) } else { *id };
             // A prefix that stands here twice is no longer the peer's the second time, whoever has its number then.
-            if *id != NIL
+            if key != NIL
                 && let Some(peer) = self.peer_mut(p)
-                && peer.families[at(family)].has.contains(*id)
+                && peer.families[at(family)].has.contains(key)
             {
-                self.forget(family, p, *id);
-                self.remove_path(t, family, p, *id);
+                self.drop_path(t, family, p, key);
             }
         }
         self.ids = ids;
     }
 
-    pub(super) fn remove_path<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16, id: u32) {
-        let Some(path) = t.path_of(id, p) else { return };
+    pub(super) fn remove_path<K: Key>(&mut self, t: &mut Table<K>, family: Family, id: u32, path: u32) {
         let selected = t.path(path).is(SELECTED);
         let best = selected && t.entry(id).head == path;
         self.set_flags(t, family, path, 0);
@@ -374,8 +430,9 @@ impl Core {
         let settings = peer.settings.clone();
         let has = &peer.families[at(family)].has;
         let mut paths = Vec::with_capacity(has.len());
-        for id in has.iter() {
-            paths.extend(t.path_of(id, p).map(|path| (t.path(path).raw, id, path)));
+        for key in has.iter() {
+            let held = self.held(t, family, p, key);
+            paths.extend(held.map(|(id, path)| (t.path(path).raw, id, path)));
         }
         paths.sort_unstable();
         let install = self.install.clone();
@@ -408,7 +465,7 @@ impl Core {
                 received: state.has.len(),
                 accepted: state.accepted,
                 installed: state.installed,
-                advertised: state.out.receiver.told_len(),
+                advertised: state.out.told_len(),
             }
         })
     }

@@ -5,7 +5,7 @@
 //! it; a path remembers the step that took it out, which is its reason. The steps: anything over a last resort (RFC 9494
 //! §4.3), highest LOCAL_PREF, shortest AS path, lowest origin, lowest MED within a neighbouring AS, external over internal,
 //! what a peer says now over what outlived its session (RFC 4724), then (when only one may win) lowest router id
-//! (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest address. The cost to the next hop
+//! (ORIGINATOR_ID where a route has one, RFC 4456 §9), shortest CLUSTER_LIST and lowest address, and among several paths of one peer (RFC 7911) lowest identifier. The cost to the next hop
 //! (step e) is not known here: next hops are on link. External paths that are still equal before the router id may be used
 //! side by side. Whatever the order in which paths arrived, the result is the same: there is no "oldest path" step.
 //!
@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use super::Multipath;
 use super::attributes::AttrId;
-use crate::types::{Asn, Origin, RouterId};
+use crate::types::{Asn, Origin, PathId, RouterId};
 
 /// A path as the decision process sees it.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Candidate {
     /// Router id of the originator or the peer, length of CLUSTER_LIST, address and interface of the peer, and its slot: the
     /// last makes the order total.
     pub(super) peer: (RouterId, usize, IpAddr, Option<u32>, u16),
+    /// What tells several paths of that peer apart.
+    pub(super) path_id: PathId,
     pub(super) step: Step,
 }
 
@@ -48,7 +50,7 @@ pub(super) enum Age {
 }
 
 /// Where a path stands after the decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     /// It is the best path.
     Best,
@@ -70,6 +72,8 @@ pub(super) enum Step {
     /// Reflected more often.
     ClusterList,
     Address,
+    /// From the same peer as the best path.
+    PathId,
 }
 
 impl Step {
@@ -101,24 +105,27 @@ pub(super) fn decide(
         keep_lowest(c, Step::Stale, |c| c.age == Age::Stale);
     }
     let alive = |c: &Candidate| c.step == Step::Best;
+    let last = |c: &Candidate| (c.peer, c.path_id);
     let best = (0..c.len())
         .filter(|i| alive(&c[*i]))
-        .min_by_key(|i| c[*i].peer)?;
+        .min_by_key(|i| last(&c[*i]))?;
     let winner = c[best];
     let mut room = usize::from(multipath.max_paths).saturating_sub(1);
     loop {
         // In the order of the tie-breakers, so that which paths fit into `max_paths` is decided, not met.
         let next = (0..c.len())
             .filter(|i| *i != best && alive(&c[*i]))
-            .min_by_key(|i| c[*i].peer);
+            .min_by_key(|i| last(&c[*i]));
         let Some(next) = next else {
             return Some(best);
         };
         let equal = multipath.relaxed || same_path(winner.attributes, c[next].attributes);
-        let lost = match (winner.peer.0 == c[next].peer.0, winner.peer.1 == c[next].peer.1) {
-            (false, _) => Step::RouterId,
-            (true, false) => Step::ClusterList,
-            (true, true) => Step::Address,
+        let ((id, clusters, ..), loser) = (winner.peer, c[next].peer);
+        let lost = match (id == loser.0, clusters == loser.1, winner.peer == loser) {
+            (false, ..) => Step::RouterId,
+            (true, false, _) => Step::ClusterList,
+            (true, true, false) => Step::Address,
+            (true, true, true) => Step::PathId,
         };
         c[next].step = match (winner.external && multipath.max_paths > 1, equal, room) {
             (false, ..) => lost,
@@ -178,6 +185,10 @@ pub(super) fn reason(c: &Candidate, best: &Candidate) -> String {
         Step::RouterId => format!("router id higher ({} > {})", c.peer.0, best.peer.0),
         Step::ClusterList => format!("CLUSTER_LIST longer ({} > {})", c.peer.1, best.peer.1),
         Step::Address => format!("peer address higher ({} > {})", c.peer.2, best.peer.2),
+        Step::PathId => format!(
+            "path identifier higher ({} > {}), from the same peer",
+            c.path_id, best.path_id
+        ),
     }
 }
 

@@ -22,6 +22,7 @@ fn candidate(n: u8) -> Candidate {
         med: 0,
         neighbour: Some(Asn(65000 + u32::from(n))),
         external: true,
+        path_id: PathId(0),
         peer: (
             RouterId(u32::from(n)),
             0,

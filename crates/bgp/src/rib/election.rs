@@ -89,6 +89,9 @@ impl Core {
         if change.best || before != best || (best != NIL && change.touched == Some(best)) {
             self.mark_peers(t, family, id, best);
         }
+        if !self.several.is_empty() {
+            self.mark_several(t, family, id);
+        }
     }
 
     /// Whether the kernel was told of a prefix or is to be: a router that installs nothing pays nothing for it.
@@ -102,7 +105,7 @@ impl Core {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         if t.entry(id).local.is_none() {
-            candidates.extend(t.paths(id).filter_map(|(id, path)| self.candidate(id, path)));
+            candidates.extend(t.paths(id).filter_map(|(id, path)| self.candidate(t, id, path)));
         }
         let best = self.decide(&mut candidates).map_or(NIL, |i| candidates[i].path);
         let mut changed = false;
@@ -125,7 +128,7 @@ impl Core {
         decision::decide(candidates, self.multipath, |a, b| path_of(a) == path_of(b))
     }
 
-    pub(super) fn candidate(&self, id: u32, path: &Path) -> Option<Candidate> {
+    pub(super) fn candidate<K: Key>(&self, t: &Table<K>, id: u32, path: &Path) -> Option<Candidate> {
         let settings = &self.peer(path.peer).filter(|_| path.is(ACCEPTED))?.settings;
         let words = self.attributes.words(path.effective);
         let facts = words::facts(words);
@@ -151,6 +154,7 @@ impl Core {
                 settings.interface,
                 path.peer,
             ),
+            path_id: t.path_id(id),
             step: Step::Best,
         })
     }

@@ -1,13 +1,14 @@
 //! What may go out, and how it looks on the wire.
 //!
 //! A best path is withheld from a peer, in this order, when the peer gave it to us, when both are internal (RFC
-//! 4271 §9.2), when the peer is drained and others are told (RFC 8326), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
+//! 4271 §9.2) and neither is a client of ours, when we would reflect it and the peer originated it or cannot be told its next hop (RFC 4456), when the peer is drained and others are told (RFC 8326), when a well-known community forbids it (RFC 1997), when it is a last resort and the peer is external and knows nothing of that (RFC
 //! 9494 §4.3), when it is for customers only and the peer is none (RFC 9234 §5), when we have no address of its family to give as a
 //! next hop, or when the export filter says so. Then the attributes change. Towards an external peer: our AS in
 //! front (and as often again as the filter's rules prepend it), no LOCAL_PREF, no MED but our own, nothing of route
 //! reflection, no extended community that is not transitive, and us as the next hop unless `Unchanged`. Towards an
 //! internal peer: LOCAL_PREF always (100 if there was none), the next hop as received, or us for our own routes. A next
-//! hop is never the peer itself (RFC 4271 §5.1.3): then it is us. Unknown attributes get the Partial bit (§5).
+//! hop is never the peer itself (RFC 4271 §5.1.3): then it is us. What is reflected gets ORIGINATOR_ID, if it has none, and our cluster in
+//! front of CLUSTER_LIST; a reflector takes no traffic upon itself, so the next hop stays as it is unless `Self` is asked for. Unknown attributes get the Partial bit (§5).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +19,7 @@ use super::attributes::{AttrId, AttributeTable};
 use super::hash::Seed;
 use super::words;
 use crate::policy::{Drain, NextHopMode, RuleName, Source, Verdict, View};
-use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role};
+use crate::types::{Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
 
 const PARTIAL: u8 = 0x20;
 
@@ -49,6 +50,28 @@ impl<'a> Best<'a> {
             peer,
         }
     }
+
+    /// How it is reflected to a peer; `None`: it is not, because one of the two is external, or it is our own.
+    fn reflected(&self, table: &AttributeTable, to: &PeerSettings) -> Option<Reflected> {
+        let (_, from) = self
+            .from
+            .filter(|(_, from)| from.is_internal() && to.is_internal())?;
+        let (originator, _) = words::reflection(table.words(self.attributes));
+        Some(Reflected {
+            originator: originator.unwrap_or(from.router_id),
+            adds_originator: originator.is_none(),
+            cluster: to.reflection?.cluster_id,
+        })
+    }
+}
+
+/// What a route carries from one internal peer to another (RFC 4456 §8).
+#[derive(Clone, Copy)]
+struct Reflected {
+    originator: RouterId,
+    /// It had none.
+    adds_originator: bool,
+    cluster: RouterId,
 }
 
 /// Why a best path is not told to a peer.
@@ -56,6 +79,8 @@ impl<'a> Best<'a> {
 pub(super) enum Withheld {
     ItsOwn,
     Internal,
+    Originator,
+    NextHop,
     Community(Community),
     NoAddress(Family),
     LongLived,
@@ -69,6 +94,10 @@ impl fmt::Display for Withheld {
         match self {
             Self::ItsOwn => f.write_str("learned from this peer"),
             Self::Internal => f.write_str("learned from an internal peer"),
+            Self::Originator => f.write_str("the peer is the originator of the route"),
+            Self::NextHop => {
+                f.write_str("the peer cannot be told its next hop, and a reflector takes nobody's place")
+            }
             Self::Community(Community::NO_ADVERTISE) => f.write_str("community NO_ADVERTISE"),
             Self::Community(Community::NO_EXPORT) => f.write_str("community NO_EXPORT"),
             Self::Community(_) => f.write_str("community NO_EXPORT_SUBCONFED"),
@@ -129,9 +158,14 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
         if from == index {
             return Some(Withheld::ItsOwn);
         }
-        if settings.is_internal() && peer.is_internal() {
+        let reflects = peer.reflection.is_some() && (settings.is_client() || peer.is_client());
+        if settings.is_internal() && peer.is_internal() && !reflects {
             return Some(Withheld::Internal);
         }
+    }
+    let reflected = best.reflected(table, peer);
+    if reflected.is_some_and(|r| r.originator == peer.router_id) {
+        return Some(Withheld::Originator);
     }
     if peer.drain == Drain::Withdrawn && best.elsewhere {
         return Some(Withheld::Drained);
@@ -153,6 +187,11 @@ fn withheld(table: &AttributeTable, to: (u16, &PeerSettings), best: &Best<'_>) -
         return Some(Withheld::Community(community));
     }
     let family = best.prefix.family();
+    if reflected.is_some() && peer.next_hop != NextHopMode::ItSelf {
+        let received = words::next_hop(table.words(best.attributes));
+        let passes = received.and_then(|hop| passed_on(hop, peer, family)).is_some();
+        return (!passes).then_some(Withheld::NextHop);
+    }
     own_next_hop(peer, family)
         .is_none()
         .then_some(Withheld::NoAddress(family))
@@ -176,11 +215,24 @@ pub(super) fn explain(
 }
 
 /// The attributes as the peer gets them.
-fn transform(mut a: PathAttributes, peer: &PeerSettings, family: Family, changed: &[u16]) -> PathAttributes {
+fn transform(
+    mut a: PathAttributes,
+    peer: &PeerSettings,
+    family: Family,
+    changed: &[u16],
+    reflected: Option<Reflected>,
+) -> PathAttributes {
     let own = own_next_hop(peer, family);
     let prepend: usize = peer.export.changes(changed).map(|s| usize::from(s.prepend)).sum();
     if peer.is_internal() {
         a.local_pref = a.local_pref.or(Some(100));
+        if let Some(Reflected {
+            originator, cluster, ..
+        }) = reflected
+        {
+            a.originator_id = Some(originator);
+            a.cluster_list.insert(0, cluster);
+        }
     } else {
         a.med = None;
         a.originator_id = None;
@@ -243,8 +295,8 @@ fn passed_on(hop: NextHop, peer: &PeerSettings, family: Family) -> Option<NextHo
     }
 }
 
-/// The export of any number of routes to one peer, with what was worked out kept by (attributes, rules that
-/// change them). It lives only while nothing else changes, so that a handle means the same throughout.
+/// The export of any number of routes to one peer, with what was worked out kept by what it was made from: the attributes of the
+/// route, and the number of what changes them. It lives only while nothing else changes, so that a handle means the same throughout.
 pub(super) struct Export<'a> {
     to: (u16, &'a PeerSettings),
     family: Family,
@@ -252,7 +304,8 @@ pub(super) struct Export<'a> {
     nothing: PathAttributes,
     decoded: Option<(AttrId, PathAttributes)>,
     changed: Vec<u16>,
-    variants: Vec<Vec<u16>>,
+    /// The rules that change attributes, and the ORIGINATOR_ID that is added (zero: none).
+    variants: Vec<(u32, Vec<u16>)>,
     /// For look-up; what is in it at the end is sorted before use.
     cache: HashMap<(u32, u16), AttrId, Seed>,
     last: Option<((u32, u16), AttrId)>,
@@ -267,7 +320,7 @@ impl<'a> Export<'a> {
             nothing: PathAttributes::local(),
             decoded: None,
             changed: Vec::new(),
-            variants: vec![Vec::new()],
+            variants: vec![(0, Vec::new())],
             cache: HashMap::with_hasher(seed),
             last: None,
         }
@@ -291,7 +344,10 @@ impl<'a> Export<'a> {
         if outcome.verdict == Verdict::Reject {
             return AttrId::NONE;
         }
-        let variant = self.variant();
+        let reflected = best.reflected(table, self.to.1);
+        // One that was there already is among the attributes, and one that is not is a peer of ours: few.
+        let added = reflected.filter(|r| r.adds_originator);
+        let variant = self.variant(added.map_or(0, |r| r.originator.0));
         let key = (best.attributes.0, variant);
         if let Some((_, id)) = self.last.filter(|(last, _)| *last == key) {
             return id;
@@ -304,6 +360,7 @@ impl<'a> Export<'a> {
                     self.to.1,
                     self.family,
                     &self.changed,
+                    reflected,
                 );
                 let id = table.intern(&sent);
                 self.cache.insert(key, id);
@@ -314,10 +371,11 @@ impl<'a> Export<'a> {
         id
     }
 
-    fn variant(&mut self) -> u16 {
-        let known = self.variants.iter().position(|v| *v == self.changed);
+    fn variant(&mut self, originator: u32) -> u16 {
+        let is = |(by, rules): &(u32, Vec<u16>)| *by == originator && *rules == self.changed;
+        let known = self.variants.iter().position(is);
         let i = known.unwrap_or_else(|| {
-            self.variants.push(self.changed.clone());
+            self.variants.push((originator, self.changed.clone()));
             self.variants.len() - 1
         });
         u16::try_from(i).expect("fewer combinations of rules than 65,536")

@@ -2,7 +2,7 @@
 //!
 //! The checks: AS 0 in the path (RFC 7607), the leftmost AS of an external path is not the peer's (RFC 4271
 //! §6.3), our own AS more often than allowed (§9.1.2; nodes that share an AS allow it once), an ORIGINATOR_ID that is
-//! ours (RFC 4456 §8), a route that was to go to customers only (RFC 9234 §5), a next hop that is ourselves (§6.3), that cannot be one, that is not on a link where only such are
+//! ours, or our own cluster in CLUSTER_LIST (RFC 4456 §8), a route that was to go to customers only (RFC 9234 §5), a next hop that is ourselves (§6.3), that cannot be one, that is not on a link where only such are
 //! taken, or that is of the wrong family, a multicast prefix (§6.3). All but the last two look only at attributes and so are done once for all prefixes of an
 //! UPDATE.
 
@@ -22,6 +22,7 @@ pub(super) enum Refusal {
     FirstAsn { found: Option<Asn>, expected: Asn },
     OwnAsn { asn: Asn, count: usize, allowed: u8 },
     OwnOriginator(RouterId),
+    OwnCluster(RouterId),
     RouteLeak { role: Role, customers_of: Asn },
     OwnNextHop(IpAddr),
     UnusableNextHop(IpAddr),
@@ -55,6 +56,7 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::OwnOriginator(id) => write!(f, "ORIGINATOR_ID {id} is this speaker"),
+            Self::OwnCluster(id) => write!(f, "CLUSTER_LIST has this speaker's cluster {id}"),
             Self::RouteLeak { role, customers_of } => {
                 let peer = role.counterpart();
                 write!(
@@ -102,6 +104,10 @@ pub(super) fn check(peer: &PeerSettings, attributes: &PathAttributes, next_hop: 
     }
     if attributes.originator_id == Some(peer.local_router_id) {
         return Some(Refusal::OwnOriginator(peer.local_router_id));
+    }
+    let cluster = peer.reflection.map(|r| r.cluster_id);
+    if let Some(cluster) = cluster.filter(|id| attributes.cluster_list.contains(id)) {
+        return Some(Refusal::OwnCluster(cluster));
     }
     if let Some(leak) = leak(peer, attributes) {
         return Some(leak);

@@ -18,49 +18,10 @@
 //! with sets of next hops.
 //!
 //! **Memory.** IPv4, one path told to one other peer: key 8, entry 12, index 10 to 20, path 16, Adj-RIB-Out 4 and
-//! kernel 4 octets, and two interned attribute sets shared by all prefixes that have them.
+//! kernel 4 octets, and two interned attribute sets shared by all prefixes that have them. Once a peer may say several paths of a
+//! prefix (RFC 7911), 8 octets more a path.
 //!
 //! Every handle kept in an array is a counted reference; when all peers are down the tables are empty.
-
-mod attributes;
-mod bits;
-mod core;
-mod decision;
-mod drained;
-mod election;
-mod export;
-mod fib;
-mod hash;
-mod import;
-mod outbound;
-mod receiver;
-mod retained;
-mod stale;
-mod table;
-mod values;
-mod view;
-mod why;
-mod words;
-
-use std::net::IpAddr;
-use std::sync::Arc;
-
-pub use retained::{Loss, MAX_LOSSES};
-pub use values::{
-    Batch, Counts, FibPath, Kept, LimitOutcome, LocalAddresses, Multipath, PeerIndex, PeerSettings,
-    RouteChange, RouteInfo, RouteView,
-};
-
-use self::core::Core;
-use self::hash::Seed;
-use self::table::Table;
-use crate::policy::{Filter, Source};
-use crate::types::{Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix};
-
-/// The table of IPv4 prefixes.
-type Table4 = Table<u64>;
-/// The table of IPv6 prefixes.
-type Table6 = Table<(u64, u64, u8)>;
 
 /// Does the same with the table of a family; the core stands beside it, so both can be borrowed.
 macro_rules! on_family {
@@ -77,6 +38,48 @@ macro_rules! on_family {
         }
     };
 }
+
+mod attributes;
+mod bits;
+mod core;
+mod decision;
+mod drained;
+mod election;
+mod export;
+mod fib;
+mod hash;
+mod import;
+mod outbound;
+mod receiver;
+mod retained;
+mod said;
+mod several;
+mod stale;
+mod table;
+mod values;
+mod view;
+mod why;
+mod words;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use retained::{Loss, MAX_LOSSES};
+pub use values::{
+    Batch, Counts, FibPath, Kept, LimitOutcome, LocalAddresses, MAX_PATHS, Multipath, PeerIndex,
+    PeerSettings, RouteChange, RouteInfo, RouteView,
+};
+
+use self::core::Core;
+use self::hash::Seed;
+use self::table::Table;
+use crate::policy::{Filter, Source};
+use crate::types::{Family, FamilySet, PathId, PeerName, Prefix};
+
+/// The table of IPv4 prefixes.
+type Table4 = Table<u64>;
+/// The table of IPv6 prefixes.
+type Table6 = Table<(u64, u64, u8)>;
 
 /// How much a RIB keeps; all zero when nothing is announced, originated or told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,6 +158,13 @@ impl Rib {
         };
         let (import, identity) = import_differs(&old, &new);
         let families = new.families;
+        // What was told apart by identifiers cannot be matched with what is not, nor the other way round.
+        let differs = |family: &Family| {
+            old.path_ids.received.contains(*family) != new.path_ids.received.contains(*family)
+        };
+        for family in Family::ALL.into_iter().filter(differs) {
+            on_family!(self, family, |t| self.core.sweep(t, family, p.0, Loss::Any));
+        }
         self.core.return_peer(p.0, new);
         for family in Family::ALL {
             if !families.contains(family) {
@@ -213,38 +223,6 @@ impl Rib {
             .map_or_else(LocalAddresses::default, |s| s.local)
     }
 
-    /// Prefixes announced by a peer. A family that was not negotiated is ignored.
-    pub fn announce(
-        &mut self,
-        p: PeerIndex,
-        next_hop: NextHop,
-        attrs: &PathAttributes,
-        prefixes: &[Prefix],
-    ) -> LimitOutcome {
-        let mut outcome = LimitOutcome::Within;
-        for run in prefixes.chunk_by(|a, b| a.family() == b.family()) {
-            let Some(family) = run.first().map(|p| p.family()) else {
-                continue;
-            };
-            let of_run = on_family!(self, family, |t| self
-                .core
-                .announce(t, family, p.0, next_hop, attrs, run));
-            if of_run != LimitOutcome::Within {
-                outcome = of_run;
-            }
-        }
-        outcome
-    }
-
-    /// Prefixes taken back by a peer; those that it never announced are ignored.
-    pub fn withdraw(&mut self, p: PeerIndex, prefixes: &[Prefix]) {
-        for run in prefixes.chunk_by(|a, b| a.family() == b.family()) {
-            if let Some(family) = run.first().map(|p| p.family()) {
-                on_family!(self, family, |t| self.core.withdraw(t, family, p.0, run));
-            }
-        }
-    }
-
     /// A prefix of our own; again with another source replaces the source.
     pub fn originate(&mut self, prefix: Prefix, source: Source) {
         let family = prefix.family();
@@ -283,6 +261,7 @@ impl Rib {
         };
         let new = PeerSettings {
             families: old.families,
+            path_ids: old.path_ids,
             asn: old.asn,
             local_asn: old.local_asn,
             ..s
@@ -294,6 +273,7 @@ impl Rib {
         let export = old.export != new.export
             || old.local != new.local
             || old.next_hop != new.next_hop
+            || old.reflection != new.reflection
             || old.address != new.address
             || old.drain != new.drain;
         let drain = old.drain != new.drain;
@@ -376,6 +356,19 @@ impl Rib {
         for prefix in prefixes {
             let family = prefix.family();
             on_family!(self, family, |t| self.core.untell(t, family, p.0, *prefix));
+        }
+    }
+
+    /// The same of paths, to a peer that is told several of a prefix.
+    pub fn untell_paths(&mut self, p: PeerIndex, paths: &[(Prefix, PathId)]) {
+        for (prefix, id) in paths {
+            let family = prefix.family();
+            on_family!(self, family, |t| self.core.untell_path(
+                t,
+                family,
+                p.0,
+                (*prefix, *id)
+            ));
         }
     }
 
@@ -494,12 +487,25 @@ impl Rib {
 
 /// Whether what a peer said is to be judged again, and whether it is another peer for the decision too.
 fn import_differs(old: &PeerSettings, new: &PeerSettings) -> (bool, bool) {
-    let identity = (&old.name, old.address, old.interface, old.router_id)
-        != (&new.name, new.address, new.interface, new.router_id);
+    // Whom a client's paths are told is another question than whom those of others are.
+    let identity = (
+        &old.name,
+        old.address,
+        old.interface,
+        old.router_id,
+        old.is_client(),
+    ) != (
+        &new.name,
+        new.address,
+        new.interface,
+        new.router_id,
+        new.is_client(),
+    );
     let import = identity
         || old.import != new.import
         || old.allow_own_asn != new.allow_own_asn
         || old.next_hops != new.next_hops
+        || old.reflection != new.reflection
         || old.drain != new.drain
         || old.local != new.local;
     (import, identity)

@@ -4,6 +4,9 @@
 //! longer be told goes to the withdrawals; the rest is sorted into one group a set of outgoing attributes by
 //! counting, which is linear. While a round is handed out, prefixes may change again: they are then dirty, the
 //! round passes over them, and the next round finds them. So nothing that is handed out is older than its state.
+//!
+//! A peer that is told several paths of a prefix has rounds of its own kind (see `several`); End-of-RIB and the answer to a refresh are
+//! the same for both.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +15,14 @@ use super::attributes::{AttrId, AttributeTable};
 use super::core::{Core, at};
 use super::export::{self, Best, Export};
 use super::receiver::Receiver;
+use super::several::Several;
 use super::table::{Key, NIL, SELECTED, Table};
 use super::{Batch, PeerSettings};
 use crate::policy::{Drain, Source};
 use crate::types::{Family, Prefix};
 
 /// How many prefixes a batch has at most.
-const MAX_BATCH: usize = 16_384;
+pub(super) const MAX_BATCH: usize = 16_384;
 /// After so many rounds the initial routes count as told, even if a busy table always has more to say.
 const MAX_INITIAL_ROUNDS: u8 = 3;
 
@@ -34,8 +38,10 @@ pub(super) struct Outbound {
     rounds: u8,
     end_of_rib: EndOfRib,
     /// Whether prefixes of this round are told because they are to be told again.
-    forced: bool,
+    pub(super) forced: bool,
     refresh: Refresh,
+    /// For a peer that is told several paths of a prefix: what of each, and the round.
+    pub(super) several: Option<Box<Several>>,
 }
 
 /// The mark behind the initial routes (RFC 4724 §2).
@@ -61,9 +67,10 @@ struct Refresh {
 
 impl Outbound {
     /// The state of a session that has just come up: an End-of-RIB is owed, at once or once routes are chosen.
-    pub(super) fn opened(held: bool) -> Self {
+    pub(super) fn opened(held: bool, several: bool) -> Self {
         Self {
             end_of_rib: if held { EndOfRib::Held } else { EndOfRib::Owed },
+            several: several.then(Box::default),
             ..Self::default()
         }
     }
@@ -77,7 +84,14 @@ impl Outbound {
     }
 
     fn has_round(&self) -> bool {
-        !self.withdraw.is_empty() || self.groups.len() > 0
+        let several = self.several.as_ref().is_some_and(|s| s.has_round());
+        !self.withdraw.is_empty() || self.groups.len() > 0 || several
+    }
+
+    /// How many routes the peer was told.
+    pub(super) fn told_len(&self) -> usize {
+        let prefixes = self.receiver.told_len();
+        self.several.as_ref().map_or(prefixes, |s| s.told_len())
     }
 
     /// Whether the peer neither was nor is about to be told of a prefix.
@@ -100,7 +114,13 @@ impl Outbound {
         for (group, _) in self.groups {
             attributes.release(group);
         }
-        self.receiver.close(t, |told| attributes.release(AttrId(told)));
+        if let Some(several) = self.several {
+            several.close(t, attributes);
+            // What the receiver was told is a number of paths.
+            self.receiver.close(t, |_| {});
+        } else {
+            self.receiver.close(t, |told| attributes.release(AttrId(told)));
+        }
     }
 }
 
@@ -183,6 +203,12 @@ impl Core {
         }
         let mut out = std::mem::take(state);
         let settings = peer.settings.clone();
+        if out.several.is_some() {
+            self.plan_several(t, family, (p, &settings), &mut out);
+            out.rounds = out.rounds.saturating_add(1);
+            self.put_back(family, p, out);
+            return;
+        }
         let mut export = Export::new((p, &settings), family, self.seed);
         let mut known = HashMap::with_hasher(self.seed);
         let mut buckets = Buckets::default();
@@ -249,12 +275,12 @@ impl Core {
         Some(Batch::BeginRefresh(family))
     }
 
-    fn take_out(&mut self, family: Family, p: u16) -> Option<Outbound> {
+    pub(super) fn take_out(&mut self, family: Family, p: u16) -> Option<Outbound> {
         let peer = self.peer_mut(p)?;
         Some(std::mem::take(&mut peer.families[at(family)].out))
     }
 
-    fn put_back(&mut self, family: Family, p: u16, out: Outbound) {
+    pub(super) fn put_back(&mut self, family: Family, p: u16, out: Outbound) {
         if let Some(peer) = self.peer_mut(p) {
             peer.families[at(family)].out = out;
         }
@@ -264,6 +290,9 @@ impl Core {
     pub(super) fn next_unreach<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
         let peer = self.peers.get_mut(usize::from(p))?.as_mut()?;
         let out = &mut peer.families[at(family)].out;
+        if out.several.is_some() {
+            return self.next_unreach_paths(t, family, p);
+        }
         let (mut prefixes, mut done, mut turned) = (Vec::new(), Vec::new(), Vec::new());
         while prefixes.len() < MAX_BATCH {
             let Some(id) = out.withdraw.pop() else { break };
@@ -285,8 +314,10 @@ impl Core {
     pub(super) fn next_reach<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> Option<Batch> {
         let drains = self.drains();
         let mut out = self.take_out(family, p)?;
-        let mut batch = None;
-        while let Some((attributes, end)) = out.groups.as_slice().first().copied() {
+        let mut batch = self.next_reach_paths(t, family, p, &mut out);
+        while batch.is_none()
+            && let Some((attributes, end)) = out.groups.as_slice().first().copied()
+        {
             let from = out.next;
             out.next = end.min(from + MAX_BATCH);
             let ids = &out.ids[from..out.next];
@@ -313,9 +344,6 @@ impl Core {
             if out.next == end {
                 out.groups.next();
                 self.attributes.release(attributes);
-            }
-            if batch.is_some() {
-                break;
             }
         }
         if !out.has_round() {

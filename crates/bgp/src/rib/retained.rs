@@ -19,7 +19,7 @@ use super::election::Change;
 use super::outbound::Outbound;
 use super::table::{Key, LONG_LIVED, STALE, Table};
 use super::words;
-use crate::types::{Community, Family};
+use crate::types::{Community, Family, FamilySet};
 
 /// How many losses of one peer are kept apart. At one more, what is left of the oldest goes: as RFC 4724 §4.2 wants
 /// already at the second.
@@ -47,6 +47,7 @@ impl Loss {
 #[derive(Debug)]
 pub(super) struct Generation {
     number: u64,
+    /// In the terms of [`PeerFamily::has`].
     ids: BitSet,
     /// They are a last resort (RFC 9494).
     long_lived: bool,
@@ -57,9 +58,9 @@ impl PeerFamily {
         self.retained.iter().map(|g| g.ids.len()).sum()
     }
 
-    /// Takes a prefix out of its generation; whether it was in one.
-    pub(super) fn returned(&mut self, id: u32) -> bool {
-        self.retained.iter_mut().any(|g| g.ids.remove(id))
+    /// Takes a path out of its generation; whether it was in one.
+    pub(super) fn returned(&mut self, key: u32) -> bool {
+        self.retained.iter_mut().any(|g| g.ids.remove(key))
     }
 }
 
@@ -67,6 +68,17 @@ impl Core {
     /// The session of a peer is gone, and it may come back: nothing is told to it any more.
     pub(super) fn leave(&mut self, p: u16) {
         self.up.retain(|up| *up != p);
+        self.several.retain(|up| *up != p);
+    }
+
+    /// A session is there; `several`: its peer is told several paths of a prefix.
+    pub(super) fn arrive(&mut self, p: u16, several: bool) {
+        self.leave(p);
+        self.up.push(p);
+        self.up.sort_unstable();
+        if several {
+            self.several.push(p);
+        }
     }
 
     pub(super) fn is_up(&self, p: u16) -> bool {
@@ -78,13 +90,11 @@ impl Core {
         let held = self.deferred && settings.relays;
         let Some(peer) = self.peer_mut(p) else { return };
         for family in settings.families.iter() {
-            peer.families[at(family)].out = Outbound::opened(held);
+            peer.families[at(family)].out = Outbound::opened(held, settings.path_ids.sent.contains(family));
         }
+        let several = settings.path_ids.sent != FamilySet::NONE;
         peer.settings = Arc::new(settings);
-        if !self.is_up(p) {
-            self.up.push(p);
-            self.up.sort_unstable();
-        }
+        self.arrive(p, several);
     }
 
     /// Flags what a peer has said of a family as stale, as what loss `number` left. How many paths there are that were
@@ -120,8 +130,8 @@ impl Core {
         let too_many = state.retained.len() > MAX_LOSSES;
         out.close(t, &mut self.attributes);
         self.consider_all_drained(t, family);
-        for id in fresh.iter() {
-            if let Some(path) = t.path_of(id, p) {
+        for key in fresh.iter() {
+            if let Some((id, path)) = self.held(t, family, p, key) {
                 t.path_mut(path).flags |= STALE;
                 self.recompute(t, family, id, Change::default());
             }
@@ -142,7 +152,7 @@ impl Core {
         t: &mut Table<K>,
         family: Family,
         p: u16,
-        id: u32,
+        key: u32,
         path: Option<u32>,
     ) -> bool {
         let Some(path) = path.filter(|path| t.path(*path).is(STALE)) else {
@@ -150,7 +160,7 @@ impl Core {
         };
         t.path_mut(path).flags &= !(STALE | LONG_LIVED);
         if let Some(peer) = self.peer_mut(p) {
-            peer.families[at(family)].returned(id);
+            peer.families[at(family)].returned(key);
         }
         true
     }
@@ -160,9 +170,8 @@ impl Core {
         let Some(peer) = self.peer_mut(p) else { return 0 };
         let state = &mut peer.families[at(family)];
         let swept: Vec<Generation> = state.retained.extract_if(.., |g| loss.is(g.number)).collect();
-        for id in swept.iter().flat_map(|g| g.ids.iter()) {
-            self.forget(family, p, id);
-            self.remove_path(t, family, p, id);
+        for key in swept.iter().flat_map(|g| g.ids.iter()) {
+            self.drop_path(t, family, p, key);
         }
         swept.iter().map(|g| g.ids.len()).sum()
     }
@@ -180,22 +189,23 @@ impl Core {
             return (0, 0);
         };
         let state = &mut peer.families[at(family)];
-        let mut ids = Vec::new();
+        let mut keys = Vec::new();
         for generation in state
             .retained
             .iter_mut()
             .filter(|g| loss.is(g.number) && !g.long_lived)
         {
             generation.long_lived = true;
-            ids.extend(generation.ids.iter());
+            keys.extend(generation.ids.iter());
         }
         let (mut kept, mut gone) = (0, 0);
-        for id in ids {
-            let Some(path) = t.path_of(id, p) else { continue };
+        for key in keys {
+            let Some((id, path)) = self.held(t, family, p, key) else {
+                continue;
+            };
             if words::forbids_long_lived(self.attributes.words(t.path(path).raw)) {
                 gone += 1;
-                self.forget(family, p, id);
-                self.remove_path(t, family, p, id);
+                self.drop_path(t, family, p, key);
                 continue;
             }
             kept += 1;
@@ -219,13 +229,13 @@ impl Core {
         self.attributes.intern(&changed)
     }
 
-    /// The peer no longer has a route to a prefix.
-    pub(super) fn forget(&mut self, family: Family, p: u16, id: u32) {
+    /// The peer no longer has one of its paths.
+    pub(super) fn forget(&mut self, family: Family, p: u16, key: u32) {
         if let Some(peer) = self.peer_mut(p) {
             let state = &mut peer.families[at(family)];
-            state.has.remove(id);
-            state.stale.remove(id);
-            state.returned(id);
+            state.has.remove(key);
+            state.stale.remove(key);
+            state.returned(key);
         }
     }
 

@@ -18,9 +18,8 @@ impl Core {
     pub(super) fn drop_stale<K: Key>(&mut self, t: &mut Table<K>, family: Family, p: u16) -> usize {
         let Some(peer) = self.peer_mut(p) else { return 0 };
         let stale = std::mem::take(&mut peer.families[at(family)].stale);
-        for id in stale.iter() {
-            self.forget(family, p, id);
-            self.remove_path(t, family, p, id);
+        for key in stale.iter() {
+            self.drop_path(t, family, p, key);
         }
         stale.len()
     }
@@ -30,10 +29,10 @@ impl Core {
             .is_some_and(|peer| peer.families[at(family)].stale.len() > 0)
     }
 
-    /// The peer has said something of a prefix.
-    pub(super) fn freshen(&mut self, family: Family, p: u16, id: u32) {
+    /// The peer has said something of one of its paths.
+    pub(super) fn freshen(&mut self, family: Family, p: u16, key: u32) {
         if let Some(peer) = self.peer_mut(p) {
-            peer.families[at(family)].stale.remove(id);
+            peer.families[at(family)].stale.remove(key);
         }
     }
 }

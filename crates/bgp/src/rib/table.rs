@@ -4,11 +4,14 @@
 //! paths are a singly linked list through one slab, 16 octets a path; the best path stands first. An entry lives as
 //! long as somebody needs its number: a path, our own origination, or one of the `holds` that receivers (peers
 //! and the kernel) keep while they were told of it or are to be told.
+//!
+//! A peer has one path of a prefix, unless it was agreed that it may say several (RFC 7911). What those need more, an identifier
+//! and the way from a path to its prefix, stands in an array of its own, which is empty while there is no such peer.
 
 use super::attributes::AttrId;
 use super::hash::{Index, Seed};
 use crate::policy::Source;
-use crate::types::Prefix;
+use crate::types::{PathId, Prefix};
 
 /// "No path", "no prefix": the end of every list.
 pub(super) const NIL: u32 = u32::MAX;
@@ -122,6 +125,8 @@ pub(super) struct Table<K> {
     free_entry: u32,
     index: Index,
     paths: Vec<Path>,
+    /// The identifier and the prefix of a path, for those that have identifiers; no longer than up to the last of them.
+    beside: Vec<(PathId, u32)>,
     free_path: u32,
     used_paths: usize,
     used: usize,
@@ -136,6 +141,7 @@ impl<K: Key> Table<K> {
             free_entry: NIL,
             index: Index::default(),
             paths: Vec::new(),
+            beside: Vec::new(),
             free_path: NIL,
             used_paths: 0,
             used: 0,
@@ -280,13 +286,34 @@ impl<K: Key> Table<K> {
         })
     }
 
-    /// The path of a peer.
-    pub(super) fn path_of(&self, prefix: u32, peer: u16) -> Option<u32> {
-        self.paths(prefix).find(|(_, p)| p.peer == peer).map(|(id, _)| id)
+    /// The path of a peer with this identifier: zero for a peer that says one path a prefix.
+    pub(super) fn path_of(&self, prefix: u32, peer: u16, id: PathId) -> Option<u32> {
+        self.paths(prefix)
+            .find(|(n, p)| p.peer == peer && (self.beside.is_empty() || self.path_id(*n) == id))
+            .map(|(n, _)| n)
     }
 
-    /// Adds a path behind the first.
-    pub(super) fn add_path(&mut self, prefix: u32, mut path: Path) -> u32 {
+    /// The identifier of a path; zero for one without.
+    pub(super) fn path_id(&self, path: u32) -> PathId {
+        self.beside.get(at(path)).map_or(PathId(0), |(id, _)| *id)
+    }
+
+    /// The prefix of a path that has an identifier.
+    pub(super) fn prefix_of(&self, path: u32) -> u32 {
+        self.beside.get(at(path)).map_or(NIL, |(_, prefix)| *prefix)
+    }
+
+    fn set_beside(&mut self, path: u32, prefix: u32, id: Option<PathId>) {
+        if id.is_some() && at(path) >= self.beside.len() {
+            self.beside.resize(at(path) + 1, (PathId(0), NIL));
+        }
+        if let Some(beside) = self.beside.get_mut(at(path)) {
+            *beside = id.map_or((PathId(0), NIL), |id| (id, prefix));
+        }
+    }
+
+    /// Adds a path behind the first, with an identifier if its peer may say several.
+    pub(super) fn add_path(&mut self, prefix: u32, mut path: Path, path_id: Option<PathId>) -> u32 {
         let head = self.entries[at(prefix)].head;
         path.next = if head == NIL {
             NIL
@@ -307,6 +334,7 @@ impl<K: Key> Table<K> {
         } else {
             self.paths[at(head)].next = id;
         }
+        self.set_beside(id, prefix, path_id);
         self.used_paths += 1;
         id
     }
@@ -338,6 +366,7 @@ impl<K: Key> Table<K> {
     pub(super) fn remove_path(&mut self, prefix: u32, path: u32) -> Path {
         self.unlink(prefix, path);
         let old = self.paths[at(path)];
+        self.set_beside(path, NIL, None);
         self.paths[at(path)].next = self.free_path;
         self.free_path = path;
         self.used_paths -= 1;

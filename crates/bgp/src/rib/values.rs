@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::policy::{Drain, Filter, NextHopMode, PrefixLimit};
-use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
+use crate::policy::{Drain, Filter, NextHopMode, PrefixLimit, Reflection};
+use crate::types::{
+    Asn, Family, FamilySet, NextHop, PathAttributes, PathId, PathIds, PeerName, Prefix, Role, RouterId,
+};
 
 /// A peer that is up. The number may be given to another peer after [`super::Rib::peer_down`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +55,8 @@ pub struct PeerSettings {
     pub families: FamilySet,
     /// Whether IPv4 prefixes may have IPv6 next hops (RFC 8950): negotiated.
     pub extended_next_hop: bool,
+    /// The families of which it says, and is told, several paths a prefix (RFC 7911): negotiated.
+    pub path_ids: PathIds,
     /// What our AS is to its AS (RFC 9234); `None` for an internal peer.
     pub role: Option<Role>,
     /// Whether it is being taken out of service.
@@ -67,6 +71,8 @@ pub struct PeerSettings {
     pub local: LocalAddresses,
     /// Which next hop it is told.
     pub next_hop: NextHopMode,
+    /// What it is to this speaker as a route reflector; `None`: this speaker is none.
+    pub reflection: Option<Reflection>,
     /// How often our own AS may stand in a path that it sends.
     pub allow_own_asn: u8,
     /// Where the next hops in what it sends may lie; `None`: anywhere. A link-local one lies on its link.
@@ -85,6 +91,11 @@ impl PeerSettings {
     pub fn is_internal(&self) -> bool {
         self.asn == self.local_asn
     }
+
+    /// Whether the peer is a client of this speaker, a route reflector.
+    pub(super) fn is_client(&self) -> bool {
+        self.reflection.is_some_and(|r| r.client)
+    }
 }
 
 /// What a loss left of one family.
@@ -97,6 +108,9 @@ pub struct Kept {
     /// How many older stale ones went, because the peer has been lost too often.
     pub gone: usize,
 }
+
+/// How many paths of one prefix a peer may say (RFC 7911), and how many it is told at most, the best ones.
+pub const MAX_PATHS: usize = 64;
 
 /// How an announcement stands to the peer's prefix limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +127,13 @@ pub enum LimitOutcome {
         /// The family.
         family: Family,
         /// How many prefixes of this call were refused.
+        count: usize,
+    },
+    /// More than [`MAX_PATHS`] of one prefix, and some were refused.
+    ManyPaths {
+        /// The family.
+        family: Family,
+        /// How many paths of this call were refused.
         count: usize,
     },
     /// Beyond it: the session must end with Cease/1. What follows in the same call was not taken.
@@ -138,6 +159,20 @@ pub enum Batch {
         attributes: Arc<PathAttributes>,
         /// The prefixes, distinct and of one family.
         prefixes: Vec<Prefix>,
+    },
+    /// Paths to withdraw, from a peer that is told several a prefix (RFC 7911).
+    UnreachPaths {
+        /// Their family.
+        family: Family,
+        /// The paths; distinct.
+        paths: Vec<(Prefix, PathId)>,
+    },
+    /// Paths to announce to such a peer.
+    ReachPaths {
+        /// The attributes, ready for the wire.
+        attributes: Arc<PathAttributes>,
+        /// The paths, distinct and of one family.
+        paths: Vec<(Prefix, PathId)>,
     },
     /// The initial routes of this family have all been handed out (RFC 4724 §2).
     EndOfRib(Family),
@@ -201,6 +236,9 @@ pub struct RouteInfo<'a> {
     pub prefix: Prefix,
     /// Who it was learned from, or, in the view `Advertised`, told to. `None`: our own.
     pub peer: Option<&'a PeerName>,
+    /// What tells it from other paths of its prefix, where there may be several (RFC 7911): the peer's identifier, or ours in the
+    /// view `Advertised`.
+    pub path_id: Option<PathId>,
     /// The attributes.
     pub attributes: &'a PathAttributes,
     /// Whether it is the best path of its prefix.

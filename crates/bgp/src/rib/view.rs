@@ -12,7 +12,7 @@ use super::import;
 use super::table::{ACCEPTED, INSTALLABLE, Key, Path, SELECTED, STALE, Table};
 use super::{PeerSettings, RouteInfo, RouteView};
 use crate::policy::{Drain, Verdict};
-use crate::types::{Family, PathAttributes, PeerName, Prefix};
+use crate::types::{Family, PathAttributes, PathId, PeerName, Prefix};
 
 type Query<'a> = (RouteView, Option<&'a PeerName>, Option<Prefix>);
 
@@ -76,7 +76,15 @@ impl Core {
         for (_, id) in ids {
             if view == RouteView::Advertised {
                 for p in &wanted {
-                    self.show_told(t, id, *p, AttrId(told(*p, id)), &mut visit);
+                    let Some(peer) = self.peer(*p) else { continue };
+                    match &peer.families[at(family)].out.several {
+                        None => self.show_told(t, id, *p, None, AttrId(told(*p, id)), &mut visit),
+                        Some(several) => {
+                            for (path, attributes) in several.of(id) {
+                                self.show_told(t, id, *p, Some(path), attributes, &mut visit);
+                            }
+                        }
+                    }
                 }
             } else {
                 if view == RouteView::Best && peer.is_none() {
@@ -92,6 +100,7 @@ impl Core {
             visit(RouteInfo {
                 prefix: t.prefix(id),
                 peer: None,
+                path_id: None,
                 attributes: &PathAttributes::local(),
                 best: true,
                 multipath: true,
@@ -113,7 +122,7 @@ impl Core {
         let entry = t.entry(id);
         let mut candidates: Vec<_> = t
             .paths(id)
-            .filter_map(|(n, path)| self.candidate(n, path))
+            .filter_map(|(n, path)| self.candidate(t, n, path))
             .collect();
         let best = self.decide(&mut candidates);
         let mut rows: Vec<(bool, &PeerSettings, u32, &Path)> = t
@@ -124,7 +133,9 @@ impl Core {
                 Some((!is_best, &*self.peer(path.peer)?.settings, n, path))
             })
             .collect();
-        rows.sort_by_key(|(not_best, settings, _, path)| (*not_best, &settings.name, path.peer));
+        rows.sort_by_key(|(not_best, settings, n, path)| {
+            (*not_best, &settings.name, path.peer, t.path_id(*n))
+        });
         for (not_best, settings, n, path) in rows {
             let prefix = t.prefix(id);
             let candidate = candidates
@@ -153,6 +164,11 @@ impl Core {
             visit(RouteInfo {
                 prefix,
                 peer: Some(&settings.name),
+                path_id: settings
+                    .path_ids
+                    .received
+                    .contains(prefix.family())
+                    .then(|| t.path_id(n)),
                 attributes: &self.attributes.unpack(attributes),
                 best: !not_best,
                 multipath: path.is(SELECTED),
@@ -186,27 +202,30 @@ impl Core {
         t: &Table<K>,
         id: u32,
         p: u16,
+        path: Option<PathId>,
         told: AttrId,
         visit: &mut dyn FnMut(RouteInfo<'_>),
     ) {
         let Some(to) = self.peer(p).filter(|_| told != AttrId::NONE) else {
             return;
         };
-        let best = self
-            .best_for(t, id, &to.settings)
-            .and_then(|(prefix, source, attributes, from)| {
-                let from = match from {
-                    Some(f) => Some((f, &*self.peer(f)?.settings)),
-                    None => None,
-                };
-                Some(Best {
-                    prefix,
-                    source,
-                    attributes,
-                    from,
-                    elsewhere: self.told_elsewhere(prefix.family(), id, p, &to.settings),
-                })
-            });
+        let found = match path {
+            None => self.best_for(t, id, &to.settings),
+            Some(path) => self.path_told(t, id, path, &to.settings),
+        };
+        let best = found.and_then(|(prefix, source, attributes, from)| {
+            let from = match from {
+                Some(f) => Some((f, &*self.peer(f)?.settings)),
+                None => None,
+            };
+            Some(Best {
+                prefix,
+                source,
+                attributes,
+                from,
+                elsewhere: self.told_elsewhere(prefix.family(), id, p, &to.settings),
+            })
+        });
         let reason = match best.map(|best| export::explain(&self.attributes, (p, &to.settings), &best)) {
             Some(Ok(rule)) if to.settings.drain == Drain::Withdrawn => {
                 format!("filter: {rule}; LastPath: the peer is drained, but no other is told")
@@ -218,6 +237,7 @@ impl Core {
         visit(RouteInfo {
             prefix: t.prefix(id),
             peer: Some(&to.settings.name),
+            path_id: path,
             attributes: &self.attributes.unpack(told),
             best: true,
             multipath: true,

@@ -11,8 +11,10 @@
 use std::time::Duration;
 
 use super::{Graceful, Negotiated, Offer, PeerAsn, Settings};
-use crate::types::{Asn, ConnId, Family, FamilySet, Instant};
-use crate::wire::{Capabilities, Context, ExtendedNextHop, Notification, Open, OpenError};
+use crate::types::{Asn, ConnId, Family, FamilySet, Instant, PathIds};
+use crate::wire::{
+    AddPath, AddPathMode, Capabilities, Context, ExtendedNextHop, Notification, Open, OpenError,
+};
 
 /// The version of BGP that this speaker talks.
 pub(super) const VERSION: u8 = 4;
@@ -39,6 +41,7 @@ impl Refusal {
 pub(super) fn ours(settings: &Settings, offer: Option<&Offer>, now: Instant) -> Open {
     let mut capabilities = Capabilities {
         extended_next_hop: extended_next_hop(settings).into_iter().collect(),
+        add_path: add_path(settings),
         families: Some(settings.families),
         four_octet_as: Some(settings.local_asn),
         route_refresh: true,
@@ -90,6 +93,7 @@ pub(super) fn judge(
             families,
             extended_next_hop: families.contains(Family::Ipv4)
                 && extended_next_hop(settings).is_some_and(by_ipv6),
+            path_ids: path_ids(settings, &open.capabilities, families),
             internal: open.asn == settings.local_asn,
         },
         route_refresh: open.capabilities.route_refresh,
@@ -111,6 +115,35 @@ fn extended_next_hop(settings: &Settings) -> Option<ExtendedNextHop> {
         family: Family::Ipv4.into(),
         next_hop_afi: Family::Ipv6.afi(),
     })
+}
+
+/// Several paths a prefix (RFC 7911 §4), of every family that is offered.
+fn add_path(settings: &Settings) -> Vec<AddPath> {
+    let of = |family: Family, mode| AddPath {
+        family: family.into(),
+        mode,
+    };
+    let mode = settings.add_path.into_iter();
+    mode.flat_map(|mode| settings.families.iter().map(move |family| of(family, mode)))
+        .collect()
+}
+
+/// A direction counts where one side sends and the other receives (RFC 7911 §4). Of a family that the peer names twice the last
+/// word counts.
+fn path_ids(settings: &Settings, theirs: &Capabilities, families: FamilySet) -> PathIds {
+    let peer = |family: Family| {
+        let mut of_family = theirs.add_path.iter().filter(|path| path.family == family.into());
+        of_family.next_back().map(|path| path.mode)
+    };
+    let can = |mode: Option<AddPathMode>, alone| mode == Some(AddPathMode::Both) || mode == Some(alone);
+    let agreed = |ours, others| {
+        let of = |family: &Family| can(settings.add_path, ours) && can(peer(*family), others);
+        families.iter().filter(of).collect()
+    };
+    PathIds {
+        received: agreed(AddPathMode::Receive, AddPathMode::Send),
+        sent: agreed(AddPathMode::Send, AddPathMode::Receive),
+    }
 }
 
 fn check_asn(settings: &Settings, open: &Open) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::types::{Asn, FamilySet, Role, RouterId};
+use crate::wire::AddPathMode;
 
 /// Which AS the peer must be of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Settings {
     pub families: FamilySet,
     /// Whether to offer IPv4 prefixes by IPv6 next hops (RFC 8950): of use where the session itself runs over IPv6.
     pub extended_next_hop: bool,
+    /// Which way to offer several paths a prefix (RFC 7911), in all families; `None`: neither.
+    pub add_path: Option<AddPathMode>,
     /// What our AS is to the peer's (RFC 9234). Towards an internal peer it means nothing, and is not said.
     pub role: Option<Role>,
 }

@@ -21,6 +21,7 @@ fn settings() -> Settings {
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        add_path: None,
         role: None,
     }
 }

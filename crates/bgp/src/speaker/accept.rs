@@ -12,13 +12,14 @@ use crate::rib::LocalAddresses;
 use crate::types::{ConnId, Instant, PeerName};
 
 impl Speaker {
-    /// The neighbour with this address, as it is configured; none: whoever has it is a stranger.
+    /// The neighbour with this address, as it is configured, or the range that it would become one of; none: whoever has it
+    /// is a stranger.
     #[must_use]
     pub fn neighbour_at(&self, remote: SocketAddr) -> Option<(&PeerName, &PeerConfig)> {
-        self.neighbours
-            .iter()
-            .find(|(_, n)| is_at(n, remote))
+        let known = self.neighbours.iter().find(|(_, n)| is_at(n, remote));
+        known
             .map(|(name, n)| (name, &n.config))
+            .or_else(|| self.range_of(remote).map(|(name, range)| (name, &range.template)))
     }
 
     /// Whether an open connection still waits for the peer's OPEN.
@@ -29,17 +30,29 @@ impl Speaker {
     }
 
     pub(super) fn accept(&mut self, conn: ConnId, remote: SocketAddr, local: LocalAddresses, now: Instant) {
-        let found = self.neighbours.iter_mut().find(|(_, n)| is_at(n, remote));
-        let Some((name, neighbour)) = found.filter(|_| !self.stopped) else {
-            self.outputs.push_back(Output::Close {
-                conn,
-                last: Vec::new(),
-            });
-            self.event(None, EventKind::Stranger(remote.ip().to_canonical()), now);
-            return;
+        let known = self.neighbours.iter().find(|(_, n)| is_at(n, remote));
+        let known = known.map(|(name, _)| Ok(name.clone()));
+        let found = match known {
+            _ if self.stopped => None,
+            Some(known) => Some(known),
+            None => self.admit(remote, now),
         };
-        let name = name.clone();
-        neighbour.conns.insert(conn, local);
+        let name = match found {
+            Some(Ok(name)) => name,
+            refused => {
+                self.outputs.push_back(Output::Close {
+                    conn,
+                    last: Vec::new(),
+                });
+                if refused.is_none() {
+                    self.event(None, EventKind::Stranger(remote.ip().to_canonical()), now);
+                }
+                return;
+            }
+        };
+        if let Some(neighbour) = self.neighbours.get_mut(&name) {
+            neighbour.conns.insert(conn, local);
+        }
         self.conns.insert(conn, name.clone());
         self.feed_peer(&name, peer::Input::Accepted { conn }, now);
     }
@@ -47,6 +60,10 @@ impl Speaker {
     /// Remembers why a connection was refused, beside the errors of the peer's own machine, which knows nothing of it.
     pub(super) fn refused(&mut self, remote: SocketAddr, error: String, tell: bool, now: Instant) {
         let Some((name, neighbour)) = self.neighbours.iter_mut().find(|(_, n)| is_at(n, remote)) else {
+            let range = self.range_of(remote).map(|(name, _)| name.clone());
+            if tell && range.is_some() {
+                self.event(range, EventKind::Refused { reason: error }, now);
+            }
             return;
         };
         neighbour.refused = Some(LastError {

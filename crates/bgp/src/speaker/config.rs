@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::policy::{Filter, NextHopMode, PrefixLimit, Source, Verdict};
+use crate::policy::{Filter, NextHopMode, PrefixLimit, Reflection, Source, Verdict};
 use crate::rib::Multipath;
 use crate::session::Settings;
 use crate::speaker::Auth;
@@ -13,6 +13,8 @@ use crate::types::{PeerName, Prefix};
 pub struct Config {
     /// The neighbours.
     pub peers: BTreeMap<PeerName, PeerConfig>,
+    /// Where others may come from by themselves.
+    pub ranges: BTreeMap<PeerName, RangeConfig>,
     /// The prefixes that this speaker originates.
     pub originate: BTreeSet<Origination>,
     /// Which paths may be used side by side.
@@ -26,6 +28,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             originate: BTreeSet::new(),
             multipath: Multipath {
                 relaxed: true,
@@ -48,6 +51,17 @@ pub struct Origination {
     pub source: Source,
 }
 
+/// Neighbours that come by themselves: whoever dials from an address within the prefix is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeConfig {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// How many there may be at once.
+    pub limit: usize,
+    /// What each of them is, its address aside; none is dialled.
+    pub template: PeerConfig,
+}
+
 /// One neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -67,6 +81,8 @@ pub struct PeerConfig {
     pub auth: Auth,
     /// Which next hop it is told.
     pub next_hop: NextHopMode,
+    /// What it is to this speaker as a route reflector (RFC 4456); `None`: this speaker is none.
+    pub reflection: Option<Reflection>,
     /// How often our own AS may stand in a path that it sends.
     pub allow_own_asn: u8,
     /// Where the next hops in what it sends may lie; `None`: anywhere.

@@ -1,5 +1,5 @@
 //! A neighbour that shall carry nothing any more, while its session stays (RFC 8326): the way to take a switch out of
-//! service without losing a packet.
+//! service before it is cut off.
 //!
 //! First everything that it is told says GRACEFUL_SHUTDOWN and everything that it says has LOCAL_PREF 0, so that both sides
 //! move to other paths while this one still forwards. After [`DRAIN_TIME`] it is told nothing more, but for prefixes

@@ -2,8 +2,8 @@
 
 use super::{EventKind, Speaker};
 use crate::peer;
-use crate::rib::LimitOutcome;
-use crate::types::{Instant, PeerName};
+use crate::rib::{LimitOutcome, MAX_PATHS};
+use crate::types::{Family, Instant, PeerName};
 use crate::wire::{Notification, Update};
 
 impl Speaker {
@@ -22,11 +22,16 @@ impl Speaker {
                 self.event(Some(name.clone()), EventKind::EndOfRib(family), now);
             }
         }
-        self.rib.withdraw(index, &update.withdrawn);
+        self.rib
+            .withdraw_paths(index, &update.withdrawn, &update.withdrawn_ids);
         for announced in &update.announced {
-            let outcome =
-                self.rib
-                    .announce(index, announced.next_hop, &update.attributes, &announced.prefixes);
+            let outcome = self.rib.announce_paths(
+                index,
+                announced.next_hop,
+                &update.attributes,
+                &announced.prefixes,
+                &announced.path_ids,
+            );
             self.limit(name, outcome, now);
         }
     }
@@ -41,6 +46,9 @@ impl Speaker {
                     "more than maxPrefixes; {count} prefixes of this UPDATE and all further ones are refused"
                 ),
             ),
+            LimitOutcome::ManyPaths { family, count } => {
+                return self.many_paths(name, family, count, now);
+            }
             LimitOutcome::Exceeded { family } => {
                 (family, "more than maxPrefixes; the session is reset".to_owned())
             }
@@ -57,6 +65,18 @@ impl Speaker {
                 .map_or(0, |n| n.config.max_prefixes.limit);
             let notification = Notification::max_prefixes(family, limit);
             self.feed_peer(name, peer::Input::Reset { notification }, now);
+        }
+    }
+
+    /// More paths of a prefix than are taken (RFC 7911): told once a session and family, like the limit of prefixes.
+    fn many_paths(&mut self, name: &PeerName, family: Family, count: usize, now: Instant) {
+        let session = self.neighbours.get_mut(name).and_then(|n| n.session.as_mut());
+        if let Some(session) = session.filter(|s| !s.crowded.contains(family)) {
+            session.crowded.insert(family);
+            let what = format!(
+                "more than {MAX_PATHS} paths of one prefix; {count} of this UPDATE and all further ones are refused"
+            );
+            self.event(Some(name.clone()), EventKind::PrefixLimit { family, what }, now);
         }
     }
 }

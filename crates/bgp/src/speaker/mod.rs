@@ -24,6 +24,7 @@ mod allowance;
 mod auth;
 mod config;
 mod drain;
+mod dynamic;
 mod learn;
 mod message;
 mod reconfigure;
@@ -44,14 +45,18 @@ use crate::types::{ConnId, Family, FamilySet, Instant, PeerName};
 use crate::wire::CeaseSubcode;
 
 use allowance::Allowance;
+use dynamic::Dynamic;
 use retention::Retained;
 
-pub use crate::policy::{Drain, NextHopMode, PrefixLimit, PrefixLimitAction};
+pub use crate::policy::{Drain, NextHopMode, PrefixLimit, PrefixLimitAction, Reflection};
 pub use crate::rib::Multipath;
 pub use allowance::{EVENT_BURST, EVENT_INTERVAL};
 pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
-pub use config::{AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, Ttl};
+pub use config::{
+    AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, RangeConfig, Ttl,
+};
 pub use drain::DRAIN_TIME;
+pub use dynamic::FORGET_AFTER;
 pub use message::{Event, EventKind, Input, Output, Sweep, Target};
 pub use refresh::REFRESH_TIME;
 pub use restart::{RESTARTING_PEER_PATIENCE, Restart, Restarting, SELECTION_DEFERRAL, SILENCE};
@@ -98,6 +103,8 @@ struct Session {
     heard: Instant,
     /// The families whose prefix limit was reached, so that it is told once a session.
     limited: FamilySet,
+    /// The families of which a prefix had too many paths, likewise.
+    crowded: FamilySet,
     /// The families that the peer is sending again (RFC 7313), and until when it may.
     refreshing: BTreeMap<Family, Instant>,
     /// A batch that did not fit into one message yet, and how many of its prefixes are sent.
@@ -108,6 +115,8 @@ struct Session {
 pub struct Speaker {
     config: Config,
     neighbours: BTreeMap<PeerName, Neighbour>,
+    /// Those that came by themselves.
+    dynamic: BTreeMap<PeerName, Dynamic>,
     conns: BTreeMap<ConnId, PeerName>,
     rib: Rib,
     outputs: VecDeque<Output>,
@@ -136,6 +145,7 @@ impl Speaker {
             rib: Rib::new(config.multipath, Arc::new(config.install.clone()), seed),
             config,
             neighbours: BTreeMap::new(),
+            dynamic: BTreeMap::new(),
             conns: BTreeMap::new(),
             outputs: VecDeque::new(),
             events: 0,
@@ -152,6 +162,8 @@ impl Speaker {
 
     /// Takes one fact.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
+        // What is heard makes nobody idle, unless it ends the connection.
+        let (heard, conns) = (matches!(input, Input::Received { .. }), self.conns.len());
         match input {
             Input::Configure(config) => {
                 self.reconfigure(config, now);
@@ -202,6 +214,9 @@ impl Speaker {
         if self.deferral.is_some() {
             self.consider_choosing(now);
         }
+        if !self.dynamic.is_empty() && (!heard || conns != self.conns.len()) {
+            self.mind_dynamic(now);
+        }
     }
 
     /// The next order or event.
@@ -244,6 +259,7 @@ impl Speaker {
                     .chain(draining)
             })
             .chain(self.chooses_at())
+            .chain(self.forgets_at())
             .min()
     }
 
@@ -383,6 +399,7 @@ impl Speaker {
             end_of_rib: FamilySet::NONE,
             heard: now,
             limited: FamilySet::NONE,
+            crowded: FamilySet::NONE,
             refreshing: BTreeMap::new(),
             batch: None,
         });
@@ -464,6 +481,7 @@ fn rib_settings(
         interface: config.interface,
         families: negotiated.families,
         extended_next_hop: negotiated.context.extended_next_hop,
+        path_ids: negotiated.context.path_ids,
         role: config.session.role.filter(|_| !negotiated.context.internal),
         drain: drain::phase(neighbour.draining),
         long_lived: negotiated
@@ -474,6 +492,7 @@ fn rib_settings(
         relays: config.relays,
         local,
         next_hop: config.next_hop,
+        reflection: config.reflection,
         allow_own_asn: config.allow_own_asn,
         next_hops: config.next_hops.clone(),
         limit: config.max_prefixes,

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | the peer's address, interface, port, our source address, the TTL or the key | the session is closed (Cease/6) and dialled anew |
 //! | what the session was negotiated with ([`Settings`](crate::session::Settings)) | Cease/6, and it starts again |
-//! | filters, limits, draining, next hop and those that are taken, allowed own ASNs | evaluated again over the routes that are there; no reset |
+//! | filters, limits, draining, next hop and those that are taken, allowed own ASNs, who is a client and of which cluster | evaluated again over the routes that are there; no reset |
 //! | what comes of graceful restart with what the peer offers | Cease/6, and it starts again; only other times hold from the next session on |
 //! | the administrative state | Cease/2 with the text, or a start; a neighbour that is held hears no text |
 //! | originated prefixes, multipath, what goes into the kernel | the routes concerned change; no reset |
+//! | a range of neighbours that come by themselves | the same, for each of them that is there; those that no longer fit are removed |
 //! | nothing | nothing |
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::wire::CeaseSubcode;
 
 impl Speaker {
     pub(super) fn reconfigure(&mut self, new: Config, now: Instant) {
+        let new = self.with_dynamic(new);
         if self.stopped || new == self.config {
             return;
         }
@@ -61,9 +63,10 @@ impl Speaker {
                 Some(before) => self.change(&name, before, config, now),
             }
         }
+        self.keep_dynamic();
     }
 
-    fn add(&mut self, name: &PeerName, config: PeerConfig, now: Instant) {
+    pub(super) fn add(&mut self, name: &PeerName, config: PeerConfig, now: Instant) {
         let number = self.peers_made;
         self.peers_made = self.peers_made.saturating_add(1);
         let seed = self.seed ^ (number.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -93,7 +96,7 @@ impl Speaker {
         }
     }
 
-    fn remove(&mut self, name: &PeerName, subcode: CeaseSubcode, now: Instant) {
+    pub(super) fn remove(&mut self, name: &PeerName, subcode: CeaseSubcode, now: Instant) {
         self.feed_peer(
             name,
             peer::Input::Stop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{AdminState, Drain, Neighbour, Speaker, drain};
 use crate::peer::{LastError, Negotiated, State};
 use crate::rib::{Counts, RouteInfo, RouteView, Usage};
-use crate::types::{Asn, Family, Instant, PathAttributes, PeerName, Prefix};
+use crate::types::{Asn, Family, Instant, PathAttributes, PathId, PeerName, Prefix};
 
 /// A neighbour and how it is doing.
 #[derive(Clone, Debug)]
@@ -95,6 +95,9 @@ pub struct RouteEntry {
     pub prefix: Prefix,
     /// Who sent it (advertised: to whom it is sent); none for one of our own.
     pub peer: Option<PeerName>,
+    /// What tells it from other paths of its prefix, where there may be several (RFC 7911): the neighbour's identifier, or ours
+    /// among those advertised.
+    pub path_id: Option<PathId>,
     /// Its attributes.
     pub attributes: PathAttributes,
     /// Whether it is the best path.
@@ -114,6 +117,7 @@ impl From<RouteInfo<'_>> for RouteEntry {
         Self {
             prefix: route.prefix,
             peer: route.peer.cloned(),
+            path_id: route.path_id,
             attributes: route.attributes.clone(),
             best: route.best,
             multipath: route.multipath,

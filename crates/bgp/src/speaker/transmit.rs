@@ -4,8 +4,8 @@ use bytes::BytesMut;
 
 use super::{EventKind, Speaker};
 use crate::rib::Batch;
-use crate::types::{ConnId, Instant, Prefix};
-use crate::wire::{self, EncodeError, RefreshSubtype};
+use crate::types::{ConnId, Instant, PathId, Prefix};
+use crate::wire::{self, Destination, EncodeError, RefreshSubtype};
 
 impl Speaker {
     /// Writes what waits for `conn` to `out` until nothing waits or `out` holds `limit` octets or a little more
@@ -32,12 +32,20 @@ impl Speaker {
             };
             session.batch = match encode(&batch, sent, &session.negotiated.context, out) {
                 Ok(sent) => sent.map(|sent| (batch, sent)),
-                Err(Unsendable { prefixes, error }) => {
+                Err(Unsendable { what, error }) => {
                     // The peer may hold an earlier route to them.
-                    unsendable.push((prefixes.len(), error.to_string()));
-                    self.rib.untell(session.index, &prefixes);
-                    let family = prefixes.first().map(|p| p.family());
-                    family.map(|family| (Batch::Unreach { family, prefixes }, 0))
+                    let number = match &what {
+                        Rest::Prefixes(prefixes) => {
+                            self.rib.untell(session.index, prefixes);
+                            prefixes.len()
+                        }
+                        Rest::Paths(paths) => {
+                            self.rib.untell_paths(session.index, paths);
+                            paths.len()
+                        }
+                    };
+                    unsendable.push((number, error.to_string()));
+                    what.withdrawn().map(|batch| (batch, 0))
                 }
             };
         }
@@ -51,10 +59,33 @@ impl Speaker {
     }
 }
 
-/// Prefixes of a batch that cannot be announced to this peer.
+/// What of a batch cannot be announced to this peer.
 struct Unsendable {
-    prefixes: Vec<Prefix>,
+    what: Rest,
     error: EncodeError,
+}
+
+/// What is left of a batch.
+enum Rest {
+    Prefixes(Vec<Prefix>),
+    Paths(Vec<(Prefix, PathId)>),
+}
+
+impl Rest {
+    /// The withdrawal of it.
+    fn withdrawn(self) -> Option<Batch> {
+        match self {
+            Self::Prefixes(prefixes) => {
+                let family = prefixes.first()?.family();
+                Some(Batch::Unreach { family, prefixes })
+            }
+            Self::Paths(paths) => {
+                let (prefix, _) = paths.first()?;
+                let family = prefix.family();
+                Some(Batch::UnreachPaths { family, paths })
+            }
+        }
+    }
 }
 
 /// Writes one message of `batch` from its prefix number `sent` on. Returns how many are sent now, or none when
@@ -78,28 +109,35 @@ fn encode(
             wire::encode_route_refresh(*family, RefreshSubtype::End, out);
             return Ok(None);
         }
-        Batch::Unreach { prefixes, .. } => {
-            let rest = prefixes.get(sent..).unwrap_or_default();
-            (
-                prefixes.len(),
-                if rest.is_empty() {
-                    0
-                } else {
-                    wire::encode_unreach(rest, context, out)
-                },
-            )
-        }
+        Batch::Unreach { prefixes, .. } => (prefixes.len(), unreach(prefixes, sent, context, out)),
+        Batch::UnreachPaths { paths, .. } => (paths.len(), unreach(paths, sent, context, out)),
         Batch::Reach { attributes, prefixes } => {
             let rest = prefixes.get(sent..).unwrap_or_default();
-            match wire::encode_reach(rest, attributes, context, out) {
-                Ok(written) => (prefixes.len(), written),
-                Err(error) => {
-                    let prefixes = rest.to_vec();
-                    return Err(Unsendable { prefixes, error });
-                }
-            }
+            let written = wire::encode_reach(rest, attributes, context, out);
+            let what = || Rest::Prefixes(rest.to_vec());
+            (
+                prefixes.len(),
+                written.map_err(|error| Unsendable { what: what(), error })?,
+            )
+        }
+        Batch::ReachPaths { attributes, paths } => {
+            let rest = paths.get(sent..).unwrap_or_default();
+            let written = wire::encode_reach(rest, attributes, context, out);
+            let what = || Rest::Paths(rest.to_vec());
+            (
+                paths.len(),
+                written.map_err(|error| Unsendable { what: what(), error })?,
+            )
         }
     };
     let sent = sent.saturating_add(written);
     Ok((written > 0 && sent < total).then_some(sent))
+}
+
+/// Writes one message of withdrawals; how many there are in it.
+fn unreach<D: Destination>(all: &[D], sent: usize, context: &wire::Context, out: &mut BytesMut) -> usize {
+    match all.get(sent..).unwrap_or_default() {
+        [] => 0,
+        rest => wire::encode_unreach(rest, context, out),
+    }
 }

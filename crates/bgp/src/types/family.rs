@@ -131,3 +131,20 @@ impl FromIterator<Family> for FamilySet {
         set
     }
 }
+
+/// The families whose prefixes carry path identifiers (RFC 7911), by direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PathIds {
+    /// In what comes from the peer.
+    pub received: FamilySet,
+    /// In what is sent to it.
+    pub sent: FamilySet,
+}
+
+impl PathIds {
+    /// None: one path a prefix, both ways.
+    pub const NONE: Self = Self {
+        received: FamilySet::NONE,
+        sent: FamilySet::NONE,
+    };
+}

@@ -17,8 +17,8 @@ pub use attributes::{
     Aggregator, AsPath, NextHop, Origin, Partial, PathAttributes, Segment, SegmentKind, UnknownAttribute,
 };
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
-pub use family::{Family, FamilySet};
+pub use family::{Family, FamilySet, PathIds};
 pub use names::{ConnId, PeerName};
-pub use prefix::{Prefix, PrefixError};
+pub use prefix::{PathId, Prefix, PrefixError};
 pub use role::Role;
 pub use time::Instant;

@@ -1,39 +1,92 @@
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The name of a configured neighbour: that of the object that configured it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerName(Arc<str>);
+/// The name of a neighbour: that of the object that configured it, or `RANGE-ADDRESS` of one that came by itself.
+#[derive(Clone)]
+pub struct PeerName {
+    text: Arc<str>,
+    /// The range that it came from; it follows from the text, as far as neighbours of one speaker are concerned.
+    range: Option<Arc<str>>,
+}
 
 impl PeerName {
+    /// The name of a neighbour that came by itself, from within a range.
+    #[must_use]
+    pub fn of_range(range: &Self, address: std::net::IpAddr) -> Self {
+        Self {
+            text: format!("{range}-{address}").into(),
+            range: Some(Arc::clone(&range.text)),
+        }
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether `name` means this neighbour: by its own name, or by that of its range.
+    #[must_use]
+    pub fn is_meant_by(&self, name: &Self) -> bool {
+        self == name || self.range.as_deref() == Some(name.as_str())
+    }
+}
+
+impl PartialEq for PeerName {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PeerName {}
+
+impl PartialOrd for PeerName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PeerName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for PeerName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 
 impl From<&str> for PeerName {
     fn from(name: &str) -> Self {
-        Self(name.into())
+        Self {
+            text: name.into(),
+            range: None,
+        }
     }
 }
 
 impl From<String> for PeerName {
     fn from(name: String) -> Self {
-        Self(name.into())
+        Self {
+            text: name.into(),
+            range: None,
+        }
     }
 }
 
 impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.text, f)
     }
 }
 

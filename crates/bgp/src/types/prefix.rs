@@ -63,6 +63,7 @@ impl Prefix {
 
     /// The family of this prefix.
     #[must_use]
+    #[inline]
     pub fn family(self) -> Family {
         match self {
             Self::V4(..) => Family::Ipv4,
@@ -81,6 +82,7 @@ impl Prefix {
 
     /// The length, in bits.
     #[must_use]
+    #[inline]
     pub fn prefix_len(self) -> u8 {
         match self {
             Self::V4(_, len) | Self::V6(_, len) => len,
@@ -141,6 +143,17 @@ impl fmt::Display for Prefix {
 impl fmt::Debug for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// What tells the paths of one prefix from one speaker apart (RFC 7911 §3): any number, of that speaker's choice. Zero where it
+/// says one path a prefix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathId(pub u32);
+
+impl fmt::Display for PathId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::types::FamilySet;
+use crate::types::{FamilySet, PathIds};
 
 use super::{MAX_EXTENDED_LEN, MAX_LEN};
 
@@ -13,6 +13,9 @@ pub struct Context {
     pub families: FamilySet,
     /// IPv4 prefixes may have IPv6 next hops, in MP_REACH_NLRI (RFC 8950): both sides said so.
     pub extended_next_hop: bool,
+    /// Prefixes of these families have a path identifier before them (RFC 7911 §3): one side is able to send them and the other
+    /// to receive them.
+    pub path_ids: PathIds,
     /// The peer is of our own AS: LOCAL_PREF is taken from it and sent to it.
     pub internal: bool,
 }
@@ -26,6 +29,7 @@ impl Context {
             extended_message: false,
             families: FamilySet::NONE,
             extended_next_hop: false,
+            path_ids: PathIds::NONE,
             internal: false,
         }
     }

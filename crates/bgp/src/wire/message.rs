@@ -1,4 +1,4 @@
-use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, Prefix, Role, RouterId};
+use crate::types::{Asn, Family, FamilySet, NextHop, PathAttributes, PathId, Prefix, Role, RouterId};
 
 use super::capability::values::{
     AddPath, ExtendedNextHop, Fqdn, GracefulRestart, LongLivedFamily, UnknownCapability,
@@ -106,6 +106,8 @@ pub enum RefreshSubtype {
 pub struct Update {
     /// Prefixes that the peer takes back, of both families, including those treated as withdrawn.
     pub withdrawn: Vec<Prefix>,
+    /// Their path identifiers (RFC 7911), one each; empty where none were agreed on.
+    pub withdrawn_ids: Vec<PathId>,
     /// Prefixes that the peer announces with `attributes`, to be applied after `withdrawn`: those of the NLRI field,
     /// then those of MP_REACH_NLRI. Two entries at most; of one family only when the peer wrote IPv4 prefixes in both.
     pub announced: Vec<Announcement>,
@@ -124,4 +126,6 @@ pub struct Announcement {
     pub next_hop: NextHop,
     /// The prefixes.
     pub prefixes: Vec<Prefix>,
+    /// Their path identifiers (RFC 7911), one each; empty where none were agreed on.
+    pub path_ids: Vec<PathId>,
 }

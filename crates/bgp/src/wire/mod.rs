@@ -55,6 +55,7 @@ pub use frame::{Frame, HEADER_LEN, MAX_EXTENDED_LEN, MAX_LEN, MessageKind, split
 pub use message::{
     Announcement, Capabilities, Message, Notification, Open, RefreshSubtype, RouteRefresh, Update,
 };
+pub use nlri::Destination;
 pub use notification::{CeaseSubcode, FsmErrorState, HeaderError, OpenError, UpdateError};
 pub use route_refresh::encode_route_refresh;
 pub use update::{encode_end_of_rib, encode_reach, encode_unreach};

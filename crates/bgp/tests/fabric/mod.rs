@@ -102,10 +102,12 @@ pub(crate) fn peer(node: usize, other: usize) -> PeerConfig {
             connect_retry_time: Duration::from_secs(5),
             families: FamilySet::BOTH,
             extended_next_hop: false,
+            add_path: None,
             role: None,
         },
         ttl: Ttl::Direct,
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 0,
         next_hops: None,
         max_prefixes: PrefixLimit {

@@ -140,6 +140,7 @@ pub(crate) fn settings(asn: u32, router_id: u32) -> Settings {
         connect_retry_time: Duration::from_secs(5),
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        add_path: None,
         role: None,
     }
 }

@@ -152,9 +152,11 @@ fn a_peer_at_a_link_local_address_gives_and_gets_link_local_next_hops() {
         );
     }
     let told = |rib: &mut Rib, p| {
-        let of = |batch: &Batch| match batch {
-            Batch::Reach { attributes, .. } => attributes.next_hop,
-            other => panic!("{other:?}"),
+        let of = |batch: &Batch| {
+            let Batch::Reach { attributes, .. } = batch else {
+                panic!("{batch:?}")
+            };
+            attributes.next_hop
         };
         drain(rib, p).iter().map(of).collect::<Vec<_>>()
     };

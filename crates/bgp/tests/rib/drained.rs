@@ -27,7 +27,11 @@ fn settle(rib: &mut Rib, peers: &[PeerIndex], told: &mut [BTreeSet<Prefix>]) {
                 match batch {
                     Batch::Reach { prefixes, .. } => told.extend(prefixes),
                     Batch::Unreach { prefixes, .. } => told.retain(|t| !prefixes.contains(t)),
-                    Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {}
+                    Batch::UnreachPaths { .. }
+                    | Batch::ReachPaths { .. }
+                    | Batch::EndOfRib(_)
+                    | Batch::BeginRefresh(_)
+                    | Batch::EndRefresh(_) => {}
                 }
             }
         }
@@ -39,7 +43,12 @@ fn communities_of(rib: &mut Rib, p: PeerIndex) -> Vec<Community> {
     let batches = drain(rib, p);
     let mut of_ours = batches.iter().filter_map(|batch| match batch {
         Batch::Reach { attributes, prefixes } => prefixes.contains(&prefix(OURS[0])).then_some(attributes),
-        Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => None,
+        Batch::Unreach { .. }
+        | Batch::UnreachPaths { .. }
+        | Batch::ReachPaths { .. }
+        | Batch::EndOfRib(_)
+        | Batch::BeginRefresh(_)
+        | Batch::EndRefresh(_) => None,
     });
     of_ours.next().unwrap().communities.clone()
 }

@@ -7,28 +7,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Rule, Set, Source, Verdict};
+use flatroute_bgp::policy::{Action, Condition, Filter, PrefixRange, Reflection, Rule, Set, Source, Verdict};
 use flatroute_bgp::rib::{
     Batch, FibPath, Loss, MAX_LOSSES, Multipath, PeerIndex, PeerSettings, Rib, RouteView, Usage,
 };
-use flatroute_bgp::types::{Asn, Community, Family, LargeCommunity, NextHop, Origin, PathAttributes, Prefix};
+use flatroute_bgp::types::{
+    Asn, Community, Family, FamilySet, LargeCommunity, NextHop, Origin, PathAttributes, PathId, Prefix,
+    RouterId,
+};
 use proptest::prelude::*;
 
 use super::support::{RELAXED, hop, hop6, path, peer, rib};
 
 const PEERS: usize = 5;
 const PREFIXES: usize = 10;
+const CLUSTER: RouterId = RouterId(500);
+/// How many paths of a prefix there may be of a peer that says several.
+const IDS: u32 = 3;
+
+/// A path: its prefix, its peer, and its identifier, which is zero where a peer says one path a prefix.
+type Key = (Prefix, usize, u32);
 
 #[derive(Clone, Debug)]
 enum Op {
     Up(usize),
     Down(usize),
-    Announce(usize, usize, Vec<usize>),
-    Withdraw(usize, Vec<usize>),
+    Announce(usize, usize, Vec<(usize, u32)>),
+    Withdraw(usize, Vec<(usize, u32)>),
     Originate(usize, bool),
     Unoriginate(usize),
     Filters(usize, usize, usize),
     Install(usize),
+    /// Whether we reflect to a peer, and it is a client.
+    Client(usize, Option<bool>),
     Multipath(bool, u16),
     Resend(usize, bool),
     /// A refresh between brackets, out and in.
@@ -49,7 +60,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let p = 0..PEERS;
-    let some = || prop::collection::vec(0..PREFIXES, 1..5);
+    let some = || prop::collection::vec((0..PREFIXES, 0..IDS), 1..5);
     prop_oneof![
         3 => p.clone().prop_map(Op::Up),
         1 => p.clone().prop_map(Op::Down),
@@ -59,6 +70,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..PREFIXES).prop_map(Op::Unoriginate),
         2 => (p.clone(), 0usize..4, 0usize..4).prop_map(|(p, i, e)| Op::Filters(p, i, e)),
         1 => (0usize..4).prop_map(Op::Install),
+        1 => (p.clone(), prop::option::of(any::<bool>())).prop_map(|(p, c)| Op::Client(p, c)),
         1 => (any::<bool>(), 1u16..4).prop_map(|(r, m)| Op::Multipath(r, m)),
         1 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Resend(p, f)),
         2 => (p.clone(), any::<bool>()).prop_map(|(p, f)| Op::Answer(p, f)),
@@ -83,18 +95,55 @@ fn prefix_of(i: usize) -> Prefix {
     }
 }
 
-/// Peers 0 to 3 are external (2 and 3 of one AS), 4 is internal, and so is 1.
+/// Peers 0 to 3 are external (2 and 3 of one AS), 4 is internal and a client of ours, and so is 1, which is none. 0 says several
+/// paths of an IPv4 prefix and 4 of any; 2 and 4 are told several.
 fn settings(i: usize) -> PeerSettings {
     let n = u8::try_from(i).unwrap();
+    let four: FamilySet = [Family::Ipv4].into_iter().collect();
     let mut s = peer(n, [65001, 64512, 65003, 65003, 64512][i]);
     s.allow_own_asn = n % 2;
     s.relays = n.is_multiple_of(2);
     s.long_lived = n % 3 == 1;
     s.restarted = n % 4 == 3;
+    s.reflection = reflection(Some(i == 4));
+    s.path_ids.received = [
+        four,
+        FamilySet::NONE,
+        FamilySet::NONE,
+        FamilySet::NONE,
+        FamilySet::BOTH,
+    ][i];
+    s.path_ids.sent = [
+        FamilySet::NONE,
+        FamilySet::NONE,
+        FamilySet::BOTH,
+        FamilySet::NONE,
+        FamilySet::BOTH,
+    ][i];
     if i == 3 {
         s.local.ipv6 = None;
     }
     s
+}
+
+fn reflection(client: Option<bool>) -> Option<Reflection> {
+    client.map(|client| Reflection {
+        cluster_id: CLUSTER,
+        client,
+    })
+}
+
+/// Identifiers 0 and 1 share a next hop.
+fn next_hop_of(n: u8, family: Family, id: u32) -> NextHop {
+    match (family, id) {
+        (Family::Ipv4, 0 | 1) => hop(n),
+        (Family::Ipv4, _) => NextHop::V4([10, 0, n, 9].into()),
+        (Family::Ipv6, 0 | 1) => hop6(n),
+        (Family::Ipv6, _) => NextHop::V6 {
+            global: format!("fd00::{n}:9").parse().unwrap(),
+            link_local: None,
+        },
+    }
 }
 
 fn filter(i: usize) -> Arc<Filter> {
@@ -191,30 +240,69 @@ fn attributes(p: usize, a: usize) -> PathAttributes {
         4 => vec![Community::LLGR_STALE],
         _ => Vec::new(),
     };
+    if first == 64512 {
+        attrs.originator_id = [None, Some(RouterId(1)), Some(RouterId(4)), Some(RouterId(1000))][a / 3 % 4];
+        attrs.cluster_list = match a / 6 % 4 {
+            0 => vec![RouterId(501)],
+            1 => vec![RouterId(501), CLUSTER],
+            _ => Vec::new(),
+        };
+    }
     attrs
 }
 
 #[derive(Default)]
 struct Told {
-    routes: BTreeMap<Prefix, PathAttributes>,
+    routes: BTreeMap<(Prefix, PathId), PathAttributes>,
     end_of_rib: BTreeSet<Family>,
     /// While it is told all of a family again: what has not come yet.
-    awaited: BTreeMap<Family, BTreeSet<Prefix>>,
+    awaited: BTreeMap<Family, BTreeSet<(Prefix, PathId)>>,
+}
+
+impl Told {
+    fn unreach(&mut self, family: Family, paths: Vec<(Prefix, PathId)>) {
+        for path in paths {
+            assert_eq!(path.0.family(), family);
+            assert!(
+                self.routes.remove(&path).is_some(),
+                "withdrawn without an announcement"
+            );
+            self.awaited.values_mut().for_each(|a| _ = a.remove(&path));
+        }
+    }
+
+    fn reach(&mut self, attributes: &PathAttributes, paths: Vec<(Prefix, PathId)>) {
+        assert!(!paths.is_empty());
+        for path in paths {
+            self.routes.insert(path, attributes.clone());
+            self.awaited.values_mut().for_each(|a| _ = a.remove(&path));
+        }
+    }
+
+    /// The attributes told of each prefix, in an order of their own.
+    fn by_prefix(&self) -> BTreeMap<Prefix, Vec<String>> {
+        let mut all: BTreeMap<Prefix, Vec<String>> = BTreeMap::new();
+        for ((prefix, _), a) in &self.routes {
+            all.entry(*prefix).or_default().push(format!("{a:?}"));
+        }
+        all.values_mut().for_each(|v| v.sort());
+        all
+    }
 }
 
 struct Model {
     up: BTreeMap<usize, (PeerIndex, PeerSettings)>,
     /// As received: next hop set, LOCAL_PREF of external peers gone.
-    routes: BTreeMap<(Prefix, usize), PathAttributes>,
+    routes: BTreeMap<Key, PathAttributes>,
     local: BTreeMap<Prefix, Source>,
     install: Arc<Filter>,
     multipath: Multipath,
     /// Those that a peer has not announced again since it said BoRR.
-    stale: BTreeSet<(Prefix, usize)>,
+    stale: BTreeSet<Key>,
     /// Those whose session was lost, with what is kept of theirs.
     away: BTreeSet<usize>,
     /// What outlived a session: which loss it was, and whether it is a last resort.
-    retained: BTreeMap<(Prefix, usize), (u64, bool)>,
+    retained: BTreeMap<Key, (u64, bool)>,
     losses: u64,
     /// No routes are chosen yet.
     deferred: bool,
@@ -252,30 +340,39 @@ fn view<'a>(
 }
 
 impl Model {
-    fn accepted(&self, prefix: Prefix) -> BTreeMap<usize, PathAttributes> {
-        let of_prefix = self.routes.iter().filter(|((x, _), _)| *x == prefix);
+    /// The path that an announcement means.
+    fn key(&self, p: usize, prefix: Prefix, id: u32) -> Key {
+        let several = self.up[&p].1.path_ids.received.contains(prefix.family());
+        (prefix, p, if several { id } else { 0 })
+    }
+
+    fn accepted(&self, prefix: Prefix) -> BTreeMap<(usize, u32), PathAttributes> {
+        let of_prefix = self.routes.iter().filter(|((x, ..), _)| *x == prefix);
         of_prefix
-            .filter_map(|((_, p), a)| {
+            .filter_map(|((_, p, id), a)| {
                 let s = &self.up[p].1;
                 let first_ok = s.is_internal() || a.as_path.first() == Some(s.asn);
                 let own = a.as_path.iter().filter(|x| *x == Asn(64512)).count();
-                if !first_ok || own > usize::from(s.allow_own_asn) {
+                let cluster = s.reflection.map(|r| r.cluster_id);
+                let looped = a.originator_id == Some(s.local_router_id)
+                    || a.cluster_list.iter().any(|c| Some(*c) == cluster);
+                if !first_ok || looped || own > usize::from(s.allow_own_asn) {
                     return None;
                 }
                 let mut out = a.clone();
                 apply(&s.import, &view(prefix, a, Source::Learned, Some(s)), &mut out)?;
-                if self.retained.get(&(prefix, *p)).is_some_and(|r| r.1)
+                if self.retained.get(&(prefix, *p, *id)).is_some_and(|r| r.1)
                     && !out.communities.contains(&Community::LLGR_STALE)
                 {
                     out.communities.push(Community::LLGR_STALE);
                 }
-                Some((*p, out))
+                Some(((*p, *id), out))
             })
             .collect()
     }
 
     /// Best and multipath, the best first.
-    fn selected(&self, prefix: Prefix) -> Vec<(usize, PathAttributes)> {
+    fn selected(&self, prefix: Prefix) -> Vec<((usize, u32), PathAttributes)> {
         if self.local.contains_key(&prefix) {
             return Vec::new();
         }
@@ -301,15 +398,22 @@ impl Model {
             *med = (*med).min(a.med.unwrap_or(0));
         }
         left.retain(|_, a| a.med.unwrap_or(0) == lowest[&a.as_path.first()]);
-        let external = |p: &usize| !self.up[p].1.is_internal();
+        let external = |(p, _): &(usize, u32)| !self.up[p].1.is_internal();
         if left.keys().any(external) {
             left.retain(|p, _| external(p));
         }
-        let fresh = |p: &usize, a: &PathAttributes| last(a) || !self.retained.contains_key(&(prefix, *p));
+        let fresh = |(p, id): &(usize, u32), a: &PathAttributes| {
+            last(a) || !self.retained.contains_key(&(prefix, *p, *id))
+        };
         if left.iter().any(|(p, a)| fresh(p, a)) {
             left.retain(|p, a| fresh(p, a));
         }
         // Router ids and addresses rise with the number of the peer.
+        let mut left: Vec<((usize, u32), PathAttributes)> = left.into_iter().collect();
+        left.sort_by_key(|(p, a)| {
+            let id = a.originator_id.unwrap_or(self.up[&p.0].1.router_id);
+            (id, a.cluster_list.len(), *p)
+        });
         let mut left = left.into_iter();
         let best = left.next().unwrap();
         let mut out = vec![best.clone()];
@@ -324,7 +428,7 @@ impl Model {
         let mut paths: Vec<FibPath> = self
             .selected(prefix)
             .into_iter()
-            .filter_map(|(p, a)| {
+            .filter_map(|((p, _), a)| {
                 let s = &self.up[&p].1;
                 apply(
                     &self.install,
@@ -342,17 +446,48 @@ impl Model {
         paths
     }
 
-    fn peer_wants(&self, to: usize, prefix: Prefix) -> Option<PathAttributes> {
+    /// What the kernel gets: paths with one next hop are one leg.
+    fn legs(&self, prefix: Prefix) -> Vec<FibPath> {
+        let mut legs = self.kernel_wants(prefix);
+        legs.dedup_by_key(|leg| leg.next_hop);
+        legs
+    }
+
+    /// What a peer is to be told of a prefix: each path with its attributes, at most one unless it is told several.
+    fn peer_wants(&self, to: usize, prefix: Prefix) -> Vec<PathAttributes> {
         let s = &self.up[&to].1;
-        let (from, mut a) = match self.selected(prefix).into_iter().next() {
-            Some(_) if self.deferred && !s.restarted => return None,
-            Some((p, a)) => (Some(p), a),
-            None if self.local.contains_key(&prefix) => (None, PathAttributes::local()),
-            None => return None,
+        if self.local.contains_key(&prefix) {
+            let own = self.peer_wants_path(to, prefix, None, PathAttributes::local());
+            return own.into_iter().collect();
+        }
+        if self.deferred && !s.restarted {
+            return Vec::new();
+        }
+        let paths: Vec<((usize, u32), PathAttributes)> = if s.path_ids.sent.contains(prefix.family()) {
+            self.accepted(prefix).into_iter().collect()
+        } else {
+            self.selected(prefix).into_iter().take(1).collect()
         };
+        let told = paths.into_iter();
+        told.filter_map(|((p, _), a)| self.peer_wants_path(to, prefix, Some(p), a))
+            .collect()
+    }
+
+    fn peer_wants_path(
+        &self,
+        to: usize,
+        prefix: Prefix,
+        from: Option<usize>,
+        mut a: PathAttributes,
+    ) -> Option<PathAttributes> {
+        let s = &self.up[&to].1;
         let from_settings = from.map(|p| &self.up[&p].1);
+        let is_client = |s: &PeerSettings| s.reflection.is_some_and(|r| r.client);
+        let reflected = s.is_internal() && from_settings.is_some_and(PeerSettings::is_internal);
         let forbidden = from == Some(to)
-            || from_settings.is_some_and(|f| f.is_internal() && s.is_internal())
+            || (reflected
+                && !(s.reflection.is_some() && (is_client(s) || from_settings.is_some_and(is_client))))
+            || (reflected && a.originator_id.or(from_settings.map(|f| f.router_id)) == Some(s.router_id))
             || a.communities.contains(&Community::NO_ADVERTISE)
             || (a.communities.contains(&Community::NO_EXPORT) && !s.is_internal())
             || (a.communities.contains(&Community::LLGR_STALE) && !s.long_lived && !s.is_internal());
@@ -369,7 +504,12 @@ impl Model {
         let source = self.local.get(&prefix).copied().unwrap_or(Source::Learned);
         let seen = a.clone();
         if !s.is_internal() {
-            a.med = None;
+            (a.med, a.originator_id) = (None, None);
+            a.cluster_list.clear();
+        }
+        if let Some(r) = s.reflection.filter(|_| reflected) {
+            a.originator_id = a.originator_id.or(from_settings.map(|f| f.router_id));
+            a.cluster_list.insert(0, r.cluster_id);
         }
         let mut prepend = apply(&s.export, &view(prefix, &seen, source, from_settings), &mut a)?;
         prepend += usize::from(!s.is_internal());
@@ -396,28 +536,30 @@ impl Model {
 
     fn hear(&mut self, to: usize, batch: Batch) {
         let told = self.told.get_mut(&to).unwrap();
+        let several = settings(to).path_ids.sent;
+        let plain = |prefixes: Vec<Prefix>| -> Vec<(Prefix, PathId)> {
+            assert!(prefixes.iter().all(|p| !several.contains(p.family())));
+            prefixes.into_iter().map(|p| (p, PathId(0))).collect()
+        };
         match batch {
-            Batch::Unreach { prefixes, family } => {
-                for prefix in prefixes {
-                    assert_eq!(prefix.family(), family);
-                    assert!(
-                        told.routes.remove(&prefix).is_some(),
-                        "withdrawn without an announcement"
-                    );
-                    told.awaited.values_mut().for_each(|a| _ = a.remove(&prefix));
-                }
+            Batch::Unreach { prefixes, family } => told.unreach(family, plain(prefixes)),
+            Batch::UnreachPaths { paths, family } => {
+                assert!(several.contains(family));
+                told.unreach(family, paths);
             }
-            Batch::Reach { attributes, prefixes } => {
-                assert!(!prefixes.is_empty());
-                for prefix in prefixes {
-                    told.routes.insert(prefix, (*attributes).clone());
-                    told.awaited.values_mut().for_each(|a| _ = a.remove(&prefix));
-                }
+            Batch::Reach { attributes, prefixes } => told.reach(&attributes, plain(prefixes)),
+            Batch::ReachPaths { attributes, paths } => {
+                assert!(
+                    paths
+                        .iter()
+                        .all(|(p, id)| several.contains(p.family()) && id.0 != 0)
+                );
+                told.reach(&attributes, paths);
             }
             Batch::EndOfRib(family) => assert!(told.end_of_rib.insert(family), "one End-of-RIB a session"),
             Batch::BeginRefresh(family) => {
                 assert!(told.end_of_rib.contains(&family), "BoRR before End-of-RIB");
-                let all = told.routes.keys().filter(|x| x.family() == family).copied();
+                let all = told.routes.keys().filter(|(x, _)| x.family() == family).copied();
                 let old = told.awaited.insert(family, all.collect());
                 assert_eq!(old, None, "BoRR twice");
             }
@@ -442,7 +584,7 @@ impl Model {
     }
 
     /// Forgets what losses have left of one peer and family; how much that was.
-    fn sweep(&mut self, number: Option<u64>, of: impl Fn(&(Prefix, usize)) -> bool) -> usize {
+    fn sweep(&mut self, number: Option<u64>, of: impl Fn(&Key) -> bool) -> usize {
         let swept = self
             .retained
             .extract_if(.., |k, r| of(k) && number.is_none_or(|n| n == r.0));
@@ -471,9 +613,9 @@ impl Model {
             Op::Down(p) => {
                 if let Some((i, _)) = self.up.remove(&p) {
                     rib.peer_down(i);
-                    self.routes.retain(|(_, from), _| *from != p);
-                    self.stale.retain(|(_, from)| *from != p);
-                    self.retained.retain(|(_, from), _| *from != p);
+                    self.routes.retain(|(_, from, _), _| *from != p);
+                    self.stale.retain(|(_, from, _)| *from != p);
+                    self.retained.retain(|(_, from, _), _| *from != p);
                     self.away.remove(&p);
                     self.told.remove(&p);
                 }
@@ -487,15 +629,16 @@ impl Model {
                     Family::ALL.into_iter().filter(|f| kept(*f)).collect(),
                     self.losses,
                 );
-                self.routes.retain(|(x, from), _| *from != p || kept(x.family()));
+                self.routes
+                    .retain(|(x, from, _), _| *from != p || kept(x.family()));
                 self.retained
-                    .retain(|(x, from), _| *from != p || kept(x.family()));
-                for key in self.routes.keys().filter(|(_, from)| *from == p) {
+                    .retain(|(x, from, _), _| *from != p || kept(x.family()));
+                for key in self.routes.keys().filter(|(_, from, _)| *from == p) {
                     self.retained.entry(*key).or_insert((self.losses, false));
                 }
                 // More losses than are kept apart: what is left of the oldest goes.
                 for family in Family::ALL {
-                    let of = |(x, from): &(Prefix, usize)| *from == p && x.family() == family;
+                    let of = |(x, from, _): &Key| *from == p && x.family() == family;
                     let left = self.retained.iter().filter(|(k, _)| of(k)).map(|(_, r)| r.0);
                     let numbers: BTreeSet<u64> = left.collect();
                     if numbers.len() > MAX_LOSSES {
@@ -503,7 +646,7 @@ impl Model {
                         self.sweep(oldest, of);
                     }
                 }
-                self.stale.retain(|(_, from)| *from != p);
+                self.stale.retain(|(_, from, _)| *from != p);
                 self.away.insert(p);
                 self.told.remove(&p);
             }
@@ -511,7 +654,7 @@ impl Model {
                 let Some((i, _)) = self.up.get(&p) else { return };
                 let family = if six { Family::Ipv6 } else { Family::Ipv4 };
                 let removed = rib.sweep(*i, family, number.map_or(Loss::Any, Loss::Number));
-                let of = |(x, from): &(Prefix, usize)| *from == p && x.family() == family;
+                let of = |(x, from, _): &Key| *from == p && x.family() == family;
                 assert_eq!(removed, self.sweep(number, of));
             }
             Op::LongLived(p, six, number) => {
@@ -519,7 +662,7 @@ impl Model {
                 let family = if six { Family::Ipv6 } else { Family::Ipv4 };
                 let (kept, removed) = rib.make_long_lived(*i, family, number.map_or(Loss::Any, Loss::Number));
                 let mut done = (0, 0);
-                let meant = |(x, from): &(Prefix, usize), n: u64| {
+                let meant = |(x, from, _): &Key, n: u64| {
                     *from == p && x.family() == family && number.is_none_or(|number| n == number)
                 };
                 let all = self.retained.iter().filter(|(k, r)| meant(k, r.0) && !r.1);
@@ -542,32 +685,33 @@ impl Model {
             Op::Announce(p, a, prefixes) => {
                 let Some(i) = index(self, p) else { return };
                 let n = u8::try_from(p).unwrap();
-                let (v4, v6): (Vec<_>, Vec<_>) = prefixes
-                    .into_iter()
-                    .map(prefix_of)
-                    .partition(|x| x.family() == Family::Ipv4);
-                for (prefixes, next_hop) in [(v4, hop(n)), (v6, hop6(n))] {
-                    let attrs = attributes(p, a);
-                    rib.announce(i, next_hop, &attrs, &prefixes);
-                    for prefix in prefixes {
-                        let mut a = attrs.clone();
-                        a.next_hop = Some(next_hop);
-                        a.local_pref = a.local_pref.filter(|_| self.up[&p].1.is_internal());
-                        self.routes.insert((prefix, p), a);
-                        self.stale.remove(&(prefix, p));
-                        self.retained.remove(&(prefix, p));
-                    }
+                let attrs = attributes(p, a);
+                for (x, id) in prefixes {
+                    let prefix = prefix_of(x);
+                    let next_hop = next_hop_of(n, prefix.family(), id);
+                    rib.announce_paths(i, next_hop, &attrs, &[prefix], &[PathId(id)]);
+                    let key = self.key(p, prefix, id);
+                    let mut a = attrs.clone();
+                    a.next_hop = Some(next_hop);
+                    a.local_pref = a.local_pref.filter(|_| self.up[&p].1.is_internal());
+                    self.routes.insert(key, a);
+                    self.stale.remove(&key);
+                    self.retained.remove(&key);
                 }
             }
             Op::Withdraw(p, prefixes) => {
                 let Some(i) = index(self, p) else { return };
-                let prefixes: Vec<Prefix> = prefixes.into_iter().map(prefix_of).collect();
-                rib.withdraw(i, &prefixes);
-                self.routes
-                    .retain(|(x, from), _| *from != p || !prefixes.contains(x));
-                self.stale.retain(|(x, from)| *from != p || !prefixes.contains(x));
-                self.retained
-                    .retain(|(x, from), _| *from != p || !prefixes.contains(x));
+                let (prefixes, ids): (Vec<Prefix>, Vec<PathId>) = prefixes
+                    .into_iter()
+                    .map(|(x, id)| (prefix_of(x), PathId(id)))
+                    .unzip();
+                rib.withdraw_paths(i, &prefixes, &ids);
+                for (prefix, id) in prefixes.into_iter().zip(ids) {
+                    let key = self.key(p, prefix, id.0);
+                    self.routes.remove(&key);
+                    self.stale.remove(&key);
+                    self.retained.remove(&key);
+                }
             }
             Op::Originate(x, pod) => {
                 let source = if pod {
@@ -586,6 +730,12 @@ impl Model {
                 if let Some((i, s)) = self.up.get_mut(&p) {
                     (s.import, s.export) = (filter(import), filter(export));
                     rib.set_filters(*i, s.import.clone(), s.export.clone());
+                }
+            }
+            Op::Client(p, client) => {
+                if let Some((i, s)) = self.up.get_mut(&p) {
+                    s.reflection = reflection(client);
+                    rib.set_peer(*i, s.clone());
                 }
             }
             Op::Install(f) => {
@@ -610,16 +760,17 @@ impl Model {
                 let Some(i) = index(self, p) else { return };
                 let family = if six { Family::Ipv6 } else { Family::Ipv4 };
                 rib.refresh_begins(i, family);
-                self.stale.retain(|(x, from)| *from != p || x.family() != family);
+                self.stale
+                    .retain(|(x, from, _)| *from != p || x.family() != family);
                 let held = self.routes.keys();
                 self.stale
-                    .extend(held.filter(|(x, from)| *from == p && x.family() == family));
+                    .extend(held.filter(|(x, from, _)| *from == p && x.family() == family));
             }
             Op::Ends(p, six) => {
                 let Some(i) = index(self, p) else { return };
                 let family = if six { Family::Ipv6 } else { Family::Ipv4 };
                 let removed = rib.refresh_ends(i, family);
-                let gone = |(x, from): &(Prefix, usize)| *from == p && x.family() == family;
+                let gone = |(x, from, _): &Key| *from == p && x.family() == family;
                 assert_eq!(removed, self.stale.iter().filter(|k| gone(k)).count());
                 self.routes.retain(|k, _| !gone(k) || !self.stale.contains(k));
                 self.retained.retain(|k, _| !gone(k) || !self.stale.contains(k));
@@ -644,7 +795,7 @@ impl Model {
             assert!(last <= Some(r.prefix), "in the order of prefixes");
             last = Some(r.prefix);
             if let Some(peer) = r.peer {
-                used.insert((r.prefix, peer.clone()));
+                used.insert((r.prefix, peer.clone(), r.path_id.map_or(0, |id| id.0)));
             }
             if r.best {
                 let old = best.insert(r.prefix, (r.peer.cloned(), r.attributes.clone()));
@@ -654,17 +805,19 @@ impl Model {
         for prefix in (0..PREFIXES).map(prefix_of) {
             let selected = self.selected(prefix);
             let expected = match selected.first() {
-                Some((p, a)) => Some((Some(settings(*p).name), a.clone())),
+                Some(((p, _), a)) => Some((Some(settings(*p).name), a.clone())),
                 None => self.local.get(&prefix).map(|_| (None, PathAttributes::local())),
             };
             assert_eq!(best.get(&prefix), expected.as_ref(), "best path of {prefix}");
             for p in 0..PEERS {
-                let is = used.contains(&(prefix, settings(p).name));
-                assert_eq!(
-                    is,
-                    selected.iter().any(|(s, _)| *s == p),
-                    "{prefix} through peer {p}"
-                );
+                for id in 0..IDS {
+                    let is = used.contains(&(prefix, settings(p).name, id));
+                    assert_eq!(
+                        is,
+                        selected.iter().any(|(s, _)| *s == (p, id)),
+                        "{prefix} through peer {p} by path {id}"
+                    );
+                }
             }
         }
         for (p, (i, _)) in &self.up {
@@ -672,19 +825,27 @@ impl Model {
                 let counts = rib.counts(*i, family);
                 let of = |x: &Prefix| x.family() == family;
                 let all = || (0..PREFIXES).map(prefix_of).filter(of);
-                let received = self.routes.keys().filter(|(x, from)| of(x) && from == p).count();
+                let received = self
+                    .routes
+                    .keys()
+                    .filter(|(x, from, _)| of(x) && from == p)
+                    .count();
                 assert_eq!(counts.received, received);
-                let accepted = all().filter(|x| self.accepted(*x).contains_key(p)).count();
+                let of_peer = |x| self.accepted(x).keys().filter(|(from, _)| from == p).count();
+                let accepted: usize = all().map(of_peer).sum();
                 assert_eq!(counts.accepted, accepted);
                 let name = settings(*p).name;
-                let wanted = |x: &Prefix| self.kernel_wants(*x).iter().any(|l| l.peer == name);
-                assert_eq!(counts.installed, all().filter(wanted).count());
+                let wanted = |x| self.kernel_wants(x).iter().filter(|l| l.peer == name).count();
+                assert_eq!(counts.installed, all().map(wanted).sum::<usize>());
                 let told = self
                     .told
                     .get(p)
-                    .map_or(0, |t| t.routes.keys().filter(|x| of(x)).count());
+                    .map_or(0, |t| t.routes.keys().filter(|(x, _)| of(x)).count());
                 assert_eq!(counts.advertised, told);
-                let stale = self.retained.iter().filter(|((x, from), _)| of(x) && from == p);
+                let stale = self
+                    .retained
+                    .iter()
+                    .filter(|((x, from, _), _)| of(x) && from == p);
                 let long_lived = stale.clone().filter(|(_, r)| r.1).count();
                 assert_eq!(rib.retained(*i, family), (stale.count(), long_lived));
             }
@@ -696,11 +857,7 @@ impl Model {
         assert!(!rib.has_fib_pending());
         let all = || (0..PREFIXES).map(prefix_of);
         let kernel_wants = |x| {
-            if self.deferred {
-                Vec::new()
-            } else {
-                self.kernel_wants(x)
-            }
+            if self.deferred { Vec::new() } else { self.legs(x) }
         };
         let wanted: BTreeMap<_, _> = all()
             .map(|x| (x, kernel_wants(x)))
@@ -719,16 +876,27 @@ impl Model {
                 self.hear(p, batch);
             }
             assert!(!rib.has_pending(i));
-            let wanted: BTreeMap<_, _> = all().filter_map(|x| Some((x, self.peer_wants(p, x)?))).collect();
-            assert_eq!(&self.told[&p].routes, &wanted, "what peer {p} knows");
+            let mut wanted: BTreeMap<Prefix, Vec<String>> = BTreeMap::new();
+            for x in all() {
+                let words = self
+                    .peer_wants(p, x)
+                    .iter()
+                    .map(|a| format!("{a:?}"))
+                    .collect::<Vec<_>>();
+                if !words.is_empty() {
+                    wanted.insert(x, words);
+                }
+            }
+            wanted.values_mut().for_each(|v| v.sort());
+            assert_eq!(&self.told[&p].by_prefix(), &wanted, "what peer {p} knows");
             let held = self.deferred && settings(p).relays;
             assert_eq!(self.told[&p].end_of_rib.len(), if held { 0 } else { 2 });
             let mut shown = BTreeMap::new();
             let name = settings(p).name;
             rib.routes(RouteView::Advertised, Some(&name), None, usize::MAX, &mut |r| {
-                shown.insert(r.prefix, r.attributes.clone());
+                shown.insert((r.prefix, r.path_id.unwrap_or_default()), r.attributes.clone());
             });
-            assert_eq!(shown, wanted, "what is shown as told to peer {p}");
+            assert_eq!(&shown, &self.told[&p].routes, "what is shown as told to peer {p}");
         }
     }
 }

@@ -202,9 +202,12 @@ fn external_peers_get_our_as_our_next_hop_and_nothing_internal() {
         .into_iter()
         .filter_map(|b| match b {
             Batch::Reach { attributes, .. } => Some(attributes),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
-                None
-            }
+            Batch::Unreach { .. }
+            | Batch::UnreachPaths { .. }
+            | Batch::ReachPaths { .. }
+            | Batch::EndOfRib(_)
+            | Batch::BeginRefresh(_)
+            | Batch::EndRefresh(_) => None,
         })
         .collect();
     assert_eq!(reach.len(), 2);
@@ -391,9 +394,12 @@ fn updates_are_full_whatever_the_order_of_arrival() {
         .iter()
         .filter_map(|b| match b {
             Batch::Reach { prefixes, .. } => Some(prefixes.len()),
-            Batch::Unreach { .. } | Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => {
-                None
-            }
+            Batch::Unreach { .. }
+            | Batch::UnreachPaths { .. }
+            | Batch::ReachPaths { .. }
+            | Batch::EndOfRib(_)
+            | Batch::BeginRefresh(_)
+            | Batch::EndRefresh(_) => None,
         })
         .collect();
     assert_eq!(sizes, [50, 50, 50, 50, 1]);
@@ -512,7 +518,11 @@ fn a_batch_is_bounded() {
         let batches = drain(rib, to);
         let size = |batch: &Batch| match batch {
             Batch::Unreach { prefixes, .. } | Batch::Reach { prefixes, .. } => Some(prefixes.len()),
-            Batch::EndOfRib(_) | Batch::BeginRefresh(_) | Batch::EndRefresh(_) => None,
+            Batch::UnreachPaths { .. }
+            | Batch::ReachPaths { .. }
+            | Batch::EndOfRib(_)
+            | Batch::BeginRefresh(_)
+            | Batch::EndRefresh(_) => None,
         };
         batches.iter().filter_map(size).collect()
     };

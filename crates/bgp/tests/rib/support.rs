@@ -7,7 +7,9 @@ use flatroute_bgp::policy::{Drain, Filter, NextHopMode, PrefixLimit, PrefixLimit
 use flatroute_bgp::rib::{
     Batch, LocalAddresses, Multipath, PeerIndex, PeerSettings, Rib, RouteChange, RouteView,
 };
-use flatroute_bgp::types::{AsPath, Asn, FamilySet, NextHop, PathAttributes, PeerName, Prefix, RouterId};
+use flatroute_bgp::types::{
+    AsPath, Asn, FamilySet, NextHop, PathAttributes, PathIds, PeerName, Prefix, RouterId,
+};
 
 pub(crate) const RELAXED: Multipath = Multipath {
     relaxed: true,
@@ -34,6 +36,7 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
         interface: None,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        path_ids: PathIds::NONE,
         role: None,
         drain: Drain::None,
         long_lived: false,
@@ -45,6 +48,7 @@ pub(crate) fn peer(n: u8, asn: u32) -> PeerSettings {
             link_local: Some(format!("fe80::{n}:2").parse().unwrap()),
         },
         next_hop: NextHopMode::Auto,
+        reflection: None,
         allow_own_asn: 1,
         next_hops: None,
         limit: PrefixLimit {

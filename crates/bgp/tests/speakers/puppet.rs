@@ -8,7 +8,8 @@ use bytes::{Buf, BytesMut};
 use flatroute_bgp::rib::LocalAddresses;
 use flatroute_bgp::speaker::{Config, Event, Input, Output, PeerSummary, Speaker};
 use flatroute_bgp::types::{
-    AsPath, Asn, ConnId, Family, FamilySet, Instant, NextHop, PathAttributes, PeerName, Prefix, RouterId,
+    AsPath, Asn, ConnId, Family, FamilySet, Instant, NextHop, PathAttributes, PathIds, PeerName, Prefix,
+    RouterId,
 };
 use flatroute_bgp::wire::{self, Capabilities, Context, Message, Notification, Open, RefreshSubtype};
 
@@ -20,6 +21,7 @@ pub(crate) const CONTEXT: Context = Context {
     extended_message: false,
     families: FamilySet::BOTH,
     extended_next_hop: false,
+    path_ids: PathIds::NONE,
     internal: false,
 };
 

@@ -1,6 +1,6 @@
 //! Messages as hexadecimal, and the contexts in which they are read.
 
-use flatroute_bgp::types::FamilySet;
+use flatroute_bgp::types::{FamilySet, PathIds};
 use flatroute_bgp::wire::{Context, DecodeError, Message, decode, split};
 
 /// An external peer that agreed on four-octet numbers and both families.
@@ -10,6 +10,7 @@ pub(crate) fn external() -> Context {
         extended_message: false,
         families: FamilySet::BOTH,
         extended_next_hop: false,
+        path_ids: PathIds::NONE,
         internal: false,
     }
 }

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bytes::BytesMut;
 use flatroute_bgp::types::{
     Aggregator, AsPath, Asn, Community, ExtendedCommunity, Family, FamilySet, LargeCommunity, NextHop,
-    Origin, Partial, PathAttributes, Prefix, Role, RouterId, Segment, SegmentKind, UnknownAttribute,
+    Origin, Partial, PathAttributes, PathId, PathIds, Prefix, Role, RouterId, Segment, SegmentKind,
+    UnknownAttribute,
 };
 use flatroute_bgp::wire::{
     AddPath, AddPathMode, AfiSafi, Capabilities, Context, ExtendedNextHop, Fqdn, GracefulFamily,
@@ -341,6 +342,40 @@ proptest! {
         }
     }
 
+    /// With path identifiers, of which two paths may have the same prefix, in both directions.
+    #[test]
+    fn paths_read_as_written(
+        (attributes, prefixes) in prop_oneof![routes().boxed(), extended_routes().boxed()], selector in any::<u8>(),
+        ids in vec(any::<u32>(), 1..20),
+    ) {
+        let ids = ids.into_iter().map(PathId).cycle();
+        let paths: Vec<(Prefix, PathId)> = prefixes.iter().flat_map(|p| [*p, *p]).zip(ids).collect();
+        let path_ids = PathIds { received: FamilySet::BOTH, sent: FamilySet::BOTH };
+        let ctx = Context { extended_next_hop: true, path_ids, ..both_families(selector) };
+        let mut rest = paths.as_slice();
+        while !rest.is_empty() {
+            let (mut reach, mut unreach) = (BytesMut::new(), BytesMut::new());
+            let count = encode_reach(rest, &attributes, &ctx, &mut reach).unwrap();
+            let gone = encode_unreach(rest, &ctx, &mut unreach);
+            let (Ok(Message::Update(said)), Ok(Message::Update(taken))) = (read(&reach, &ctx), read(&unreach, &ctx)) else {
+                return Err(TestCaseError::fail("not an UPDATE"));
+            };
+            prop_assert_eq!((&said.errors, &taken.errors), (&vec![], &vec![]));
+            let [announced] = said.announced.as_slice() else {
+                return Err(TestCaseError::fail("not one announcement"));
+            };
+            let read: Vec<_> = announced.prefixes.iter().copied().zip(announced.path_ids.iter().copied()).collect();
+            prop_assert_eq!((read.as_slice(), announced.path_ids.len()), (&rest[..count], count));
+            let read: Vec<_> = taken.withdrawn.iter().copied().zip(taken.withdrawn_ids.iter().copied()).collect();
+            prop_assert_eq!((read.as_slice(), taken.withdrawn_ids.len()), (&rest[..gone], gone));
+            // Full: one more path would not have fitted.
+            if count < rest.len() {
+                prop_assert!(reach.len() + usize::from(rest[count].0.prefix_len().div_ceil(8)) + 5 > ctx.max_len());
+            }
+            rest = &rest[count..];
+        }
+    }
+
     #[test]
     fn opens_read_as_written(open in open()) {
         let mut out = BytesMut::new();
@@ -387,7 +422,7 @@ proptest! {
             let at = 19 + at.index(octets.len() - 19);
             octets[at] = octet;
         }
-        for selector in 0..64 {
+        for selector in 0..128 {
             octets[18] = selector;
             crate::targets::update(&octets[18..]);
         }

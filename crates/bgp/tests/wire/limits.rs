@@ -105,7 +105,7 @@ fn what_cannot_be_written_is_said() {
         reach(&[p6], &attributes(v4()), &mut out),
         Err(EncodeError::NextHopFamily)
     );
-    assert_eq!(encode_unreach(&[], &external(), &mut out), 0);
+    assert_eq!(encode_unreach::<Prefix>(&[], &external(), &mut out), 0);
     assert!(out.is_empty());
     assert_eq!(
         reach(&[p4, p6], &attributes(v4()), &mut out),

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Another node: name, last number of its addresses, and what else its metadata holds.
-fn node(name: &str, last: u8, extra: &str) -> String {
+pub(super) fn node(name: &str, last: u8, extra: &str) -> String {
     format!(
         "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}{extra}}}\nspec: {{podCIDRs: [10.244.{last}.0/24, 'fd00:244:{last}::/64']}}\n\
          status: {{addresses: [{{type: InternalIP, address: 10.0.1.{last}}}, {{type: InternalIP, address: 'fd00:1::{last}'}}]}}\n"
@@ -26,7 +26,7 @@ fn gateways(of: &[(&str, Option<u32>, u8)]) -> Facts {
     }
 }
 
-fn on_link(of: &[&str]) -> Facts {
+pub(super) fn on_link(of: &[&str]) -> Facts {
     Facts {
         links: Links {
             on_link: of.iter().map(|p| p.parse().unwrap()).collect(),
@@ -45,7 +45,7 @@ fn neighbours(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-fn told(plan: &Plan) -> Vec<String> {
+pub(super) fn told(plan: &Plan) -> Vec<String> {
     plan.problems
         .iter()
         .map(|p| format!("[{}] {p}", p.reason))
@@ -423,7 +423,7 @@ fn a_large_mesh_is_told_and_goes_on() {
     assert_eq!(
         told(&plan),
         [
-            "[MeshTooLarge] BGPConfiguration/default: spec.nodeMesh.mode: node n1 has 101 neighbours in the mesh between nodes, more than the 100 that it is meant for; every node holds a session to every other one; give the nodes a neighbour in the fabric by a BGPPeer (discover: DefaultGateways), or set spec.nodeMesh.mode: Disabled"
+            "[MeshTooLarge] BGPConfiguration/default: spec.nodeMesh.mode: node n1 has 101 neighbours in the mesh between nodes, more than the 100 that it is meant for; every node holds a session to every other one; give the nodes a neighbour in the fabric by a BGPPeer (discover: DefaultGateways), name route reflectors by spec.nodeMesh.routeReflectorSelector, or set spec.nodeMesh.mode: Disabled"
         ]
     );
 }
@@ -504,6 +504,60 @@ fn a_router_id_that_is_none_is_told_and_left_alone() {
         [
             "metadata.annotations[flatroute.io/asn]",
             "metadata.annotations[flatroute.io/router-id]"
+        ]
+    );
+}
+
+#[test]
+fn who_comes_from_a_range_is_planned_as_a_template() {
+    let manifests = NODE.to_owned()
+        + &object(
+            "BGPPeer",
+            "racks",
+            "{listenRange: 10.0.0.0/16, listenLimit: 7, peerASN: External, ttlSecurity: 1}",
+        )
+        + &object(
+            "BGPPeer",
+            "usual",
+            "{listenRange: 'fd00::/16', peerASN: 65001, state: Down}",
+        );
+    let plan = planned(&manifests, &Facts::default());
+    assert_eq!(
+        neighbours(&plan),
+        [
+            "racks: 10.0.0.0/16, at most 7 at once 64512 -> External",
+            "usual: fd00::/16, at most 100 at once 64512 -> 65001",
+        ]
+    );
+    assert!(
+        plan.speaker.peers.is_empty() && plan.problems.is_empty(),
+        "{:?}",
+        plan.problems
+    );
+    let racks = &plan.speaker.ranges[&PeerName::from("racks")];
+    assert_eq!(
+        racks.template.session.connect_mode,
+        flatroute_bgp::session::ConnectMode::Passive
+    );
+    let of = |name: &str| plan.object_of(&PeerName::from(name));
+    assert_eq!(of("racks-10.0.3.1").as_deref(), Some("racks"));
+    assert_eq!(of("racks-fd00::1").as_deref(), Some("racks"));
+    assert_eq!(of("racks-too"), None);
+    let installs = plan.describe().install.join("\n");
+    assert!(installs.contains("racks"), "{installs}");
+}
+
+#[test]
+fn two_objects_with_one_range_are_told() {
+    let range = "{listenRange: 10.0.0.0/16, peerASN: External}";
+    let manifests = NODE.to_owned() + &object("BGPPeer", "a", range) + &object("BGPPeer", "b", range);
+    let plan = planned(&manifests, &Facts::default());
+    assert_eq!(plan.speaker.ranges.len(), 1);
+    assert_eq!(
+        told(&plan),
+        [
+            "[ConflictingPeer] BGPPeer/b: spec.listenRange: on node n1 BGPPeer/a has 10.0.0.0/16 too, and is the one in use; \
+             remove one of the two, or make their nodeSelectors exclude each other"
         ]
     );
 }

@@ -52,7 +52,7 @@ pub(in crate::interop) fn collision(kind: Kind) -> Result<()> {
             Err(format!("SYNs are on their way: {dialling:?}"))
         })
     })?;
-    pair.peer.daemon().signal(Signal::STOP)?;
+    pair.peer.signal(Signal::STOP)?;
     pair.agent.signal(Signal::STOP)?;
     switch(&pair.fabric, true)?;
     let opened = wait::until("two connections", OPENING, || {
@@ -63,7 +63,7 @@ pub(in crate::interop) fn collision(kind: Kind) -> Result<()> {
             Err(format!("there are {open:?}"))
         })
     });
-    pair.peer.daemon().signal(Signal::CONT)?;
+    pair.peer.signal(Signal::CONT)?;
     pair.agent.signal(Signal::CONT)?;
     opened?;
     stays(&pair)?;

@@ -53,7 +53,7 @@ pub(in crate::interop) fn killed(kind: Kind) -> Result<()> {
     for of in THEIRS {
         pair.await_kernel(of, true)?;
     }
-    pair.peer.daemon().signal(Signal::KILL)?;
+    pair.peer.signal(Signal::KILL)?;
     // Far below the hold time of 90 s.
     pair.await_ours("not Established", Duration::from_secs(5), |peer| {
         peer.state != "Established"
@@ -81,12 +81,12 @@ pub(in crate::interop) fn frozen(kind: Kind) -> Result<()> {
     for of in THEIRS {
         pair.await_kernel(of, true)?;
     }
-    pair.peer.daemon().signal(Signal::STOP)?;
+    pair.peer.signal(Signal::STOP)?;
     pair.await_event("PeerDown", "Hold Timer Expired")?;
     for of in THEIRS {
         pair.await_kernel(of, false)?;
     }
-    pair.peer.daemon().signal(Signal::CONT)?;
+    pair.peer.signal(Signal::CONT)?;
     pair.await_session()?;
     for of in THEIRS {
         pair.await_kernel(of, true)?;
@@ -117,11 +117,16 @@ pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
     for of in THEIRS {
         pair.await_kernel(of, true)?;
     }
-    pair.peer.daemon().signal(Signal::STOP)?;
-    // Some 5 kB a route, two routes, and again with each change.
-    for high in 64_600..64_604 {
+    pair.peer.signal(Signal::STOP)?;
+    // Some 5 kB a route, two routes, and again with each change; half of it where messages are short, and more often,
+    // because OpenBGPD asks for large buffers itself.
+    let (half, last) = match kind {
+        Kind::Openbgpd => (true, 64_640),
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => (false, 64_604),
+    };
+    for high in 64_600..last {
         pair.change(|mut ours| {
-            ours.burden = Some(Burden { high });
+            ours.burden = Some(Burden { high, half });
             ours
         })?;
         pair.await_plan(&format!("{high}:0"))?;
@@ -130,7 +135,7 @@ pub(in crate::interop) fn deaf(kind: Kind) -> Result<()> {
     for of in THEIRS {
         pair.await_kernel(of, false)?;
     }
-    pair.peer.daemon().signal(Signal::CONT)?;
+    pair.peer.signal(Signal::CONT)?;
     pair.await_peer("Established again", SESSION, |seen| seen.established)
         .map(drop)
 }

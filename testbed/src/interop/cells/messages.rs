@@ -8,7 +8,10 @@ use crate::interop::ours::Burden;
 use crate::interop::pair::{OURS, Plan, ROUTE, THEIRS, prefix};
 use crate::interop::peer::{Capability, Kind, Originated};
 
-const BURDEN: Burden = Burden { high: 64_513 };
+const BURDEN: Burden = Burden {
+    high: 64_513,
+    half: false,
+};
 
 /// The peer asks for our routes again and gets them.
 pub(in crate::interop) fn peer_refreshes(kind: Kind) -> Result<()> {

@@ -4,6 +4,7 @@ pub(super) mod collision;
 pub(super) mod endings;
 pub(super) mod limits;
 pub(super) mod messages;
+pub(super) mod restarts;
 pub(super) mod routes;
 pub(super) mod security;
 pub(super) mod sessions;

@@ -56,6 +56,38 @@ pub(super) fn stays(pair: &Pair) -> Result<()> {
     Ok(())
 }
 
+/// The links of the lab, and more.
+const RANGE: &str = "172.31.0.0/16";
+
+/// Our agent has no neighbour, until the peer dials from within a range.
+pub(in crate::interop) fn from_a_range(kind: Kind) -> Result<()> {
+    comes(kind, |plan| plan)
+}
+
+/// The same with a key for the whole range, and GTSM.
+pub(in crate::interop) fn from_a_guarded_range(kind: Kind) -> Result<()> {
+    comes(kind, |mut plan| {
+        plan.its.key = Some("of-the-range".to_owned());
+        plan.ours.key = plan.its.key.clone();
+        plan.its.ttl_security = true;
+        plan.ours = plan.ours.with("ttlSecurity", "1");
+        plan
+    })
+}
+
+fn comes(kind: Kind, guarded: impl FnOnce(Plan) -> Plan) -> Result<()> {
+    let mut plan = guarded(Plan::new(kind));
+    plan.its.passive = false;
+    plan.ours.range = Some(RANGE);
+    plan.ours = plan.ours.without("connectMode");
+    let pair = plan.start()?;
+    pair.await_session()?;
+    both_ways(&pair)?;
+    let (name, address) = (pair.ours()?.name, pair.link()?.upper.ipv4);
+    ensure!(name == format!("peer-{address}"), "its name is {name}");
+    Ok(())
+}
+
 /// Both families over IPv6.
 pub(in crate::interop) fn over_ipv6(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
@@ -103,7 +135,7 @@ pub(in crate::interop) fn wide_asn(kind: Kind) -> Result<()> {
 }
 
 /// We have four octets, the peer offers none of that: paths go out with AS_TRANS and an AS4_PATH (RFC 6793 §4.2.2).
-/// Both read our ASN from our OPEN all the same. BIRD makes the true path again of the two attributes; FRR, having seen
+/// Most read our ASN from our OPEN all the same. BIRD, OpenBGPD and ExaBGP make the true path again of the two attributes; FRR, having seen
 /// that we know four octets, ignores AS4_PATH as the RFC demands, and keeps AS_TRANS.
 pub(in crate::interop) fn two_octet_peer(kind: Kind) -> Result<()> {
     let mut plan = Plan::new(kind);
@@ -113,7 +145,7 @@ pub(in crate::interop) fn two_octet_peer(kind: Kind) -> Result<()> {
     let pair = plan.start()?;
     pair.await_peer("Established", SESSION, |seen| seen.established)?;
     let path = match kind {
-        Kind::Bird => WIDE,
+        Kind::Bird | Kind::Openbgpd | Kind::Exabgp => WIDE,
         Kind::Frr | Kind::Gobgp => AS_TRANS,
     };
     let what = format!("path {path}");

@@ -47,8 +47,9 @@ pub(in crate::interop) fn unnumbered(kind: Kind) -> Result<()> {
             &ends.dir,
             ends.fabric.namespace(&ends.tor.name)?,
             &ends.bird(),
+            &[],
         )?],
-        Kind::Gobgp => bail!("it sends no router advertisements"),
+        Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => bail!("it sends no router advertisements"),
     };
     let agent = Speaker::start_agent(&ends.fabric, &ends.node, &ends.manifests())?;
     let peer = await_peer(&agent)?;
@@ -59,13 +60,13 @@ pub(in crate::interop) fn unnumbered(kind: Kind) -> Result<()> {
     );
     let told = |question: &str| match kind {
         Kind::Frr => frr::ask_at(&ends.dir, "bgpd", &[question]),
-        Kind::Bird | Kind::Gobgp => bird::ask_at(&ends.dir, question),
+        Kind::Bird | Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => bird::ask_at(&ends.dir, question),
     };
     for ours_prefix in OURS {
         let family = if ours_prefix.contains('.') { "ipv4" } else { "ipv6" };
         let question = match kind {
             Kind::Frr => format!("show bgp {family} unicast {ours_prefix}"),
-            Kind::Bird | Kind::Gobgp => format!("show route protocol ours all {ours_prefix}"),
+            Kind::Bird | Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => format!("show route protocol ours all {ours_prefix}"),
         };
         explained(
             &agent,

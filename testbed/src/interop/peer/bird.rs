@@ -24,7 +24,9 @@ pub(super) struct Bird {
 
 impl Bird {
     pub(super) fn start(place: Place, options: Options) -> Result<Self> {
-        let daemon = bird::spawn(&place.dir, &place.namespace, &configuration(&place, &options))?;
+        let further: &[&str] = if options.restarted { &["-R"] } else { &[] };
+        let text = configuration(&place, &options);
+        let daemon = bird::spawn(&place.dir, &place.namespace, &text, further)?;
         Ok(Self {
             place,
             options,
@@ -162,6 +164,9 @@ fn configuration(place: &Place, options: &Options) -> String {
     if let Some(key) = &options.key {
         let _ = writeln!(text, "  password \"{key}\";");
     }
+    if let Some(seconds) = options.graceful_restart {
+        let _ = writeln!(text, "  graceful restart on;\n  graceful restart time {seconds};");
+    }
     let limit = options
         .limit
         .map(|limit| format!(" import limit {limit} action disable;"))
@@ -195,6 +200,7 @@ fn parse_neighbour(answer: String) -> Result<Neighbour> {
             ["Extended", "message"] if ours => drop(seen.capabilities.insert(Capability::ExtendedMessage)),
             ["Enhanced", "refresh"] if ours => drop(seen.capabilities.insert(Capability::EnhancedRefresh)),
             ["4-octet", "AS", "numbers"] if ours => drop(seen.capabilities.insert(Capability::FourOctetAsn)),
+            ["Neighbor", "graceful", "restart", "active"] => seen.waits = true,
             ["Message:", text @ ..] => message = text.join(" "),
             // Not called an error: it is down because it wanted to be.
             [.., "Automatic", "shutdown:", "Route", "limit", "exceeded"] => {

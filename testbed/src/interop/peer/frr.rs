@@ -188,6 +188,12 @@ fn configuration(place: &Place, options: &Options) -> String {
     text.push_str(
         " bgp log-neighbor-changes\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n",
     );
+    if let Some(seconds) = options.graceful_restart {
+        let _ = write!(
+            text,
+            " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart restart-time {seconds}\n"
+        );
+    }
     let (keepalive, hold) = (options.hold / 3, options.hold);
     let _ = write!(
         text,
@@ -334,6 +340,7 @@ fn parse_route(us: &str, answer: &str) -> Result<Option<PeerRoute>> {
             Some("incomplete") => Some(2),
             _ => None,
         },
+        stale: path.get("stale").and_then(Value::as_bool) == Some(true),
         ..PeerRoute::default()
     };
     for segment in list(&["aspath", "segments"]) {

@@ -36,6 +36,9 @@ impl Gobgp {
             .arg(&file)
             .args(["--pprof-disable", "--log-plain", "--log-level=debug"])
             .arg("--api-hosts=127.0.0.1:50051");
+        if options.restarted {
+            command.arg("--graceful-restart");
+        }
         let name = format!("gobgpd on {}", place.namespace.name());
         let daemon = Daemon::start(&name, command, &place.dir.join("gobgpd.log"))?;
         let mut peer = Self {
@@ -51,6 +54,9 @@ impl Gobgp {
         waited.with_context(|| peer.daemon.last_words())?;
         for route in peer.options.originated.clone() {
             peer.announce(route)?;
+        }
+        if peer.options.restarted {
+            peer.open()?;
         }
         Ok(peer)
     }
@@ -83,7 +89,13 @@ impl Peer for Gobgp {
 
     fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
         let (us, family, prefix) = (self.us(), family(prefix), prefix.to_string());
-        let answer = self.ask(&["-j", "neighbor", &us, "adj-in", "-a", family])?;
+        let answer = match self.ask(&["-j", "neighbor", &us, "adj-in", "-a", family]) {
+            // What it keeps of a neighbour that is away it shows among all its routes only.
+            Err(error) if format!("{error:#}").contains("not established") => {
+                self.ask(&["-j", "global", "rib", "-a", family])?
+            }
+            answer => answer?,
+        };
         parse_route(&prefix, &answer)
     }
 
@@ -164,6 +176,10 @@ fn configuration(place: &Place, options: &Options) -> String {
         "[global.config]\n  as = {}\n  router-id = \"{}\"\n[[neighbors]]\n  [neighbors.config]\n    neighbor-address = \"{us}\"\n    peer-as = {}\n",
         options.asn, place.id, options.our_asn
     );
+    // It must not say that these are all its routes (End-of-RIB) before it has been told them.
+    if options.restarted {
+        text.push_str("    admin-down = true\n");
+    }
     if let Some(key) = &options.key {
         let _ = writeln!(text, "    auth-password = \"{key}\"");
     }
@@ -181,11 +197,20 @@ fn configuration(place: &Place, options: &Options) -> String {
     if options.ttl_security {
         text.push_str("  [neighbors.ttl-security.config]\n    enabled = true\n    ttl-min = 255\n");
     }
+    if let Some(seconds) = options.graceful_restart {
+        let _ = write!(
+            text,
+            "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = {seconds}\n"
+        );
+    }
     for name in ["ipv4-unicast", "ipv6-unicast"] {
         let _ = write!(
             text,
             "  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = \"{name}\"\n"
         );
+        if options.graceful_restart.is_some() {
+            text.push_str("    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n");
+        }
         if let Some(limit) = options.limit {
             let _ = write!(
                 text,
@@ -282,7 +307,10 @@ fn parse_route(prefix: &str, answer: &str) -> Result<Option<PeerRoute>> {
     let Some(path) = at(&whole, &[prefix]).and_then(|paths| paths.get(0)) else {
         return Ok(None);
     };
-    let mut route = PeerRoute::default();
+    let mut route = PeerRoute {
+        stale: path.get("stale").and_then(Value::as_bool) == Some(true),
+        ..PeerRoute::default()
+    };
     let small = |value: &Value| value.as_u64().and_then(|value| u32::try_from(value).ok());
     let attributes = path.get("attrs").and_then(Value::as_array);
     for attribute in attributes.into_iter().flatten() {

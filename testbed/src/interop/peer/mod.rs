@@ -1,12 +1,14 @@
-//! The peer of a pair: BIRD, FRR or GoBGP behind one small face.
+//! The peer of a pair: BIRD, FRR, GoBGP, OpenBGPD or ExaBGP behind one small face.
 //!
 //! A cell says how the peer shall be configured ([`Options`]), and asks it questions whose answers come from its own
 //! command line ([`Peer`]). What a daemon words differently is read here, once, so that a cell can compare numbers. The
 //! wording is that of the versions that Debian 12 has; a version that words it differently fails loudly.
 
 mod bird;
+mod exabgp;
 mod frr;
 mod gobgp;
+mod openbgpd;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,6 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use ipnetwork::IpNetwork;
+use rustix::process::Signal;
 
 use crate::namespace::Namespace;
 use crate::process::{Daemon, locate};
@@ -31,6 +34,10 @@ pub enum Kind {
     Frr,
     /// GoBGP, which writes no kernel routes.
     Gobgp,
+    /// OpenBGPD.
+    Openbgpd,
+    /// ExaBGP, which tells a program what it hears and takes its commands.
+    Exabgp,
 }
 
 /// A version of a daemon, as numbers.
@@ -62,7 +69,7 @@ impl Version {
 
 impl Kind {
     /// All of them, in the order of the table's columns.
-    pub const ALL: [Self; 3] = [Self::Bird, Self::Frr, Self::Gobgp];
+    pub const ALL: [Self; 5] = [Self::Bird, Self::Frr, Self::Gobgp, Self::Openbgpd, Self::Exabgp];
 
     /// Its name for people.
     #[must_use]
@@ -71,6 +78,8 @@ impl Kind {
             Self::Bird => "BIRD",
             Self::Frr => "FRR",
             Self::Gobgp => "GoBGP",
+            Self::Openbgpd => "OpenBGPD",
+            Self::Exabgp => "ExaBGP",
         }
     }
 
@@ -81,6 +90,8 @@ impl Kind {
             Self::Bird => "bird",
             Self::Frr => "frr",
             Self::Gobgp => "gobgp",
+            Self::Openbgpd => "openbgpd",
+            Self::Exabgp => "exabgp",
         }
     }
 
@@ -89,17 +100,19 @@ impl Kind {
     /// # Errors
     /// It is not installed (the message says how to install it), or names no version.
     pub fn version(self) -> Result<Version> {
-        let program = match self {
-            Self::Bird => Software::Bird.find()?,
-            Self::Frr => Software::Frr.find()?,
-            Self::Gobgp => locate("gobgpd")
+        let (program, option) = match self {
+            Self::Bird => (Software::Bird.find()?, "--version"),
+            Self::Frr => (Software::Frr.find()?, "--version"),
+            Self::Gobgp => (locate("gobgpd")
                 .filter(|_| locate("gobgp").is_some())
-                .context("GoBGP is not installed. To install it:  sudo apt-get install gobgpd\n(its service need not run: sudo systemctl disable --now gobgpd)")?,
+                .context("GoBGP is not installed. To install it:  sudo apt-get install gobgpd\n(its service need not run: sudo systemctl disable --now gobgpd)")?, "--version"),
+            Self::Openbgpd => (openbgpd::find()?, "-V"),
+            Self::Exabgp => (exabgp::find()?, "--version"),
         };
         let output = Command::new(&program)
-            .arg("--version")
+            .arg(option)
             .output()
-            .with_context(|| format!("run {} --version", program.display()))?;
+            .with_context(|| format!("run {} {option}", program.display()))?;
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         Version::find(&text).with_context(|| format!("no version in \"{}\"", text.trim()))
@@ -114,6 +127,10 @@ impl Kind {
             Self::Bird => bird::Bird::start(place, options).map(|peer| Box::new(peer) as Box<dyn Peer>),
             Self::Frr => frr::Frr::start(place, options).map(|peer| Box::new(peer) as Box<dyn Peer>),
             Self::Gobgp => gobgp::Gobgp::start(place, options).map(|peer| Box::new(peer) as Box<dyn Peer>),
+            Self::Openbgpd => {
+                openbgpd::Openbgpd::start(place, options).map(|peer| Box::new(peer) as Box<dyn Peer>)
+            }
+            Self::Exabgp => exabgp::Exabgp::start(place, options).map(|peer| Box::new(peer) as Box<dyn Peer>),
         };
         started.with_context(|| format!("start {}", self.title()))
     }
@@ -190,6 +207,11 @@ pub struct Options {
     pub key: Option<String>,
     /// Whether it asks for the smallest buffers, where it asks for any.
     pub small_buffers: bool,
+    /// Whether it offers graceful restart (RFC 4724) of its own, and for how long at most, in seconds. What it does for
+    /// us as a helper it does without.
+    pub graceful_restart: Option<u16>,
+    /// Whether this start is a restart, where the daemon has to be told.
+    pub restarted: bool,
     /// What it originates.
     pub originated: Vec<Originated>,
 }
@@ -226,6 +248,8 @@ pub struct Neighbour {
     pub capabilities: BTreeSet<Capability>,
     /// The last NOTIFICATION that it remembers.
     pub notice: Option<Notice>,
+    /// Whether it says that it waits for our restart.
+    pub waits: bool,
     /// Its whole answer, for messages.
     pub answer: String,
 }
@@ -267,6 +291,8 @@ pub struct PeerRoute {
     pub communities: BTreeSet<Community>,
     /// Its large communities.
     pub large: BTreeSet<Large>,
+    /// Whether it is kept from before our restart.
+    pub stale: bool,
 }
 
 /// A running peer.
@@ -328,6 +354,14 @@ pub trait Peer {
     /// The program that speaks BGP.
     fn daemon(&self) -> &Daemon;
 
+    /// Sends a signal to all processes of the program that speaks BGP.
+    ///
+    /// # Errors
+    /// It has ended.
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.daemon().signal(signal)
+    }
+
     /// Its configuration, for messages.
     fn configuration(&self) -> String;
 }
@@ -380,6 +414,8 @@ mod tests {
             ("gobgpd version 3.10.0", Version(3, 10, 0)),
             ("BIRD version 2.15", Version(2, 15, 0)),
             ("bgpd version 10.2-dev", Version(10, 2, 0)),
+            ("OpenBGPD 7.7", Version(7, 7, 0)),
+            ("ExaBGP : 4.2.21\nPython : 3.11.7", Version(4, 2, 21)),
         ] {
             assert_eq!(Version::find(text), Some(version), "{text}");
         }

@@ -14,6 +14,7 @@ fn path(of: &str, peer: Option<&str>, used: bool, reason: &str) -> RouteEntry {
     attributes.as_path = AsPath::sequence([Asn(65001)]);
     attributes.next_hop = Some(NextHop::V4("10.0.1.1".parse().unwrap()));
     RouteEntry {
+        path_id: None,
         prefix: prefix(of),
         peer: peer.map(PeerName::from),
         attributes,

@@ -25,6 +25,7 @@ fn snapshot(taken: i64, session: control::Peer) -> Snapshot {
         router_id: "10.0.0.1".parse().ok(),
         local_asn: 64512,
         ready: Ready::Yes,
+        restarting: false,
         peers: vec![Peer {
             object: "tor-a".to_owned(),
             session,
@@ -57,6 +58,33 @@ fn refused(state: &str, text: &str, ago: u64) -> control::Peer {
         }),
         ..session(state, 3)
     }
+}
+
+#[test]
+fn a_restart_shows_what_is_waited_for_and_what_is_kept() {
+    let mut away = session("Active", 3);
+    away.prefixes = vec![control::PrefixCounts {
+        family: "IPv4".to_owned(),
+        received: 7,
+        stale: 7,
+        ..control::PrefixCounts::default()
+    }];
+    let restarting = Snapshot {
+        restarting: true,
+        ready: Ready::Waiting("NoRoutes: IPv4".to_owned()),
+        ..snapshot(1000, away)
+    };
+    let first = status(&restarting, None);
+    assert_eq!(first.phase, Some(NodePhase::Restarting));
+    let prefixes = &first.peers[0].prefixes[0];
+    assert_eq!((prefixes.received, prefixes.stale), (7, 7));
+    let chosen = Snapshot {
+        restarting: false,
+        ..restarting
+    };
+    let then = status(&chosen, Some(&first));
+    assert_eq!(then.phase, Some(NodePhase::Starting));
+    assert_eq!(weight(&first, &then), Some(Weight::State));
 }
 
 /// One snapshot after the other, and how much the second matters.

@@ -40,6 +40,7 @@ fn session(is_up: bool, received: u64) -> NodePeer {
             accepted: received,
             installed: received / 2,
             advertised: 1,
+            stale: 0,
         }],
     }
 }
@@ -275,6 +276,36 @@ fn a_neighbour_that_no_node_finds_is_not_established() {
             "0 of 1 node have it; node n0: NoMatchingNodes: no other Node; label one",
         ),
     ]);
+}
+
+#[test]
+fn a_range_that_nobody_has_come_from_is_accepted_and_not_established() {
+    let mut range = object();
+    range.spec.peer_address = None;
+    range.spec.listen_range = "10.0.0.0/16".parse().ok();
+    let status = decide(&range, &Objects::default(), &nodes(&[]));
+    assert_eq!(
+        words(&status),
+        [
+            "Accepted=True Accepted",
+            "ResolvedRefs=True ResolvedRefs",
+            "Established=False NotEstablished"
+        ]
+    );
+    let message = &status.conditions[2].message;
+    assert!(
+        message.starts_with("no node has a neighbour from 10.0.0.0/16"),
+        "{message}"
+    );
+    let came = decide(
+        &range,
+        &Objects::default(),
+        &nodes(&[&[session(true, 4)], &[session(true, 6)]]),
+    );
+    assert_eq!(
+        (came.desired_nodes, came.established_nodes, came.received_prefixes),
+        (2, 2, 10)
+    );
 }
 
 #[test]

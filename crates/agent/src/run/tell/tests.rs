@@ -72,6 +72,11 @@ fn what_happens_becomes_events_by_the_names_of_the_api() {
             None,
             Some((Reason::HostPortUnavailable, About::Node, "text")),
         ),
+        (
+            "AgentRespawned",
+            None,
+            Some((Reason::AgentRespawned, About::Node, "text")),
+        ),
         ("Transition", Some("tor"), None),
         ("EndOfRib", Some("tor"), None),
         ("Forbidden", None, None),

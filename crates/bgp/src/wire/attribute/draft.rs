@@ -1,7 +1,8 @@
 use std::net::Ipv4Addr;
 
-use crate::types::{Aggregator, AsPath, Asn, Family, NextHop, PathAttributes, Prefix, UnknownAttribute};
+use crate::types::{Aggregator, AsPath, Asn, Family, NextHop, PathAttributes, UnknownAttribute};
 use crate::wire::limits::MAX_UNKNOWN_OCTETS;
+use crate::wire::nlri::Nlri;
 
 use super::Fault;
 
@@ -28,7 +29,7 @@ pub(in crate::wire) struct Reach {
     /// `None` when no next hop in it can be used, or the family was not agreed on.
     pub(in crate::wire) next_hop: Option<NextHop>,
     /// The prefixes; none when the family was not agreed on.
-    pub(in crate::wire) prefixes: Vec<Prefix>,
+    pub(in crate::wire) nlri: Nlri,
     /// Whether the attribute held no prefixes at all. Those of a family that was not agreed on are not looked for, so it
     /// is taken to have some.
     pub(in crate::wire) empty: bool,
@@ -39,7 +40,7 @@ pub(in crate::wire) struct Unreach {
     /// `None` when the family was not agreed on.
     pub(in crate::wire) family: Option<Family>,
     /// The prefixes.
-    pub(in crate::wire) prefixes: Vec<Prefix>,
+    pub(in crate::wire) nlri: Nlri,
 }
 
 impl Draft {

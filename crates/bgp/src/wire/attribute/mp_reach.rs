@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bytes::{BufMut, BytesMut};
 
 use crate::types::{Family, NextHop, Partial};
+use crate::wire::nlri::Nlri;
 use crate::wire::read::{Parsed, exactly, octet, short_block, two_octets};
 use crate::wire::{Context, Disposition, UpdateError, nlri};
 
@@ -40,19 +41,18 @@ fn decode(value: &[u8], ctx: &Context, draft: &mut Draft) -> Result<(), Fault> {
     let Some(family) = Family::from_wire(afi, safi).filter(|f| ctx.families.contains(*f)) else {
         draft.reach = Some(Reach {
             next_hop: None,
-            prefixes: Vec::new(),
+            nlri: Nlri::default(),
             empty: false,
         });
         return Err(not_agreed_on(afi, safi));
     };
     let (field, address) = next_hop_field(rest).map_err(|_| malformed("the next hop is cut off"))?;
     let next_hop = usable_next_hop(address, family, ctx.extended_next_hop)?;
-    let mut prefixes = Vec::new();
-    nlri::decode(field, family, &mut prefixes).map_err(|_| malformed("a prefix is malformed"))?;
-    let empty = prefixes.is_empty();
+    let nlri = nlri_field(field, family, ctx)?;
+    let empty = nlri.prefixes.is_empty();
     draft.reach = Some(Reach {
         next_hop,
-        prefixes,
+        nlri,
         empty,
     });
     if next_hop.is_none() && !empty {
@@ -67,6 +67,19 @@ pub(super) fn family(value: &[u8]) -> Parsed<'_, (u16, u8)> {
     let (rest, afi) = two_octets(value)?;
     let (rest, safi) = octet(rest)?;
     Ok((rest, (afi, safi)))
+}
+
+/// Reads the prefixes of either MP attribute.
+pub(super) fn nlri_field(field: &[u8], family: Family, ctx: &Context) -> Result<Nlri, Fault> {
+    let mut to = Nlri::default();
+    let with_ids = ctx.path_ids.received.contains(family);
+    let what = if with_ids {
+        "a prefix is malformed (read with the path identifiers that were agreed on)"
+    } else {
+        "a prefix is malformed"
+    };
+    nlri::decode(field, family, with_ids, &mut to).map_err(|_| malformed(what))?;
+    Ok(to)
 }
 
 fn next_hop_field(input: &[u8]) -> Parsed<'_, &[u8]> {

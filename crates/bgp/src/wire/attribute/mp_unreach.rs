@@ -3,10 +3,11 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::types::{Family, Partial};
-use crate::wire::{Context, Disposition, nlri};
+use crate::wire::nlri::Nlri;
+use crate::wire::{Context, Disposition};
 
 use super::draft::Unreach;
-use super::mp_reach::{family, malformed, not_agreed_on};
+use super::mp_reach::{family, malformed, nlri_field, not_agreed_on};
 use super::{Draft, Fault, OPTIONAL, Row, display_nothing, encode_nothing, put_long_header};
 
 pub(in crate::wire) const CODE: u8 = 15;
@@ -32,15 +33,13 @@ fn decode(value: &[u8], ctx: &Context, draft: &mut Draft) -> Result<(), Fault> {
     let Some(family) = Family::from_wire(afi, safi).filter(|f| ctx.families.contains(*f)) else {
         draft.unreach = Some(Unreach {
             family: None,
-            prefixes: Vec::new(),
+            nlri: Nlri::default(),
         });
         return Err(not_agreed_on(afi, safi));
     };
-    let mut prefixes = Vec::new();
-    nlri::decode(field, family, &mut prefixes).map_err(|_| malformed("a prefix is malformed"))?;
     draft.unreach = Some(Unreach {
         family: Some(family),
-        prefixes,
+        nlri: nlri_field(field, family, ctx)?,
     });
     Ok(())
 }

@@ -10,13 +10,14 @@
 //! session all the same: the prefixes may have been lost to the error, and to withdraw nothing would leave a stale route
 //! behind (RFC 7606 §5.2).
 
-use crate::types::{Family, PathAttributes, Prefix, UnknownAttribute};
+use crate::types::{Family, PathAttributes, UnknownAttribute};
 
 use super::super::attribute::{
     self, CodeSet, Draft, EXTENDED_LENGTH, Fault, OPTIONAL, PARTIAL, Row, TRANSITIVE, mp_reach, mp_unreach,
     next_hop,
 };
 use super::super::limits::MAX_ATTRIBUTES;
+use super::super::nlri::Nlri;
 use super::super::read::{Parsed, long_block, octet, short_block};
 use super::super::{
     Announcement, AttributeError, Context, DecodeError, Disposition, Notification, Update, UpdateError, nlri,
@@ -52,12 +53,13 @@ pub(in crate::wire) fn decode(body: &[u8], ctx: &Context) -> Result<Update, Deco
             "a length goes beyond the message",
         ));
     };
-    let mut withdrawn = Vec::new();
-    let mut announced = Vec::new();
+    let mut withdrawn = Nlri::default();
+    let mut announced = Nlri::default();
     // What was not agreed on is not even looked at.
     if ctx.families.contains(Family::Ipv4) {
-        decode_field(fields.withdrawn, "withdrawn routes", &mut withdrawn)?;
-        decode_field(fields.nlri, "NLRI", &mut announced)?;
+        let with_ids = ctx.path_ids.received.contains(Family::Ipv4);
+        decode_field(fields.withdrawn, "withdrawn routes", with_ids, &mut withdrawn)?;
+        decode_field(fields.nlri, "NLRI", with_ids, &mut announced)?;
     }
     let mut walk = Walk::new(ctx, !fields.nlri.is_empty());
     let has_ipv4 = !fields.withdrawn.is_empty() || !fields.nlri.is_empty();
@@ -71,9 +73,14 @@ pub(in crate::wire) fn decode(body: &[u8], ctx: &Context) -> Result<Update, Deco
     walk.finish(&fields, withdrawn, announced)
 }
 
-fn decode_field(field: &[u8], name: &str, prefixes: &mut Vec<Prefix>) -> Result<(), DecodeError> {
-    nlri::decode(field, Family::Ipv4, prefixes).map_err(|nlri::InvalidField| {
-        let what = format!("{name}: a prefix is longer than 32 bits, or cut off");
+fn decode_field(field: &[u8], name: &str, with_ids: bool, to: &mut Nlri) -> Result<(), DecodeError> {
+    nlri::decode(field, Family::Ipv4, with_ids, to).map_err(|nlri::InvalidField| {
+        let ids = if with_ids {
+            " (read with the path identifiers that were agreed on)"
+        } else {
+            ""
+        };
+        let what = format!("{name}: a prefix is longer than 32 bits, or cut off{ids}");
         reset(UpdateError::InvalidNetwork, &[], &what)
     })
 }
@@ -320,24 +327,25 @@ impl<'c> Walk<'c> {
     fn finish(
         mut self,
         fields: &Fields<'_>,
-        mut withdrawn: Vec<Prefix>,
-        announced: Vec<Prefix>,
+        mut withdrawn: Nlri,
+        announced: Nlri,
     ) -> Result<Update, DecodeError> {
         let end_of_rib = self.end_of_rib(fields);
         let is_reachable = self.draft.is_reachable();
         let other_than_unreach = !self.seen.is_only(mp_unreach::CODE);
         let reach = self.draft.reach.take();
         if let Some(unreach) = self.draft.unreach.take() {
-            append(&mut withdrawn, unreach.prefixes);
+            withdrawn.append(unreach.nlri);
         }
         if let Some(error) = self.withdraw {
             if !is_reachable && other_than_unreach {
                 return Err(error);
             }
-            append(&mut withdrawn, announced);
-            append(&mut withdrawn, reach.map(|r| r.prefixes).unwrap_or_default());
+            withdrawn.append(announced);
+            withdrawn.append(reach.map(|r| r.nlri).unwrap_or_default());
             return Ok(Update {
-                withdrawn,
+                withdrawn: withdrawn.prefixes,
+                withdrawn_ids: withdrawn.ids,
                 announced: Vec::new(),
                 attributes: PathAttributes::local(),
                 end_of_rib: None,
@@ -349,14 +357,19 @@ impl<'c> Walk<'c> {
             .draft
             .next_hop
             .map(|addr| (crate::types::NextHop::V4(addr), announced));
-        let multiprotocol = reach.and_then(|r| Some((r.next_hop?, r.prefixes)));
+        let multiprotocol = reach.and_then(|r| Some((r.next_hop?, r.nlri)));
         Ok(Update {
-            withdrawn,
+            withdrawn: withdrawn.prefixes,
+            withdrawn_ids: withdrawn.ids,
             announced: [classic, multiprotocol]
                 .into_iter()
                 .flatten()
-                .filter(|(_, prefixes)| !prefixes.is_empty())
-                .map(|(next_hop, prefixes)| Announcement { next_hop, prefixes })
+                .filter(|(_, nlri)| !nlri.prefixes.is_empty())
+                .map(|(next_hop, Nlri { prefixes, ids })| Announcement {
+                    next_hop,
+                    prefixes,
+                    path_ids: ids,
+                })
                 .collect(),
             attributes: self.draft.attributes,
             end_of_rib,
@@ -373,16 +386,7 @@ impl<'c> Walk<'c> {
             return Some(Family::Ipv4).filter(|family| self.ctx.families.contains(*family));
         }
         let unreach = self.draft.unreach.as_ref()?;
-        let empty = unreach.prefixes.is_empty() && self.seen.is_only(mp_unreach::CODE);
+        let empty = unreach.nlri.prefixes.is_empty() && self.seen.is_only(mp_unreach::CODE);
         unreach.family.filter(|_| empty)
-    }
-}
-
-/// Moves prefixes, without copying them into an empty vector.
-fn append(to: &mut Vec<Prefix>, mut from: Vec<Prefix>) {
-    if to.is_empty() {
-        *to = from;
-    } else {
-        to.append(&mut from);
     }
 }

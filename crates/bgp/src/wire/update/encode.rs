@@ -5,11 +5,11 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::types::{Family, NextHop, PathAttributes, Prefix};
+use crate::types::{Family, NextHop, PathAttributes};
 
 use super::super::attribute::{self, mp_reach, mp_unreach};
 use super::super::frame::{HEADER_LEN, MessageKind, encode_header, length_field};
-use super::super::{Context, EncodeError, nlri};
+use super::super::{Context, Destination, EncodeError, nlri};
 
 /// The octets of an UPDATE with nothing in it: header and two lengths.
 const EMPTY_LEN: usize = HEADER_LEN.saturating_add(4);
@@ -17,12 +17,13 @@ const EMPTY_LEN: usize = HEADER_LEN.saturating_add(4);
 /// Appends one UPDATE that announces as many of `prefixes` (all of one family) as fit into a message to this peer;
 /// how many that were. IPv4 prefixes go into the NLRI field, others, and those with an IPv6 next hop (RFC 8950), into
 /// MP_REACH_NLRI, which is then the first attribute. The attributes are written as they are, LOCAL_PREF to internal
-/// peers only; that an internal peer must be told one is the caller's to see to.
+/// peers only; that an internal peer must be told one is the caller's to see to, and so is that path identifiers stand where
+/// the context says that they were agreed on.
 ///
 /// # Errors
 /// Nothing is written when not even one prefix fits, or when the next hop is missing or of another family.
-pub fn encode_reach(
-    prefixes: &[Prefix],
+pub fn encode_reach<D: Destination>(
+    prefixes: &[D],
     attributes: &PathAttributes,
     ctx: &Context,
     out: &mut BytesMut,
@@ -30,7 +31,7 @@ pub fn encode_reach(
     let Some(first) = prefixes.first() else {
         return Ok(0);
     };
-    let family = first.family();
+    let family = first.prefix().family();
     let next_hop = attributes.next_hop.ok_or(EncodeError::NoNextHop)?;
     let mp_overhead = match (family, next_hop) {
         (Family::Ipv4, NextHop::V4(_)) => 0,
@@ -69,11 +70,11 @@ pub fn encode_reach(
 
 /// Appends one UPDATE that takes back as many of `prefixes` (all of one family) as fit into a message to this peer; how
 /// many that were. Nothing is written for no prefixes.
-pub fn encode_unreach(prefixes: &[Prefix], ctx: &Context, out: &mut BytesMut) -> usize {
+pub fn encode_unreach<D: Destination>(prefixes: &[D], ctx: &Context, out: &mut BytesMut) -> usize {
     let Some(first) = prefixes.first() else {
         return 0;
     };
-    let family = first.family();
+    let family = first.prefix().family();
     let mp_overhead = match family {
         Family::Ipv4 => 0,
         Family::Ipv6 => mp_unreach::OVERHEAD,

@@ -10,6 +10,7 @@ mod internal;
 mod limits;
 mod multiprotocol;
 mod published;
+mod several;
 
 use flatroute_bgp::wire::{Context, Disposition, Message, Update};
 

@@ -114,6 +114,33 @@ fn what_is_gone_is_listed_again_without_a_moment_of_emptiness() {
     });
 }
 
+/// A server that has lost its data, or that of another cluster: what its watch tells, or a list with other Nodes, is believed.
+#[test]
+fn a_list_without_any_node_is_not_believed() {
+    run(async {
+        let mut story = Story::begin(PACE, |_| {}).await;
+        let has_own = |o: &Observed| o.state.as_ref().map(|state| state.nodes.contains_key("n1"));
+        story.until("all listed", |o| has_own(o) == Some(true)).await;
+        // Deleted while nobody looks, and forgotten.
+        story.server.stop().await;
+        story.server.delete(NODES, "n1");
+        story.server.forget();
+        story.server.again().await;
+        let lost = story.until("no Node", |o| {
+            o.problems
+                .iter()
+                .any(|p| p.message.contains("lists no Node at all"))
+        });
+        assert_eq!(has_own(&lost.await), Some(true));
+        // Nor by an agent that starts now.
+        story.follow(PACE);
+        let waiting = story.until("waiting", |o| has(o, "Refused") && o.awaited == ["own Node"]);
+        assert_eq!(has_own(&waiting.await), None);
+        story.server.put(NODES, node("n2", "10.244.2.0/24"));
+        story.until("another Node", |o| has_own(o) == Some(false)).await;
+    });
+}
+
 #[test]
 fn a_watch_that_hangs_is_begun_again() {
     run(async {

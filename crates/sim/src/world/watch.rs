@@ -1,0 +1,122 @@
+//! What must hold after each step, also while nothing is at rest.
+
+use flatroute_bgp::types::{Family, FamilySet};
+
+use super::World;
+use crate::marks::Mark;
+use crate::tcp::{Key, Side, Stage};
+use crate::topology::{HostId, Role};
+use crate::verify::{self, neighbour};
+
+impl World {
+    /// After a host's turn: its kernel holds no way by a neighbour with bad intentions, or by nobody, and no way to its own
+    /// pods or to what is no pod CIDR at all.
+    pub(super) fn watch_turn(&mut self, host: HostId) {
+        if self.last_change != self.now {
+            return;
+        }
+        let own = &self.topology.pods[host];
+        let routes = self.machines[host].kernel.routes();
+        let wrong = routes.iter().find_map(|(prefix, gateways)| {
+            let is_pods = self.topology.pods.iter().flatten().any(|p| p == prefix);
+            if own.contains(prefix) || !(is_pods || self.renumbered.contains(prefix)) {
+                return Some(format!("a route to {prefix}"));
+            }
+            gateways.iter().find_map(|gateway| {
+                let remote = self.topology.neighbour(host, *gateway).map(|p| p.remote);
+                let is_good = remote.is_some_and(|r| self.topology.hosts[r].role != Role::Rogue);
+                (!is_good).then(|| format!("a route to {prefix} by way of {gateway}"))
+            })
+        });
+        if let Some(wrong) = wrong {
+            let name = self.name(host).to_owned();
+            self.fail(|| format!("the kernel of {name} has {wrong}"));
+        }
+    }
+
+    /// After a kernel has changed: where it was promised that no packet is lost, none is.
+    pub(super) fn watch_packets(&mut self, host: HostId) {
+        let Some(promised) = self.promised.take() else {
+            return;
+        };
+        let found = verify::reach(self, &promised).and_then(|()| verify::packets(self));
+        self.promised = Some(promised);
+        if let Err(words) = found {
+            let name = self.name(host).to_owned();
+            self.fail(|| format!("when the kernel of {name} had changed: {words}"));
+        }
+    }
+
+    /// After a host's turn: of each of its sessions of which nothing is under way, both ends count the same prefixes.
+    pub(super) fn watch_sessions(&mut self, host: HostId) {
+        let conns: Vec<Key> = self.machines[host].conns.values().map(|(key, _)| *key).collect();
+        for key in conns {
+            self.watch_session(key);
+        }
+    }
+
+    fn watch_session(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let is_quiet = Side::BOTH.into_iter().all(|side| {
+            let end = &conn.ends[side.at()];
+            let machine = &self.machines[end.host];
+            end.stage == Stage::Open
+                && end.unsent.is_empty()
+                && conn.flows[side.at()].is_quiet()
+                && !machine.turn_set
+                && machine.speaker.is_some()
+        });
+        if !is_quiet || !conn.news {
+            return;
+        }
+        let (link, hosts) = (conn.link, conn.ends.each_ref().map(|end| end.host));
+        let summary = |side: Side| {
+            let end = &conn.ends[side.at()];
+            let speaker = self.machines[end.host].speaker.as_ref()?;
+            let summary = speaker.peer(neighbour(self, end.host, link)?, self.now)?;
+            let is_this = summary
+                .negotiated
+                .as_ref()
+                .is_some_and(|n| Some(n.conn) == end.conn);
+            (is_this && summary.end_of_rib).then_some(summary)
+        };
+        let (Some(one), Some(other)) = (summary(Side::Dialled), summary(Side::Accepted)) else {
+            return;
+        };
+        self.marks.reach(Mark::BothEndsCounted);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.news = false;
+        }
+        let wrong = Family::ALL.into_iter().find(|family| {
+            let of = |summary: &flatroute_bgp::speaker::PeerSummary| {
+                let found = summary.prefixes.iter().find(|p| p.family == *family);
+                found.map_or((0, 0), |p| (p.counts.received, p.counts.advertised))
+            };
+            let ((received, advertised), (their_received, their_advertised)) = (of(&one), of(&other));
+            (received, advertised) != (their_advertised, their_received)
+        });
+        if let Some(family) = wrong {
+            let hosts = hosts.map(|host| self.name(host).to_owned());
+            self.fail(|| {
+                format!(
+                    "{} and {} do not count the same {family} prefixes: {:?} and {:?}",
+                    hosts[0], hosts[1], one.prefixes, other.prefixes
+                )
+            });
+        }
+    }
+
+    /// Gives a node other pod CIDRs, of a number that no node has.
+    pub(crate) fn renumber(&mut self, host: HostId, number: usize) {
+        let families: FamilySet = self.topology.families;
+        let new = crate::topology::pods(families, number);
+        let old = std::mem::replace(&mut self.topology.pods[host], new.clone());
+        self.renumbered.extend(old);
+        let (state, name) = (self.topology.hosts[host].state, self.name(host).to_owned());
+        self.edit(state, |state| {
+            if let Some(node) = state.nodes.get_mut(&name) {
+                node.spec.pod_cidrs = Some(new.iter().map(ToString::to_string).collect());
+            }
+        });
+    }
+}

@@ -1,0 +1,43 @@
+//! A story finds nothing because nothing is wrong, and not because it does not look: with one speaker that has a defect it
+//! fails, within a few seeds, and says what is wrong.
+
+use sim::scenario::{Outcome, restarts, swarm};
+use sim::trace::Trace;
+use sim::world::Mutant;
+
+type Story = fn(u64, Option<Mutant>, Trace) -> Outcome;
+
+/// How many seeds a defect may go unfound: less than a tenth of those that `stories.rs` tells.
+const SEEDS: u64 = 8;
+
+/// A defect, the story that finds it, and what that says.
+const FOUND: [(Mutant, Story, &[&str]); 11] = [
+    (Mutant::HidesWithdrawals, swarm, &["count the same", "hold what"]),
+    (Mutant::HidesEndOfRib, swarm, &["has no session over the link"]),
+    (Mutant::LosesAnnouncements, swarm, &["do not count the same"]),
+    (Mutant::IgnoresTimers, swarm, &["session over the link"]),
+    (Mutant::KeepsRoutes, swarm, &["by way of"]),
+    (Mutant::OneLeg, swarm, &["by way of"]),
+    (Mutant::Gullible, swarm, &["has a route to"]),
+    (Mutant::ResetsAll, swarm, &["by a change that resets none"]),
+    (Mutant::ForgetsRestart, restarts, &["no way to", "loses them"]),
+    (Mutant::FlushesKernel, restarts, &["no way to", "loses them"]),
+    (Mutant::SweepsAtOnce, restarts, &["no way to", "loses them"]),
+];
+
+#[test]
+fn every_defect_of_one_speaker_is_found_and_named() {
+    assert_eq!(FOUND.map(|(mutant, _, _)| mutant), Mutant::ALL);
+    let mut unfound = Vec::new();
+    for (mutant, story, words) in FOUND {
+        let failures = (1..=SEEDS).map(|seed| (seed, story(seed, Some(mutant), Trace::silent()).failure));
+        let failure = failures
+            .into_iter()
+            .find_map(|(seed, failure)| Some((seed, failure?)));
+        println!("{mutant:?}: {failure:?}");
+        if !failure.is_some_and(|(_, failure)| words.iter().any(|words| failure.contains(words))) {
+            unfound.push(mutant);
+        }
+    }
+    assert_eq!(unfound, []);
+}
