@@ -144,12 +144,18 @@ pub struct Plan {
 /// A neighbour that is found by the router advertisements of its link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sought {
-    /// The index of the interface.
-    pub interface: u32,
+    /// The interface.
+    pub interface: String,
+    /// Its index; `None`: the node has no such interface that is up.
+    pub index: Option<u32>,
+    /// Our ASN towards it.
+    pub local_asn: Asn,
+    /// Its ASN, where the object says which.
+    pub asn: Option<Asn>,
     /// The families that it will be offered.
     pub families: FamilySet,
-    /// Whether it shall be up, and was not found yet.
-    pub is_missing: bool,
+    /// What became of it.
+    pub outcome: Outcome,
 }
 
 /// What became of a neighbour that is sought.

@@ -5,11 +5,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use flatroute_api::objects::State;
+use flatroute_api::values::PeerAsn;
 use flatroute_api::{BGPPeerSpec, ClusterState, Kind, Problem, ProblemReason};
+
+use flatroute_bgp::types::Asn;
 
 use crate::identity::Identity;
 use crate::targets::{Origin, Target, is_client, selects};
-use crate::{Facts, Heard, Sought, peers};
+use crate::{Facts, Heard, Outcome, Sought, peers};
 
 /// The interface that an object's neighbour is found on; none: the object finds it in another way.
 pub(crate) fn interface(spec: &BGPPeerSpec) -> Option<&String> {
@@ -101,18 +104,34 @@ pub(crate) fn sought(identity: &Identity, state: &ClusterState, facts: &Facts) -
     let links = &facts.links;
     let of_object = |(name, object): (&String, &flatroute_api::BGPPeer)| {
         let spec = &object.spec;
-        let index = *links.interfaces.get(interface(spec)?)?;
-        let is_found = matches!(links.heard.get(&index), Some(Heard::Router { .. }));
-        let is_down = spec.state == Some(State::Down);
+        let interface = interface(spec)?;
+        let index = links.interfaces.get(interface).copied();
+        let heard = index.and_then(|index| links.heard.get(&index));
+        let local_asn = spec.local_asn.map_or(identity.asn, Asn);
         let sought = Sought {
-            interface: index,
+            interface: interface.clone(),
+            index,
+            local_asn,
+            asn: match spec.peer_asn? {
+                PeerAsn::Number(asn) => Some(Asn(asn)),
+                PeerAsn::Internal => Some(local_asn),
+                PeerAsn::External => None,
+            },
             families: peers::families(spec).unwrap_or_else(|| identity.all_families()),
-            is_missing: !is_found && !is_down,
+            outcome: match heard {
+                Some(Heard::Router { .. }) => Outcome::Found,
+                Some(Heard::Waiting | Heard::Silent | Heard::NoLinkLocalAddress | Heard::Deaf(_)) | None => {
+                    match spec.state {
+                        Some(State::Down) => Outcome::Unwanted,
+                        Some(State::Up | State::Drained) | None => Outcome::Missing,
+                    }
+                }
+            },
         };
         Some((name.clone(), sought))
     };
     let selected = |(_, object): &(&String, &flatroute_api::BGPPeer)| {
-        selects(object.spec.node_selector.as_ref(), identity) && object.spec.peer_asn.is_some()
+        selects(object.spec.node_selector.as_ref(), identity)
     };
     state
         .peers

@@ -221,7 +221,7 @@ impl Act for Live {
                 .await?;
         }
         self.routers
-            .want(plan.sought.values().map(|sought| sought.interface).collect());
+            .want(plan.sought.values().filter_map(|sought| sought.index).collect());
         running.bgp.configure(plan.speaker.clone()).await?;
         if running.listen != listen {
             running.bgp.listen(listen.clone()).await?;

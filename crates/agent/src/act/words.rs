@@ -64,7 +64,7 @@ pub(super) fn sessions(peers: &[PeerSummary]) -> BTreeMap<String, ready::Session
 pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) -> control::Peer {
     control::Peer {
         name: peer.name.to_string(),
-        address: peer.address,
+        address: Some(peer.address),
         interface: peer
             .interface
             .map(|index| name_of(index).unwrap_or_else(|| format!("#{index}"))),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use flatroute_api::control::{Peer, Status};
+use flatroute_api::control::{Peer, Peers, Status};
 
 use super::agent::Agent;
 use super::lab::{Namespace, until};
@@ -39,6 +39,7 @@ fn reasons(agent: &Agent) -> Vec<String> {
     status.problems.iter().map(|p| p.reason.to_string()).collect()
 }
 
+/// The reason is a problem, and stands where neighbours are looked for, with what to do.
 fn told(agent: &Agent, reason: &str) {
     until(reason, || {
         let found = reasons(agent);
@@ -46,6 +47,23 @@ fn told(agent: &Agent, reason: &str) {
             .then_some(())
             .ok_or_else(|| format!("{found:?}"))
     });
+    let status = agent.ask::<Status>("GET /v1/status").expect("status");
+    let problem = status.problems.first().expect("it was just there");
+    let why = format!("{reason}: {}; {}", problem.message, problem.remedy);
+    assert_eq!(agent.peer("tor").expect("it is sought").reason, Some(why));
+}
+
+/// What is shown of a neighbour that nobody has found.
+fn unfound(agent: &Agent, interface: &str) -> Peer {
+    let peers = agent.ask::<Peers>("GET /v1/peers").expect("neighbours").peers;
+    let [peer] = peers.as_slice() else {
+        panic!("{peers:?}")
+    };
+    assert_eq!((peer.name.as_str(), peer.state.as_str()), ("tor", "Idle"));
+    assert_eq!((peer.address, peer.interface.as_deref()), (None, Some(interface)));
+    let status = agent.ask::<Status>("GET /v1/status").expect("status");
+    assert_eq!((status.peers, status.established), (1, 0));
+    peer.clone()
 }
 
 /// Both pod CIDRs of `far` go by the link-local address of `peer` on this interface, in the kernel.
@@ -56,7 +74,7 @@ fn goes_by_the_link(agent: &Agent, far: &Agent, peer: &Peer, interface: &str) {
         let nexthops = agent.namespace.ip("nexthop show");
         for (family, prefix) in [("-4", &v4), ("-6", &v6)] {
             let route = agent.namespace.ip(&format!("{family} route show {prefix}"));
-            let via = format!("{} dev {interface}", peer.address);
+            let via = format!("{} dev {interface}", peer.address.expect("it was found"));
             if !route.contains(&via) && !nexthops.contains(&via) {
                 return Err(format!("{route}\n{nexthops}"));
             }
@@ -90,12 +108,14 @@ fn passes(one: &Namespace, from: &'static str, other: &Namespace, to: &'static s
 fn two_agents_on_a_link_without_addresses_exchange_pod_cidrs_of_both_families() {
     let Some((mut node, mut tor)) = pair() else { return };
     node.start();
-    // Nobody is there yet, and that is said, but only after a while.
+    // Nobody is there yet: seen at once, and a problem after a while.
+    let why = unfound(&node, "uplink").reason.expect("a reason");
+    assert!(why.starts_with("NoRouterAdvertisement: "), "{why}");
     told(&node, "NoRouterAdvertisement");
     tor.start();
     let peer = node.established("tor");
     assert_eq!(peer.interface.as_deref(), Some("uplink"));
-    assert!(matches!(peer.address, IpAddr::V6(a) if a.is_unicast_link_local()));
+    assert!(matches!(peer.address, Some(IpAddr::V6(a)) if a.is_unicast_link_local()));
     let families = peer.negotiated.as_ref().expect("negotiated").families.clone();
     assert_eq!(families, ["IPv4", "IPv6"]);
     let back = tor.established("node");
@@ -173,6 +193,13 @@ fn what_keeps_an_interface_from_finding_anybody_is_told() {
     node.write("peers.yaml", &unnumbered("tor", "nowhere"));
     node.start();
     told(&node, "InterfaceNotFound");
+    unfound(&node, "nowhere");
+    let ready = node.ask::<Status>("GET /v1/status").expect("status");
+    let waits = ready.ready_reason.expect("it waits");
+    assert!(
+        !ready.ready && waits.contains("tor is held down: InterfaceNotFound: "),
+        "{waits}"
+    );
     node.namespace.ip("link set uplink addrgenmode none");
     node.namespace.ip("link set uplink down");
     node.namespace.ip("link set uplink up");
@@ -180,6 +207,14 @@ fn what_keeps_an_interface_from_finding_anybody_is_told() {
     told(&node, "NoLinkLocalAddress");
     node.namespace.ip("-6 addr add fe80::a/64 dev uplink nodad");
     told(&node, "NoRouterAdvertisement");
+    // Who shall be down is not missed.
+    let down = unnumbered("tor", "uplink").replace("External", "External, state: Down");
+    node.write("peers.yaml", &down);
+    until("no reason", || {
+        let peer = node.peer("tor")?;
+        peer.reason.map_or(Ok(()), Err)
+    });
+    unfound(&node, "uplink");
     drop(tor);
 }
 

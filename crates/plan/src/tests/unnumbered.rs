@@ -62,9 +62,15 @@ fn who_is_heard_on_an_interface_is_the_neighbour() {
     let sought: Vec<_> = plan
         .sought
         .iter()
-        .map(|(n, s)| (n.as_str(), s.interface, s.is_missing))
+        .map(|(n, s)| (n.as_str(), s.index, s.outcome))
         .collect();
-    assert_eq!(sought, [("tor-a", 7, false), ("tor-b", 8, false)]);
+    assert_eq!(
+        sought,
+        [
+            ("tor-a", Some(7), Outcome::Found),
+            ("tor-b", Some(8), Outcome::Found)
+        ]
+    );
 }
 
 #[test]
@@ -121,12 +127,14 @@ fn why_nobody_is_found_is_told() {
         // The other one is there, and this one is listened for.
         let peers: Vec<_> = plan.speaker.peers.keys().map(PeerName::as_str).collect();
         assert_eq!(peers, ["tor-b"], "{what:?}");
-        assert!(plan.sought["tor-a"].is_missing && !plan.sought["tor-b"].is_missing);
+        let outcomes = [&plan.sought["tor-a"], &plan.sought["tor-b"]].map(|sought| sought.outcome);
+        assert_eq!(outcomes, [Outcome::Missing, Outcome::Found], "{what:?}");
     }
     let plan = planned(&tors(), &heard(&[("up2", 8, router("fe80::2", false))]));
     assert_eq!(told(&plan).len(), 1);
     assert_eq!(plan.problems[0].reason, ProblemReason::InterfaceNotFound);
-    assert_eq!(plan.sought.len(), 1);
+    let nowhere = &plan.sought["tor-a"];
+    assert_eq!((nowhere.index, nowhere.outcome), (None, Outcome::Missing));
 }
 
 #[test]
@@ -146,7 +154,7 @@ fn what_is_down_is_not_missing_and_who_is_not_selected_does_not_listen() {
     let spec = "{interface: up1, peerASN: External, state: Down}";
     let facts = heard(&[("up1", 7, Some(Heard::Silent))]);
     let plan = planned(&(NODE_V4.to_owned() + &object("BGPPeer", "tor", spec)), &facts);
-    assert!(!plan.sought["tor"].is_missing);
+    assert_eq!(plan.sought["tor"].outcome, Outcome::Unwanted);
     let spec = "{interface: up1, peerASN: External, nodeSelector: {matchLabels: {rack: r9}}}";
     let plan = planned(&(NODE_V4.to_owned() + &object("BGPPeer", "tor", spec)), &facts);
     assert_eq!((plan.sought.len(), told(&plan)), (0, vec![]));

@@ -55,7 +55,8 @@ pub(in crate::interop) fn unnumbered(kind: Kind) -> Result<()> {
     let peer = await_peer(&agent)?;
     let [its, ours] = ends.addresses;
     ensure!(
-        peer.address == IpAddr::V6(its) && peer.interface.as_deref() == Some(ends.interfaces[1].as_str()),
+        peer.address == Some(IpAddr::V6(its))
+            && peer.interface.as_deref() == Some(ends.interfaces[1].as_str()),
         "another neighbour than the one on the link: {peer:?}"
     );
     let told = |question: &str| match kind {
@@ -66,7 +67,9 @@ pub(in crate::interop) fn unnumbered(kind: Kind) -> Result<()> {
         let family = if ours_prefix.contains('.') { "ipv4" } else { "ipv6" };
         let question = match kind {
             Kind::Frr => format!("show bgp {family} unicast {ours_prefix}"),
-            Kind::Bird | Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => format!("show route protocol ours all {ours_prefix}"),
+            Kind::Bird | Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => {
+                format!("show route protocol ours all {ours_prefix}")
+            }
         };
         explained(
             &agent,
