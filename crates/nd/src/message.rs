@@ -159,7 +159,7 @@ mod tests {
         let mut code = whole.clone();
         code[1] = 1;
         assert_eq!(decode(&code), Err(Malformed::Code(1)));
-        let mut other = whole.clone();
+        let mut other = whole;
         other[0] = 136;
         assert_eq!(decode(&other), Err(Malformed::Type(136)));
         for options in [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[1, 2, 0, 0, 0, 0, 0, 0], &[1]] {
