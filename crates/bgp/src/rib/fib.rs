@@ -82,10 +82,10 @@ impl NextHopSets {
     }
 }
 
-/// Where packets go. A peer that is on the link by its link-local address is reached by that one, if it says so beside a global
-/// address: the latter need not lie in any prefix of the link.
-fn towards(told: NextHop, peer: &PeerSettings) -> NextHop {
-    match told {
+/// Where packets go, and the interface of a link-local address. A peer that is on the link by such an address is reached by
+/// that one, if it says so beside a global address: the latter need not lie in any prefix of the link.
+pub(super) fn towards(told: NextHop, peer: &PeerSettings) -> (NextHop, Option<u32>) {
+    let next_hop = match told {
         NextHop::V6 {
             link_local: Some(link_local),
             ..
@@ -94,7 +94,8 @@ fn towards(told: NextHop, peer: &PeerSettings) -> NextHop {
             link_local: None,
         },
         NextHop::V4(_) | NextHop::V6 { .. } => told,
-    }
+    };
+    (next_hop, peer.interface.filter(|_| next_hop.is_link_local()))
 }
 
 impl Core {
@@ -106,10 +107,10 @@ impl Core {
                 .filter_map(|(_, path)| {
                     let settings = &self.peer(path.peer)?.settings;
                     let told = words::next_hop(self.attributes.words(path.effective))?;
-                    let next_hop = towards(told, settings);
+                    let (next_hop, interface) = towards(told, settings);
                     Some(FibPath {
                         next_hop,
-                        interface: settings.interface.filter(|_| next_hop.is_link_local()),
+                        interface,
                         peer: settings.name.clone(),
                     })
                 }),
