@@ -14,4 +14,5 @@ mod end_to_end {
     mod relay;
     mod respawn;
     mod stories;
+    mod unnumbered;
 }

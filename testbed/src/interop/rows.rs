@@ -6,7 +6,7 @@ use anyhow::Result;
 use flatroute_api::objects::Kind as Object;
 use flatroute_api::unsupported;
 
-use super::cells::{collision, endings, limits, messages, restarts, routes, security, sessions};
+use super::cells::{collision, endings, limits, messages, restarts, routes, security, sessions, unnumbered};
 use super::peer::{Kind, Version};
 
 /// A promise, for every peer.
@@ -120,6 +120,13 @@ pub const ROWS: &[Row] = &[
         "`listenRange` with TCP MD5 for the whole range and GTSM, routes both ways",
         sessions::from_a_guarded_range,
     ),
+    row(
+        "Session",
+        "unnumbered",
+        "a link without addresses: found by router advertisements, both families by link-local next hops in both kernels",
+        unnumbered::unnumbered,
+    )
+    .unless(no_advertisements),
     row(
         "Session",
         "wide_asn",
@@ -371,6 +378,13 @@ fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
         Kind::Gobgp => Some("it always offers ASNs of four octets"),
+    }
+}
+
+fn no_advertisements(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr => None,
+        Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => Some("it sends no router advertisements"),
     }
 }
 

@@ -11,8 +11,8 @@ use super::core::{Core, at};
 use super::hash::Seed;
 use super::table::{INSTALLABLE, Key, SELECTED, Table};
 use super::words;
-use super::{FibPath, RouteChange};
-use crate::types::Family;
+use super::{FibPath, PeerSettings, RouteChange};
+use crate::types::{Family, NextHop};
 
 /// All sets of next hops that the kernel was told, by handle from 1; zero is the empty set.
 #[derive(Debug)]
@@ -82,6 +82,22 @@ impl NextHopSets {
     }
 }
 
+/// Where packets go, and the interface of a link-local address. A peer that is on the link by such an address is reached by
+/// that one, if it says so beside a global address: the latter need not lie in any prefix of the link.
+pub(super) fn towards(told: NextHop, peer: &PeerSettings) -> (NextHop, Option<u32>) {
+    let next_hop = match told {
+        NextHop::V6 {
+            link_local: Some(link_local),
+            ..
+        } if peer.interface.is_some() => NextHop::V6 {
+            global: link_local,
+            link_local: None,
+        },
+        NextHop::V4(_) | NextHop::V6 { .. } => told,
+    };
+    (next_hop, peer.interface.filter(|_| next_hop.is_link_local()))
+}
+
 impl Core {
     fn fib_paths<K: Key>(&self, t: &Table<K>, id: u32, paths: &mut Vec<FibPath>) {
         paths.clear();
@@ -90,9 +106,11 @@ impl Core {
                 .filter(|(_, path)| path.is(SELECTED | INSTALLABLE))
                 .filter_map(|(_, path)| {
                     let settings = &self.peer(path.peer)?.settings;
+                    let told = words::next_hop(self.attributes.words(path.effective))?;
+                    let (next_hop, interface) = towards(told, settings);
                     Some(FibPath {
-                        next_hop: words::next_hop(self.attributes.words(path.effective))?,
-                        interface: settings.interface,
+                        next_hop,
+                        interface,
                         peer: settings.name.clone(),
                     })
                 }),

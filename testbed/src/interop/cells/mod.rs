@@ -8,3 +8,4 @@ pub(super) mod restarts;
 pub(super) mod routes;
 pub(super) mod security;
 pub(super) mod sessions;
+pub(super) mod unnumbered;
