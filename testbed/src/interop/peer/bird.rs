@@ -121,24 +121,7 @@ fn configuration(place: &Place, options: &Options) -> String {
         "log stderr all;\nrouter id {};\ndebug protocols {{ states, events }};\nprotocol device {{ }}\n",
         place.id
     );
-    for (family, name) in [(false, "ipv4"), (true, "ipv6")] {
-        let _ = writeln!(text, "protocol static routes_{name} {{ {name};");
-        for route in options
-            .originated
-            .iter()
-            .filter(|route| route.prefix.is_ipv6() == family)
-        {
-            let _ = write!(text, "  route {} blackhole {{", route.prefix);
-            for (high, low) in &route.communities {
-                let _ = write!(text, " bgp_community.add(({high},{low}));");
-            }
-            for (global, first, second) in &route.large {
-                let _ = write!(text, " bgp_large_community.add(({global},{first},{second}));");
-            }
-            text.push_str(" };\n");
-        }
-        text.push_str("}\n");
-    }
+    text.push_str(&originated(options));
     // As a speaker of two octets it has no way to name an ASN of four.
     let us = if options.two_octet {
         "external".to_owned()
@@ -177,6 +160,38 @@ fn configuration(place: &Place, options: &Options) -> String {
         let _ = writeln!(text, "  local role {};", role.word());
     }
     text.push_str(&reflector(options));
+    text.push_str(&channels(place, options));
+    text.push_str("}\n");
+    text + &beside(place, options).unwrap_or_default()
+}
+
+/// What it originates, as static routes.
+fn originated(options: &Options) -> String {
+    let mut text = String::new();
+    for (family, name) in [(false, "ipv4"), (true, "ipv6")] {
+        let _ = writeln!(text, "protocol static routes_{name} {{ {name};");
+        for route in options
+            .originated
+            .iter()
+            .filter(|route| route.prefix.is_ipv6() == family)
+        {
+            let _ = write!(text, "  route {} blackhole {{", route.prefix);
+            for (high, low) in &route.communities {
+                let _ = write!(text, " bgp_community.add(({high},{low}));");
+            }
+            for (global, first, second) in &route.large {
+                let _ = write!(text, " bgp_large_community.add(({global},{first},{second}));");
+            }
+            text.push_str(" };\n");
+        }
+        text.push_str("}\n");
+    }
+    text
+}
+
+/// The families of the session with us.
+fn channels(place: &Place, options: &Options) -> String {
+    let mut text = String::new();
     let limit = options
         .limit
         .map(|limit| format!(" import limit {limit} action disable;"))
@@ -198,8 +213,7 @@ fn configuration(place: &Place, options: &Options) -> String {
             "  {name} {{ import all; export where {told};{next}{limit}{paths} }};"
         );
     }
-    text.push_str("}\n");
-    text + &beside(place, options).unwrap_or_default()
+    text
 }
 
 /// A second neighbour, which is told all that the first one is.

@@ -4,6 +4,7 @@
 //! A speaker of 2-octet ASNs is made of it by `dont-capability-negotiate`: then its OPEN carries no capability at all.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use ipnetwork::IpNetwork;
@@ -227,6 +228,14 @@ fn configuration(place: &Place, options: &Options) -> String {
         let _ = writeln!(text, " neighbor {us} local-role {}", role.word());
     }
     text.push_str(&beside(place, options).unwrap_or_default());
+    text.push_str(&families(us, options));
+    text.push_str("exit\n");
+    text
+}
+
+/// The families of the session with us.
+fn families(us: IpAddr, options: &Options) -> String {
+    let mut text = String::new();
     for (name, v6) in [("ipv4", false), ("ipv6", true)] {
         let _ = writeln!(
             text,
@@ -253,7 +262,6 @@ fn configuration(place: &Place, options: &Options) -> String {
         }
         text.push_str(" exit-address-family\n");
     }
-    text.push_str("exit\n");
     text
 }
 
