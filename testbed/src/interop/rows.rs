@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::cells::{collision, endings, limits, messages, restarts, routes, security, sessions};
+use super::cells::{
+    collision, endings, limits, long_lived, messages, paths, reflection, restarts, roles, routes, security,
+    sessions,
+};
 use super::peer::{Kind, Version};
 
 /// A promise, for every peer.
@@ -188,6 +191,65 @@ pub const ROWS: &[Row] = &[
         routes::large_to_us,
     ),
     row(
+        "Several paths",
+        "paths_to_us",
+        "add-path: two paths of a prefix to us; one goes",
+        paths::paths_to_us,
+    ),
+    row(
+        "Several paths",
+        "paths_to_peer",
+        "add-path: two paths of a prefix to the peer; one goes",
+        paths::paths_to_peer,
+    ),
+    row(
+        "Roles",
+        "roles_agreed",
+        "the peer is our provider, we are its customer: each knows it",
+        roles::roles_agreed,
+    )
+    .unless(lacking::no_roles),
+    row(
+        "Roles",
+        "roles_mismatched",
+        "both are providers: 2/11, and no session",
+        roles::roles_mismatched,
+    )
+    .unless(lacking::no_roles),
+    row(
+        "Roles",
+        "only_to_customer",
+        "between peers: ONLY_TO_CUSTOMER on our routes at the peer, and on its routes at us",
+        roles::only_to_customer,
+    )
+    .unless(lacking::no_roles),
+    row(
+        "Route reflection",
+        "we_reflect",
+        "we reflect: ORIGINATOR_ID and CLUSTER_LIST at the peer; a client no more",
+        reflection::we_reflect,
+    ),
+    row(
+        "Route reflection",
+        "peer_reflects",
+        "the peer reflects: ORIGINATOR_ID and CLUSTER_LIST at us, and at its other client",
+        reflection::peer_reflects,
+    )
+    .unless(lacking::no_reflection),
+    row(
+        "Route reflection",
+        "own_originator",
+        "our own ORIGINATOR_ID comes back: refused",
+        reflection::own_originator,
+    )
+    .unless(lacking::no_own_originator),
+    row(
+        "Route reflection",
+        "own_cluster",
+        "our own cluster comes back: refused",
+        reflection::own_cluster,
+    ),
+    row(
         "Messages",
         "peer_refreshes",
         "route refresh, the peer asks",
@@ -303,6 +365,22 @@ pub const ROWS: &[Row] = &[
     )
     .long()
     .unless(lacking::no_restart_helper),
+    row(
+        "Graceful restart",
+        "peer_stays_away",
+        "the peer is killed and stays away: its routes are a last resort with LLGR_STALE; back, they are preferred again",
+        long_lived::peer_stays_away,
+    )
+    .long()
+    .unless(lacking::no_long_lived),
+    row(
+        "Graceful restart",
+        "we_stay_away",
+        "our agent is killed and stays away: the peer shows our routes with LLGR_STALE; back, they are fresh",
+        long_lived::we_stay_away,
+    )
+    .long()
+    .unless(lacking::no_long_lived),
     row(
         "Security",
         "gtsm_we_dial",

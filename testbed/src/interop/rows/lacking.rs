@@ -105,6 +105,34 @@ pub(super) fn no_prefix_limit(kind: Kind, _: Version) -> Option<&'static str> {
     }
 }
 
+pub(super) fn no_roles(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Openbgpd => None,
+        Kind::Gobgp | Kind::Exabgp => Some("it says no role, and knows none (RFC 9234)"),
+    }
+}
+
+pub(super) fn no_reflection(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
+        Kind::Exabgp => Some("it passes nothing on"),
+    }
+}
+
+pub(super) fn no_own_originator(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
+        Kind::Gobgp => Some("it sends no route to a neighbour with the identifier that the route came from"),
+    }
+}
+
+pub(super) fn no_long_lived(kind: Kind, _: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Bird | Kind::Frr | Kind::Gobgp => None,
+        Kind::Openbgpd | Kind::Exabgp => Some("it does not offer it (RFC 9494)"),
+    }
+}
+
 // What we cannot do yet, found by itself.
 
 pub(super) fn no_md5() -> Option<&'static str> {
