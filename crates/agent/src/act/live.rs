@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use flatroute_api::control;
-use flatroute_bgp::rib::RouteChange;
 use flatroute_bgp::speaker;
 use flatroute_bgp::types::{Family, FamilySet, PeerName};
 use flatroute_bgp_io as bgp_io;
@@ -64,7 +63,7 @@ struct Running {
     /// What carries routes to it; none once the kernel shall hear no more of the speaker.
     routes: Option<JoinHandle<()>>,
     /// The way of route changes from the speaker; only looked at, to see whether any are on it.
-    handed_over: mpsc::WeakSender<Vec<RouteChange>>,
+    handed_over: mpsc::WeakSender<bgp_io::RouteBatch>,
     static_routes: Vec<(IpNetwork, fib::DesiredRoute)>,
     pref_src: fib::PrefSrc,
     listen: Vec<SocketAddr>,

@@ -23,6 +23,11 @@ pub(super) struct NextHopSets {
     index: HashMap<Arc<[FibPath]>, u32, Seed>,
 }
 
+/// Whether packets go the same way.
+pub(super) fn same_leg(a: &FibPath, b: &FibPath) -> bool {
+    (a.next_hop, a.interface) == (b.next_hop, b.interface)
+}
+
 fn slot(id: u32) -> usize {
     usize::try_from(id).unwrap_or(usize::MAX)
 }
@@ -68,6 +73,10 @@ impl NextHopSets {
         }
     }
 
+    pub(super) fn legs(&self, id: u32) -> &[FibPath] {
+        self.sets.get(slot(id)).map_or(&[], |(set, _)| set)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
@@ -89,7 +98,7 @@ impl Core {
                 }),
         );
         paths.sort_unstable();
-        paths.dedup_by(|a, b| (a.next_hop, a.interface) == (b.next_hop, b.interface));
+        paths.dedup_by(|a, b| same_leg(a, b));
     }
 
     pub(super) fn poll_fib<K: Key>(
@@ -109,7 +118,11 @@ impl Core {
             let told = self.kernel[at(family)].told(id);
             if set == told && (!again || told == 0) {
                 self.sets.release(set);
+                self.lingering[at(family)].end(t, id);
+            } else if told != 0 && !again && self.lingers(t, family, (id, told), &paths) {
+                self.sets.release(set);
             } else {
+                self.lingering[at(family)].end(t, id);
                 let prefix = t.prefix(id);
                 changes.push(RouteChange {
                     prefix,

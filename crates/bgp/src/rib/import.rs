@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
-use super::table::{ACCEPTED, INSTALLABLE};
+use super::table::{ACCEPTED, INSTALLABLE, LEAVING};
 use crate::policy::{Drain, Filter, RuleName, Source, Verdict, View};
 use crate::types::{Asn, Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
 
@@ -234,6 +234,9 @@ impl<'a> Import<'a> {
                 Verdict::Accept => ACCEPTED | INSTALLABLE,
                 Verdict::Reject => ACCEPTED,
             };
+            if self.leaving {
+                flags |= LEAVING;
+            }
         }
         self.changed = changed;
         (flags, effective)
