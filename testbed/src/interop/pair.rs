@@ -390,6 +390,7 @@ impl Pair {
     /// It does not start.
     pub fn restart_peer(&mut self) -> Result<()> {
         self.plan.its.restarted = self.plan.its.graceful_restart.is_some();
+        self.peer.end_rest()?;
         self.peer = self.plan.start_peer(&self.fabric)?;
         Ok(())
     }

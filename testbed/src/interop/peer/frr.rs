@@ -5,9 +5,11 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ipnetwork::IpNetwork;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
@@ -17,6 +19,8 @@ use super::{
 use crate::process::Daemon;
 use crate::speaker::frr;
 
+/// How long zebra may take to end.
+const END: Duration = Duration::from_secs(5);
 /// Communities a line: vtysh reads lines of limited length.
 const CHUNK: usize = 100;
 
@@ -24,7 +28,7 @@ pub(super) struct Frr {
     place: Place,
     options: Options,
     /// zebra, which bgpd asks about next hops.
-    _zebra: Daemon,
+    zebra: Option<Daemon>,
     bgpd: Daemon,
 }
 
@@ -53,7 +57,7 @@ impl Frr {
         Ok(Self {
             place,
             options,
-            _zebra: zebra,
+            zebra: Some(zebra),
             bgpd,
         })
     }
@@ -127,6 +131,12 @@ impl Peer for Frr {
 
     fn daemon(&self) -> &Daemon {
         &self.bgpd
+    }
+
+    /// A second zebra would not start beside the first one, and the first one would answer in its place.
+    fn end_rest(&mut self) -> Result<()> {
+        let zebra = self.zebra.take();
+        zebra.map_or(Ok(()), |zebra| zebra.end(Signal::KILL, END).map(drop))
     }
 
     fn configuration(&self) -> String {

@@ -287,6 +287,14 @@ pub trait Peer {
         self.daemon().signal(signal)
     }
 
+    /// Ends what runs beside that program, before another peer takes the place of this one.
+    ///
+    /// # Errors
+    /// It does not end.
+    fn end_rest(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Its configuration, for messages.
     fn configuration(&self) -> String;
 }
