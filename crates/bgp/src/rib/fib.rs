@@ -14,7 +14,7 @@ use super::core::{Core, at};
 use super::hash::Seed;
 use super::table::{INSTALLABLE, Key, SELECTED, Table};
 use super::words;
-use super::{FibPath, RouteChange};
+use super::{FibPath, PeerSettings, RouteChange};
 use crate::types::{Family, NextHop};
 
 /// All sets of next hops that the kernel was told, by handle from 1; zero is the empty set.
@@ -24,6 +24,11 @@ pub(super) struct NextHopSets {
     free: Vec<u32>,
     /// For look-up only, never iterated.
     index: HashMap<Arc<[FibPath]>, u32, Seed>,
+}
+
+/// Whether packets go the same way.
+pub(super) fn same_leg(a: &FibPath, b: &FibPath) -> bool {
+    (a.next_hop, a.interface) == (b.next_hop, b.interface)
 }
 
 fn slot(id: u32) -> usize {
@@ -83,18 +88,37 @@ impl NextHopSets {
         }
     }
 
+    pub(super) fn legs(&self, id: u32) -> &[FibPath] {
+        self.sets.get(slot(id)).map_or(&[], |(set, _)| set)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
 }
 
+/// Where packets go, and the interface of a link-local address. A peer that is on the link by such an address is reached by
+/// that one, if it says so beside a global address: the latter need not lie in any prefix of the link.
+pub(super) fn towards(told: NextHop, peer: &PeerSettings) -> (NextHop, Option<u32>) {
+    let next_hop = match told {
+        NextHop::V6 {
+            link_local: Some(link_local),
+            ..
+        } if peer.interface.is_some() => NextHop::V6 {
+            global: link_local,
+            link_local: None,
+        },
+        NextHop::V4(_) | NextHop::V6 { .. } => told,
+    };
+    (next_hop, peer.interface.filter(|_| next_hop.is_link_local()))
+}
+
 /// What is at hand while prefixes are told.
 #[derive(Default)]
 struct Hand {
-    /// Peer and next hop of each path of the prefix.
+    /// Peer and told next hop of each path of the prefix.
     legs: Vec<(u16, NextHop)>,
-    /// Those of the last prefix that has any, and its set. Whichever prefix was told that set, its turn is over, so the set
-    /// stays as long as this does.
+    /// Those of the last prefix that has any, and its set, which is held here too.
     last: (Vec<(u16, NextHop)>, u32),
     paths: Vec<FibPath>,
 }
@@ -119,19 +143,21 @@ impl Core {
             return self.sets.hold(last.1);
         }
         paths.clear();
-        paths.extend(legs.iter().filter_map(|(peer, next_hop)| {
+        paths.extend(legs.iter().filter_map(|(peer, told)| {
             let settings = &self.peer(*peer)?.settings;
+            let (next_hop, interface) = towards(*told, settings);
             Some(FibPath {
-                next_hop: *next_hop,
-                interface: settings.interface,
+                next_hop,
+                interface,
                 peer: settings.name.clone(),
             })
         }));
         paths.sort_unstable();
-        paths.dedup_by(|a, b| (a.next_hop, a.interface) == (b.next_hop, b.interface));
+        paths.dedup_by(|a, b| same_leg(a, b));
         let set = self.sets.intern(paths);
         std::mem::swap(legs, &mut last.0);
-        last.1 = set;
+        let before = std::mem::replace(&mut last.1, self.sets.hold(set));
+        self.sets.release(before);
         set
     }
 
@@ -151,16 +177,25 @@ impl Core {
             let told = self.kernel[at(family)].told(id);
             if set == told && (!again || told == 0) {
                 self.sets.release(set);
+                self.lingering[at(family)].end(t, id);
+                t.release(id);
+                continue;
+            }
+            let paths = self.sets.set(set);
+            if told != 0 && !again && self.lingers(t, family, (id, told), &paths) {
+                self.sets.release(set);
             } else {
+                self.lingering[at(family)].end(t, id);
                 changes.push(RouteChange {
                     prefix: t.prefix(id),
-                    paths: self.sets.set(set),
+                    paths,
                 });
                 let before = self.kernel[at(family)].tell(t, id, set);
                 self.sets.release(before);
             }
             t.release(id);
         }
+        self.sets.release(hand.last.1);
     }
 
     pub(super) fn has_fib_pending(&self) -> bool {
