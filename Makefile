@@ -2,6 +2,7 @@
 #
 #   make demo             a data centre of two racks in namespaces, with flatroute on it (no root needed)
 #   make demo TOR=bird    the same with BIRD on ToRs and spines (TOR=frr: with FRR)
+#   make demo UNNUMBERED=1    the same on links without any address (also with TOR=frr)
 #   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
 #   make test             every test that this machine can run; says what it skipped and why
 #   make sim              the simulator's stories alone; with SEEDS=200 the same stories of as many seeds each, whose figures it prints
@@ -15,7 +16,7 @@
 #   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges, removal; a table at the end
 #   make cluster-test CHECKS=upstream,operations,model,privileges,remove    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
 #   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
-#   make bench            routes into the kernel and through the agent, beside BIRD, FRR, GoBGP (at most 8 minutes)
+#   make bench            routes into the kernel and through the agent, and an agent at rest, beside BIRD, FRR, GoBGP (at most 10 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
 #   make manifests        deploy/install.yaml, from deploy/base and deploy/crds
@@ -28,6 +29,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 TOR ?= flatroute
 KEEP ?=
+UNNUMBERED ?=
 WRITE ?=
 TABLE ?=
 BENCH ?=
@@ -50,7 +52,7 @@ help:
 
 demo:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent -p flatroute-cni
-	@$(TARGET_DIR)/release/flatroute-testbed demo --tor '$(TOR)' $(if $(filter-out 0,$(KEEP)),--keep)
+	@$(TARGET_DIR)/release/flatroute-testbed demo --tor '$(TOR)' $(if $(filter-out 0,$(UNNUMBERED)),--unnumbered) $(if $(filter-out 0,$(KEEP)),--keep)
 
 demo-clean:
 	@if [ -x $(TARGET_DIR)/release/flatroute-testbed ]; then $(TARGET_DIR)/release/flatroute-testbed clean; \

@@ -198,7 +198,7 @@ impl World {
             (8, _) => {
                 _ = self
                     .speaker
-                    .poll_fib(usize::from(choices.octet().unwrap_or(1)), self.now)
+                    .poll_fib(usize::from(choices.octet().unwrap_or(1)), self.now);
             }
             (9, _) if choices.octet() == Some(0) => self.feed(Input::Shutdown {
                 text: "the end".to_owned(),

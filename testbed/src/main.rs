@@ -17,7 +17,7 @@ use flatroute_testbed::lab::{Cast, Wiring};
 use flatroute_testbed::manifests;
 use flatroute_testbed::sandbox;
 use flatroute_testbed::speaker::Software;
-use flatroute_testbed::topology::Topology;
+use flatroute_testbed::topology::{Numbering, Topology};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,6 +36,9 @@ enum Command {
         /// What runs on ToRs and spines: flatroute (default), bird or frr
         #[arg(long, default_value = "flatroute")]
         tor: String,
+        /// Links without addresses: neighbours find each other (not with bird)
+        #[arg(long)]
+        unnumbered: bool,
         /// Leave the lab up at the end, and say how to look inside
         #[arg(long)]
         keep: bool,
@@ -112,7 +115,7 @@ struct Bench {
     /// Only this row
     #[arg(long)]
     row: Option<bench::Kind>,
-    /// How often each daemon goes through each row (otherwise 5, and 3 for tables above 500000 routes)
+    /// How often each daemon goes through each row (otherwise 5; 3 in row gather and for tables above 500000 routes)
     #[arg(long)]
     rounds: Option<usize>,
     /// Row install: how many routes
@@ -124,13 +127,13 @@ struct Bench {
     /// Row through: how many routes, one table each
     #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
     sizes: Vec<u32>,
-    /// Row through: only these of flatroute, bird, frr, gobgp (otherwise all that are installed)
+    /// Rows through, gather, rest: only these of flatroute, bird, frr, gobgp (otherwise all that are installed)
     #[arg(long, value_delimiter = ',')]
     daemons: Vec<String>,
     /// Row through: a real IPv4 table, an MRT file of type TABLE_DUMP_V2 (may end in .bz2)
     #[arg(long)]
     table: Option<PathBuf>,
-    /// Row through: another build of flatroute-agent, measured in the same run
+    /// Rows through, gather, rest: another build of flatroute-agent, measured in the same run
     #[arg(long)]
     against: Option<PathBuf>,
     /// Leave the IPv6 rows out
@@ -181,10 +184,23 @@ fn main() -> ExitCode {
     }
 }
 
+fn wiring(by_hand: bool) -> Wiring {
+    if by_hand { Wiring::Hand } else { Wiring::Plugin }
+}
+
+fn numbering(unnumbered: bool) -> Numbering {
+    if unnumbered {
+        Numbering::Unnumbered
+    } else {
+        Numbering::Numbered
+    }
+}
+
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo {
             tor,
+            unnumbered,
             keep,
             node,
             wire_by_hand,
@@ -193,12 +209,12 @@ fn run(command: Command) -> Result<ExitCode> {
                 nodes: node.parse::<Software>()?,
                 fabric: tor.parse::<Software>()?,
             };
-            let wiring = if wire_by_hand {
-                Wiring::Hand
-            } else {
-                Wiring::Plugin
-            };
-            return demo::run(&Wishes { cast, wiring, keep });
+            return demo::run(&Wishes {
+                cast,
+                wiring: wiring(wire_by_hand),
+                numbering: numbering(unnumbered),
+                keep,
+            });
         }
         Command::Bench(wishes) => return bench::run(&wishes.into()),
         Command::Image { programs, archive } => {

@@ -12,6 +12,7 @@ mod gateways;
 mod links;
 mod live;
 mod marker;
+mod routers;
 mod why;
 mod words;
 

@@ -5,6 +5,7 @@ use flatroute_api::{ProblemReason, manifest};
 
 mod neighbours;
 mod reflection;
+mod unnumbered;
 
 const NODE: &str = "
 ---

@@ -5,7 +5,7 @@
 //!  bgp-io ─────────────────► routes ────────────────────► fib-io
 //!     ▲  └──── events ─────► sessions (the sweep's word)   │
 //!     │                      reports ◄─────── events ──────┘
-//!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways
+//!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways, nd
 //! ```
 //!
 //! Four small tasks carry things between them (`carry`, `links`); each waits for room at its receiver, so a busy kernel holds the
@@ -15,6 +15,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -31,6 +32,7 @@ use tokio::task::JoinHandle;
 
 use super::carry::{carry_reports, carry_routes, carry_sessions, tell, watch_over};
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
+use super::routers::Memory;
 use super::why::{Known, why};
 use super::{Act, Event, Marker, Seen, words};
 use crate::control::query::{RouteQuery, RouteView};
@@ -49,6 +51,9 @@ pub(crate) struct Live {
     running: Option<Running>,
     links: Links,
     default_routes: DefaultRoutes,
+    /// Who is heard on the interfaces that neighbours are sought on.
+    routers: flatroute_nd::Handle,
+    state_dir: Option<PathBuf>,
     marker: Marker,
     /// Every session has ended, for good.
     is_shut_down: bool,
@@ -74,12 +79,15 @@ impl Live {
     ///
     /// # Errors
     /// When they cannot be observed.
-    pub(crate) async fn open(marker: Marker) -> anyhow::Result<Self> {
+    pub(crate) async fn open(marker: Marker, state_dir: Option<&Path>) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
+        let memory = Memory::open(state_dir, marker.is_left());
         Ok(Self {
             running: None,
             links: fib_io::links::observe().await?,
             default_routes: fib_io::gateways::observe()?,
+            routers: flatroute_nd::spawn(memory.routers().clone()),
+            state_dir: state_dir.map(Path::to_owned),
             marker,
             is_shut_down: false,
             sender,
@@ -89,7 +97,8 @@ impl Live {
 
     /// What the links and default routes show now.
     pub(crate) fn links(&self) -> flatroute_plan::Links {
-        facts(&self.links.borrow(), present(&self.default_routes.borrow()))
+        let gateways = present(&self.default_routes.borrow());
+        facts(&self.links.borrow(), gateways, &self.routers.heard().borrow())
     }
 
     async fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
@@ -128,8 +137,13 @@ impl Live {
             self.sender.clone(),
         ));
         tokio::spawn(carry_reports(fib_events, self.sender.clone()));
-        let observed = (self.links.clone(), self.default_routes.clone());
-        tokio::spawn(carry_links(observed, bgp.clone(), self.sender.clone()));
+        let observed = (
+            self.links.clone(),
+            self.default_routes.clone(),
+            self.routers.heard(),
+        );
+        let memory = Memory::open(self.state_dir.as_deref(), self.marker.is_left());
+        tokio::spawn(carry_links(observed, memory, bgp.clone(), self.sender.clone()));
         tokio::spawn(watch_over(kernel, driver, self.sender.clone()));
         Ok(Running {
             bgp,
@@ -205,6 +219,8 @@ impl Act for Live {
                 .send(fib_io::Command::Static(static_routes.clone()))
                 .await?;
         }
+        self.routers
+            .want(plan.sought.values().filter_map(|sought| sought.index).collect());
         running.bgp.configure(plan.speaker.clone()).await?;
         if running.listen != listen {
             running.bgp.listen(listen.clone()).await?;
@@ -264,7 +280,9 @@ impl Act for Live {
             RouteView::Kernel => {
                 let (reply, answer) = oneshot::channel();
                 running.fib.send(fib_io::Command::Dump { reply }).await?;
-                return Ok(words::kernel_routes(answer.await?, query));
+                let links = self.links.borrow();
+                let name_of = |index| links.iter().find(|l| l.index == index).map(|l| l.name.clone());
+                return Ok(words::kernel_routes(answer.await?, query, name_of));
             }
         };
         let asked = speaker::RouteQuery {

@@ -11,7 +11,7 @@
 
 use super::bits::BitSet;
 use super::core::{Core, at};
-use super::fib::same_leg;
+use super::fib::{same_leg, towards};
 use super::table::{INSTALLABLE, Key, LEAVING, Path, SELECTED, STALE, Table};
 use super::{FibPath, words};
 use crate::types::Family;
@@ -79,8 +79,9 @@ impl Core {
                 path.is(INSTALLABLE)
                     && !path.is(STALE)
                     && self.peer(path.peer).is_some_and(|peer| {
-                        let next_hop = words::next_hop(self.attributes.words(path.effective));
-                        next_hop == Some(leg.next_hop) && peer.settings.interface == leg.interface
+                        let told = words::next_hop(self.attributes.words(path.effective));
+                        let way = told.map(|told| towards(told, &peer.settings));
+                        way == Some((leg.next_hop, leg.interface))
                     })
             })
         };

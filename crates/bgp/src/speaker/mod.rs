@@ -474,7 +474,8 @@ fn rib_settings(
 ) -> PeerSettings {
     let config = &neighbour.config;
     // A link-local next hop means nothing to a peer that is not on the link (RFC 2545 §3).
-    if matches!(config.ttl, Ttl::Multihop(_)) {
+    let is_far = matches!(config.ttl, Ttl::Multihop(_)) && config.interface.is_none();
+    if is_far {
         local.link_local = None;
     }
     PeerSettings {

@@ -1,7 +1,7 @@
 //! The kernel follows a move off a path that says goodbye (RFC 8326) later than the neighbours, and only while that path stands.
 
-use flatroute_bgp::rib::{Batch, Loss, PeerIndex, Rib};
-use flatroute_bgp::types::{Community, Family, FamilySet, PathAttributes};
+use flatroute_bgp::rib::{Batch, Loss, PeerIndex, PeerSettings, Rib};
+use flatroute_bgp::types::{Community, Family, FamilySet, NextHop, PathAttributes};
 
 use super::support::{drain, fib, hop, path, peer, prefix, rib};
 
@@ -52,6 +52,34 @@ fn neighbours_are_told_at_once_and_the_kernel_after_two_calls() {
     assert!(!rib.is_lingering());
     rib.settle();
     assert_eq!(told(&mut rib), None);
+}
+
+/// On links without addresses a next hop is another one in the kernel than in the UPDATE, or has no interface there.
+#[test]
+fn next_hops_on_a_link_linger_too() {
+    let both = |n: u8| NextHop::V6 {
+        global: format!("fd00::{n}:1").parse().unwrap(),
+        link_local: Some(format!("fe80::{n}:1").parse().unwrap()),
+    };
+    for next_hop in [both, hop] {
+        let mut rib = rib();
+        let [one, two] = [1, 2].map(|n: u8| {
+            rib.peer_up(PeerSettings {
+                address: format!("fe80::{n}:1").parse().unwrap(),
+                interface: Some(u32::from(n)),
+                extended_next_hop: true,
+                ..peer(n, 65000 + u32::from(n))
+            })
+        });
+        rib.announce(one, next_hop(1), &path(&[65001]), &[prefix(NET)]);
+        rib.announce(two, next_hop(2), &path(&[65002, 65004]), &[prefix(NET)]);
+        assert_eq!(told(&mut rib).unwrap(), ["peer1"]);
+        rib.announce(one, next_hop(1), &goodbye(&[65001]), &[prefix(NET)]);
+        assert_eq!(told(&mut rib), None, "{:?}", next_hop(1));
+        rib.settle();
+        rib.settle();
+        assert_eq!(told(&mut rib).unwrap(), ["peer2"]);
+    }
 }
 
 #[test]
