@@ -63,7 +63,7 @@ test: test-deps
 
 # Of many seeds: one program for each story, one after the other; the last line of each says how many failed.
 sim:
-	@$(if $(SEEDS),$(CARGO) build --profile sim --locked -p sim && for story in swarm restarts mesh data-centre; do \
+	@$(if $(SEEDS),$(CARGO) build --profile sim --locked -p sim && for story in swarm restarts drains mesh data-centre; do \
 		$(TARGET_DIR)/sim/sim --story $$story --seeds '$(SEEDS)' || exit 1; done, \
 	$(CARGO) test --profile sim --locked -p sim --test stories --test mutants)
 

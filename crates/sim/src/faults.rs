@@ -17,7 +17,7 @@ use flatroute_bgp::types::Prefix;
 use crate::marks::Mark;
 use crate::queue::Happening;
 use crate::tcp::{Key, Side};
-use crate::topology::{HostId, LinkId};
+use crate::topology::{HostId, LinkId, Role};
 use crate::verify::neighbour;
 use crate::world::{Death, World};
 
@@ -92,6 +92,8 @@ pub enum Change {
     HoldTime(u64),
     /// A switch marks what it tells one of its neighbours.
     Community(LinkId, u32),
+    /// The nodes below a ToR drain it, or no longer do.
+    Drain(HostId, bool),
     /// A node gets other pod CIDRs.
     Renumber(HostId, usize),
 }
@@ -238,6 +240,7 @@ fn to_objects(world: &mut World, change: &Change) {
             spec.state = None;
             spec.state_message = None;
         }),
+        Change::Drain(tor, drained) => drain(world, *tor, *drained),
         Change::HoldTime(seconds) => world.edit(0, |state| {
             for object in state.peers.values_mut() {
                 if let Some(timers) = object.spec.timers.as_mut() {
@@ -256,6 +259,27 @@ fn to_objects(world: &mut World, change: &Change) {
             world.renumber(*host, *number);
         }
     }
+}
+
+/// Changes the objects by which the nodes below a ToR have it for a neighbour.
+fn drain(world: &mut World, tor: HostId, drained: bool) {
+    let topology = &world.topology;
+    let below = topology.hosts[tor]
+        .ports
+        .iter()
+        .map(|port| &topology.hosts[port.remote]);
+    let nodes: Vec<_> = below.filter(|host| host.role == Role::Node).cloned().collect();
+    let tor = world.name(tor).to_owned();
+    let Some(state) = nodes.first().map(|node| node.state) else {
+        return;
+    };
+    world.edit(state, |state| {
+        for node in &nodes {
+            if let Some(object) = state.peers.get_mut(&format!("{}-{tor}", node.name)) {
+                object.spec.state = drained.then_some(State::Drained);
+            }
+        }
+    });
 }
 
 /// Changes the object by which the upper end of a link has the lower one for a neighbour.

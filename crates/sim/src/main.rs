@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
 use sim::marks::Marks;
-use sim::scenario::{Outcome, data_centre, full_mesh, restarts, swarm};
+use sim::scenario::{Outcome, data_centre, drains, full_mesh, restarts, swarm};
 use sim::trace::Trace;
 use sim::world::Mutant;
 
@@ -21,6 +21,8 @@ enum Story {
     Swarm,
     /// The same fabric whose processes are killed and come back, without a lost packet.
     Restarts,
+    /// The same fabrics, with two ToRs a rack; one is drained, cut off and put back, without a lost packet.
+    Drains,
     /// Nodes on one link that all start in the same millisecond.
     Mesh,
     /// Racks of twenty nodes, two ToRs each, four spines: a cold start and the loss of a spine.
@@ -34,6 +36,7 @@ impl Story {
         match self {
             Self::Swarm => "swarm",
             Self::Restarts => "restarts",
+            Self::Drains => "drains",
             Self::Mesh => "mesh",
             Self::DataCentre => "data-centre",
             Self::Table => "table",
@@ -42,7 +45,7 @@ impl Story {
 
     fn size(self) -> usize {
         match self {
-            Self::Swarm | Self::Restarts | Self::Table => 30,
+            Self::Swarm | Self::Restarts | Self::Drains | Self::Table => 30,
             Self::Mesh => 300,
             Self::DataCentre => 1000,
         }
@@ -125,7 +128,8 @@ fn run(arguments: &Arguments, seed: u64) -> Outcome {
     match arguments.story {
         Story::Swarm | Story::Table => swarm(seed, arguments.mutant, trace),
         Story::Restarts => restarts(seed, arguments.mutant, trace),
-        Story::Mesh => full_mesh(nodes, seed, trace),
+        Story::Drains => drains(seed, arguments.mutant, trace),
+        Story::Mesh => full_mesh(nodes, seed, arguments.mutant, trace),
         Story::DataCentre => data_centre(nodes, seed, trace),
     }
 }

@@ -87,11 +87,23 @@ pub enum Mark {
     WithoutHosts,
     /// A fabric was at rest, and somebody in it had no way to somebody.
     Unreachable,
+    /// UPDATEs waited for the kernel.
+    UpdatesWaited,
+    /// They waited as long as they do, and went out before the kernel was ready.
+    WaitedLongEnough,
+    /// The last words of a session were a NOTIFICATION, and were read.
+    Farewell,
+    /// A session was up again with a machine that had lost its routes since.
+    BackWithoutRoutes,
+    /// A ToR was cut off while those below it said goodbye to it.
+    CutOffAnnounced,
+    /// One was cut off when they had withdrawn their routes.
+    CutOffWithdrawn,
 }
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 46] = [
         Self::Established,
         Self::EndOfRib,
         Self::SimultaneousConnect,
@@ -132,7 +144,16 @@ impl Mark {
         Self::WithoutLinks,
         Self::WithoutHosts,
         Self::Unreachable,
+        Self::UpdatesWaited,
+        Self::WaitedLongEnough,
+        Self::Farewell,
+        Self::BackWithoutRoutes,
+        Self::CutOffAnnounced,
+        Self::CutOffWithdrawn,
     ];
+
+    /// Those that only a drain leads to.
+    pub const OF_DRAINS: [Self; 2] = [Self::CutOffAnnounced, Self::CutOffWithdrawn];
 }
 
 /// How often each situation was met.

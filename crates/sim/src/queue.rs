@@ -26,6 +26,8 @@ pub enum Happening {
     Wake(HostId),
     /// A host sends what it has to say.
     Turn(HostId),
+    /// The oldest batch of routes that the process of this boot handed over is in the kernel.
+    Written(HostId, u64),
     /// A process starts.
     Boot(HostId),
     /// A frozen process goes on.

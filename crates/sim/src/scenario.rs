@@ -1,6 +1,8 @@
 //! Stories: a fabric of thirty nodes and a swarm of faults, a mesh that starts in one millisecond, a data centre that starts
 //! cold and loses a spine. Each is a function of a seed and ends with what it found.
 
+mod drains;
+
 use std::time::Duration;
 
 use flatroute_bgp::speaker::{Config, Input};
@@ -17,10 +19,20 @@ use crate::traffic::Traffic;
 use crate::verify;
 use crate::world::{Death, Mutant, Options, World};
 
+pub use drains::drains;
+
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a fabric may take to come to rest once everything is whole: the longest pause between attempts to connect (32
-/// times the first, and a quarter), and the hold time of sessions whose other end is gone.
-const REST: Duration = Duration::from_secs(300);
+/// How long a fabric may take to come to rest after faults, or with damage: the hold time of sessions whose other end is gone (30 s
+/// at most), and the pause before somebody is called again who has been away for 40 s, which is about as long. It is less than
+/// the time for which routes of a lost neighbour are kept (120 s).
+const REST: Duration = Duration::from_secs(75);
+/// The same where a neighbour never says that it has said all: a process that has restarted waits 120 s for it before it sweeps
+/// what nobody wants from its kernel.
+const SWEPT_REST: Duration = Duration::from_secs(150);
+/// The same where nothing has to run out first: after a cold start, after restarts, and when a drain is over.
+const QUICK_REST: Duration = Duration::from_secs(20);
+/// How long the routes of a large world may take to be complete where no timer has to run out first. They take a fifth of it.
+const PROMPT: Duration = SECOND;
 /// How long everything may take to be gone.
 const END: Duration = Duration::from_secs(120);
 /// How long a killed process is away at most, in milliseconds: less than a neighbour that restarts too is waited for
@@ -28,6 +40,10 @@ const END: Duration = Duration::from_secs(120);
 const BACK_MILLIS: u64 = 3_500;
 /// The time between kills in a row.
 const KILLS_APART: Duration = Duration::from_secs(3);
+/// How long a kernel needs for a batch of routes at most, in microseconds.
+const WRITES_MICROS: u64 = 10_000;
+/// The same of a kernel for which nobody waits so long.
+const SLOW_WRITES_MICROS: u64 = 300_000;
 /// How many sessions of a large world have both their ends compared.
 const COMPARED: usize = 40;
 
@@ -155,7 +171,7 @@ impl Story {
     fn cold_start(&mut self, within: Duration) {
         self.world.start_all(within);
         self.world.run(within);
-        self.rest(REST, "after the cold start");
+        self.rest(QUICK_REST, "after the cold start");
         self.converged = self.world.last_change.since(Instant::ZERO);
         self.cold = self.world.traffic;
         self.speakers = self.world.speakers().count();
@@ -163,13 +179,21 @@ impl Story {
         self.paths = self.world.speakers().map(|(_, s)| s.usage().paths).sum();
     }
 
+    /// Says so when something took longer than it may.
+    fn expect_within(&mut self, bound: Duration, took: Duration, what: &str) {
+        if took > bound {
+            self.world
+                .fail(|| format!("{what} took {took:?}, and {bound:?} is enough"));
+        }
+    }
+
     /// Breaks something, and makes it whole again.
-    fn damage(&mut self, dice: &mut Dice) {
+    fn damage(&mut self, dice: &mut Dice, patience: Duration) {
         let damage = faults::damage(&mut self.world, dice);
-        self.rest(REST, &format!("with {damage:?}"));
+        self.rest(patience, &format!("with {damage:?}"));
         faults::repair(&mut self.world, &damage);
         self.world.run(SECOND);
-        self.rest(REST, &format!("after {damage:?} was repaired"));
+        self.rest(patience, &format!("after {damage:?} was repaired"));
     }
 
     /// Takes everything away, and looks whether something is left. What happens meanwhile counts for no situation.
@@ -221,10 +245,16 @@ pub fn swarm(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
         mutant,
         ..swarming(&mut dice)
     };
+    let writes = [0, 1_000, WRITES_MICROS, SLOW_WRITES_MICROS];
+    let options = Options {
+        writes: Duration::from_micros(dice.pick(&writes).copied().unwrap_or(0)),
+        ..options
+    };
     let mut story = Story::new("swarm", fabric(&shape), options, seed, trace);
     story.compared = usize::MAX;
     story.lull = LAST_RETRY + SECOND;
     story.cold_start(Duration::from_millis(dice.between(0, 3_000)));
+    let patience = if shape.rogues { SWEPT_REST } else { REST };
     for round in 1..=2 {
         if story.world.failure.is_some() {
             break;
@@ -233,10 +263,10 @@ pub fn swarm(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
         let over = faults::order_swarm(&mut story.world, &mut dice, count, Duration::from_secs(30));
         let span = over.since(story.world.now) + SECOND;
         story.world.run(span);
-        story.rest(REST, &format!("after swarm {round}"));
+        story.rest(patience, &format!("after swarm {round}"));
     }
     if story.world.failure.is_none() {
-        story.damage(&mut dice);
+        story.damage(&mut dice, patience);
     }
     story.end();
     story.outcome()
@@ -279,7 +309,7 @@ pub fn restarts(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
             faults::order(&mut story.world, after, Fault::Die(host, death, back));
         }
         story.world.run(KILLS_APART * 10);
-        story.rest(REST, &format!("after round {round} of restarts"));
+        story.rest(QUICK_REST, &format!("after round {round} of restarts"));
     }
     story.world.promised = None;
     story.end();
@@ -298,6 +328,7 @@ fn swarming(dice: &mut Dice) -> Options {
             Duration::from_micros(100),
             Duration::from_millis(dice.between(1, 20)),
         ],
+        writes: Duration::from_micros(dice.between(1, WRITES_MICROS)),
         mutant: None,
     }
 }
@@ -342,23 +373,24 @@ fn large(latency_micros: [u64; 2], think: Duration) -> Options {
         watches: false,
         window: 65_536,
         think,
+        writes: Duration::ZERO,
         latency: latency_micros.map(Duration::from_micros),
         mutant: None,
     }
 }
 
-/// Nodes on one link, each a neighbour of every other one, that all start in the same millisecond.
+/// Nodes on one link, each a neighbour of every other one, that all start in the same millisecond. The first may have a defect.
 #[must_use]
-pub fn full_mesh(nodes: usize, seed: u64, trace: Trace) -> Outcome {
+pub fn full_mesh(nodes: usize, seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
     let topology = mesh(nodes, families(seed));
-    let mut story = Story::new(
-        &format!("mesh --nodes {nodes}"),
-        topology,
-        large([50, 400], Duration::from_millis(1)),
-        seed,
-        trace,
-    );
+    let options = Options {
+        mutant,
+        ..large([50, 400], Duration::from_millis(1))
+    };
+    let mut story = Story::new(&format!("mesh --nodes {nodes}"), topology, options, seed, trace);
+    story.world.afflicted = Some(0);
     story.cold_start(Duration::from_millis(1));
+    story.expect_within(PROMPT, story.converged, "the cold start");
     story.end();
     story.outcome()
 }
@@ -386,12 +418,15 @@ pub fn data_centre(nodes: usize, seed: u64, trace: Trace) -> Outcome {
         trace,
     );
     story.cold_start(Duration::from_millis(200));
+    story.expect_within(PROMPT, story.converged, "the cold start");
     let spine = story.world.topology.of_role(&[Role::Spine]).next();
     if let Some(spine) = spine.filter(|_| story.world.failure.is_none()) {
         let lost = story.world.now;
         story.world.end(spine, Death::PowerLoss);
         story.rest(REST, "after the loss of a spine");
-        story.reconverged = Some(story.world.last_change.since(lost));
+        let took = story.world.last_change.since(lost);
+        story.reconverged = Some(took);
+        story.expect_within(shape.hold + PROMPT, took, "the loss of a spine");
     }
     story.end();
     story.outcome()

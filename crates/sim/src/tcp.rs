@@ -161,6 +161,8 @@ pub struct Conn {
     pub lost: u32,
     /// Whether octets were read since both its ends were last compared.
     pub news: bool,
+    /// Whether what this end left behind ends with a NOTIFICATION.
+    pub farewell: [bool; 2],
 }
 
 impl Conn {
@@ -254,6 +256,7 @@ mod tests {
             flows: [Flow::default(), Flow::default()],
             lost: 0,
             news: false,
+            farewell: [false; 2],
         }
     }
 

@@ -96,12 +96,12 @@ pub fn kernels(world: &World, prediction: &Prediction) -> Result<(), String> {
     Ok(())
 }
 
-/// Every host has some way to everybody that the model says it reaches.
+/// Every host that is in service has some way to everybody that the model says it reaches.
 ///
 /// # Errors
 /// The first host that has not, in words.
 pub fn reach(world: &World, prediction: &Prediction) -> Result<(), String> {
-    for host in world.honest() {
+    for host in world.honest().filter(|host| !world.excused.contains(host)) {
         let held = world.machines[host].kernel.routes();
         for (prefix, _) in prediction.routes(&world.topology, host) {
             if held.get(&prefix).is_none_or(BTreeSet::is_empty) {
@@ -112,7 +112,7 @@ pub fn reach(world: &World, prediction: &Prediction) -> Result<(), String> {
     Ok(())
 }
 
-/// A packet from any host to any pod CIDR that the host has a way to arrives, whichever of several legs it takes at each hop,
+/// A packet from any host in service to any pod CIDR that the host has a way to arrives, whichever of several legs it takes at each hop,
 /// and is nowhere twice.
 ///
 /// # Errors
@@ -126,7 +126,7 @@ pub fn packets(world: &World) -> Result<(), String> {
             let mut known: Vec<Option<usize>> = vec![None; tables.len()];
             known[owner] = Some(0);
             for host in 0..tables.len() {
-                if tables[host].contains_key(prefix) {
+                if tables[host].contains_key(prefix) && !world.excused.contains(&host) {
                     hops(world, &tables, *prefix, host, &mut known, 0)?;
                 }
             }

@@ -35,6 +35,7 @@ fn at_rest(whole_kernels: bool) -> (World, Prediction) {
         watches: true,
         window: 4096,
         think: Duration::from_millis(1),
+        writes: Duration::from_millis(1),
         latency: [Duration::from_micros(100), Duration::from_millis(2)],
         mutant: None,
     };
@@ -181,4 +182,18 @@ fn what_was_said_and_has_not_arrived_is_a_difference_of_both_ends() {
 fn what_is_left_at_the_end_is_seen() {
     let (world, _) = at_rest(true);
     assert!(verify::emptiness(&world).unwrap_err().contains("still keeps"));
+}
+
+#[test]
+fn a_tor_that_is_cut_off_without_a_drain_costs_packets_of_others() {
+    let (mut world, _) = at_rest(true);
+    let tor = named(&world, "tor0-0");
+    world.excused.insert(tor);
+    assert_eq!(verify::packets(&world), Ok(()));
+    for port in world.topology.hosts[tor].ports.clone() {
+        world.links[port.link].cut = [true; 2];
+    }
+    let words = verify::packets(&world).unwrap_err();
+    assert!(words.contains("over a link that loses them"), "{words}");
+    assert!(!words.starts_with("tor0-0"), "{words}");
 }

@@ -45,6 +45,7 @@ impl World {
             flows: [Flow::default(), Flow::default()],
             lost: 0,
             news: false,
+            farewell: [false; 2],
         });
         self.machines[host].conns.insert(conn, (key, Side::Dialled));
         self.trace

@@ -9,24 +9,22 @@ use flatroute_bgp::rib::LocalAddresses;
 use flatroute_bgp::speaker::{Config, Input, Output, Speaker};
 use flatroute_bgp::types::{ConnId, Instant, PeerName};
 
+use super::handover::Handover;
 use super::{Mutant, World};
 use crate::kernel::{Kernel, RETRY, SETTLE};
 use crate::marks::Mark;
 use crate::queue::Happening;
 use crate::rogue::Rogue;
 use crate::tcp::{Key, Side, Stage};
-use crate::topology::{Host, HostId};
+use crate::topology::{Host, HostId, LinkId};
 
-/// How many octets a connection is given at once, as in `flatroute-bgp-io`.
-const CHUNK: usize = 64 * 1024;
-/// When what nothing wants goes from the kernel though not all neighbours have told their routes, as in the agent.
-const SWEEP_TIME: Duration = Duration::from_secs(120);
 /// How long neighbours that have restarted too must have been silent before that; as in the agent.
 const QUIET: Duration = Duration::from_secs(10);
-/// How many changes of routes the kernel is given at once.
-const ROUTE_BATCH: usize = 256;
 /// How often one connection may be pulled in one turn; beyond this the speaker talks without end.
 const MAX_PULLS: usize = 100_000;
+
+/// How much longer than others somebody needs who dawdles.
+const DAWDLING: Duration = Duration::from_secs(1);
 
 /// A host as it is now.
 pub struct Machine {
@@ -50,6 +48,12 @@ pub struct Machine {
     pub conns: BTreeMap<ConnId, (Key, Side)>,
     /// Whether a process had a plan in force since the machine booted, and did not take leave of its neighbours.
     pub(super) marked: bool,
+    /// What is on its way into the kernel.
+    pub(super) handover: Handover,
+    /// Whether the process found no routes of one before it, or one before it had taken leave.
+    pub(super) fresh: bool,
+    /// The boots of the neighbours that it has met, by link.
+    pub(super) met: BTreeMap<LinkId, u64>,
     pub(super) started: Instant,
     pub(super) swept: bool,
     pub(super) accepted: u64,
@@ -72,6 +76,9 @@ impl Machine {
             boots: 0,
             conns: BTreeMap::new(),
             marked: false,
+            handover: Handover::default(),
+            fresh: true,
+            met: BTreeMap::new(),
             started: Instant::ZERO,
             swept: false,
             accepted: 0,
@@ -89,7 +96,7 @@ impl Machine {
 }
 
 /// Whether every neighbour has said all that it has, so that what nobody wants may go; as in the agent.
-fn has_heard_all(speaker: &Speaker, now: Instant) -> bool {
+pub(super) fn has_heard_all(speaker: &Speaker, now: Instant) -> bool {
     if !speaker.end_of_rib_from_all() || speaker.restarting(now).is_some() {
         return false;
     }
@@ -118,7 +125,10 @@ impl World {
         if !self.machines[host].turn_set {
             self.machines[host].turn_set = true;
             let think = u64::try_from(self.options.think.as_micros()).unwrap_or(u64::MAX);
-            let after = Duration::from_micros(self.dice.between(think / 4, think));
+            let mut after = Duration::from_micros(self.dice.between(think / 4, think));
+            if self.mutant(host) == Some(Mutant::Dawdles) {
+                after += DAWDLING;
+            }
             self.order(after, Happening::Turn(host));
         }
     }
@@ -137,7 +147,7 @@ impl World {
         }
     }
 
-    /// Sends what there is to send, hands routes to the kernel and sets the timer.
+    /// Hands routes to the kernel, sends what there is to send and sets the timer.
     pub(super) fn turn(&mut self, host: HostId) {
         self.machines[host].turn_set = false;
         if self.postpone(host, Happening::Turn(host)) {
@@ -149,12 +159,12 @@ impl World {
         }
         let conns: Vec<(ConnId, (Key, Side))> =
             self.machines[host].conns.iter().map(|(c, e)| (*c, *e)).collect();
+        let limit = self.hand_over_routes(host);
         let mut out = BytesMut::new();
-        for (conn, (key, side)) in conns {
-            self.pull(host, conn, (key, side), &mut out);
+        for (conn, end) in conns {
+            self.pull(host, (conn, end), limit, &mut out);
         }
         self.drain(host);
-        self.hand_over_routes(host);
         self.set_timer(host);
         if self.options.watches {
             self.watch_turn(host);
@@ -163,7 +173,13 @@ impl World {
     }
 
     /// Pulls what a connection has to say, as long as its socket takes it.
-    fn pull(&mut self, host: HostId, conn: ConnId, (key, side): (Key, Side), out: &mut BytesMut) {
+    fn pull(
+        &mut self,
+        host: HostId,
+        (conn, (key, side)): (ConnId, (Key, Side)),
+        limit: usize,
+        out: &mut BytesMut,
+    ) {
         let now = self.now;
         for pulls in 0.. {
             let has_room = self.conns.get(key).is_some_and(|c| {
@@ -174,7 +190,7 @@ impl World {
                 return;
             };
             out.clear();
-            speaker.poll_transmit(conn, out, CHUNK, now);
+            speaker.poll_transmit(conn, out, limit, now);
             if out.is_empty() {
                 return;
             }
@@ -188,34 +204,6 @@ impl World {
             }
             self.traffic.count(out);
             self.write(key, side, out);
-        }
-    }
-
-    fn hand_over_routes(&mut self, host: HostId) {
-        let mutant = self.mutant(host);
-        let machine = &mut self.machines[host];
-        let Some(speaker) = machine.speaker.as_mut() else {
-            return;
-        };
-        let before = machine.kernel.refused();
-        let mut touched = std::mem::take(&mut machine.kernel_stirred);
-        while speaker.has_fib_changes() {
-            let mut changes = speaker.poll_fib(ROUTE_BATCH, self.now);
-            if let Some(mutant) = mutant {
-                mutant.spoil(&mut changes);
-            }
-            touched |= !changes.is_empty();
-            machine.kernel.change(&changes);
-        }
-        let is_late = self.now.since(machine.started) >= SWEEP_TIME;
-        if !machine.swept && (is_late || has_heard_all(speaker, self.now)) {
-            machine.swept = true;
-            machine.kernel.sweep();
-            touched = true;
-        }
-        if touched {
-            self.last_change = self.now;
-            self.settle_kernel(host, before);
         }
     }
 

@@ -3,11 +3,12 @@
 //!
 //! A host is driven as `flatroute-bgp-io` drives it: one fact goes in, then all orders come out; octets are pulled in a *turn*
 //! a little later, from every connection whose socket has taken what was pulled before, and once more when it has taken that;
-//! then the kernel's changes, then the next deadline. Between a fact and the turn lies the time that a busy machine needs.
+//! then the next deadline. The kernel's changes go first, and UPDATEs wait for them. Between a fact and the turn lies the time that a busy machine needs.
 //!
 //! A run ends at its first failure, which is kept in words. Nothing here reads a clock or draws a number that does not come
 //! from the seed.
 
+mod handover;
 mod handshake;
 mod machine;
 mod mutant;
@@ -52,6 +53,8 @@ pub struct Options {
     pub window: usize,
     /// How long a machine may need from a fact to its turn, at most.
     pub think: Duration,
+    /// How long a kernel may need for a batch of routes, at most; none: they are written when they are handed over.
+    pub writes: Duration,
     /// The time over a link, at least and at most; each link has its own.
     pub latency: [Duration; 2],
     /// The defect that one speaker has, to see whether it is found.
@@ -95,6 +98,10 @@ pub struct World {
     pub renumbered: BTreeSet<Prefix>,
     /// What every host shall reach at every moment, where no fault excuses a lost packet.
     pub promised: Option<Prediction>,
+    /// Hosts that are out of service: their own packets may be lost, and those of others may not go by them.
+    pub excused: BTreeSet<HostId>,
+    /// Whose speaker has the defect; none: that of the first ToR.
+    pub afflicted: Option<HostId>,
     /// When the routes of some kernel last changed.
     pub last_change: Instant,
     options: Options,
@@ -139,6 +146,8 @@ impl World {
             faults: Vec::new(),
             renumbered: BTreeSet::new(),
             promised: None,
+            excused: BTreeSet::new(),
+            afflicted: None,
             last_change: Instant::ZERO,
             options,
             queue: Queue::default(),
@@ -199,6 +208,7 @@ impl World {
             Happening::Reset(key, side) => self.reset(key, side),
             Happening::Wake(host) => self.wake(host),
             Happening::Turn(host) => self.turn(host),
+            Happening::Written(host, boot) => self.written(host, boot),
             Happening::Boot(host) => self.boot(host),
             Happening::Thaw(host) => self.thaw(host),
             Happening::Retry(host) => self.retry_kernel(host),
@@ -273,6 +283,9 @@ impl World {
             | EventKind::Stranger(_)
             | EventKind::Refused { .. }
             | EventKind::Unsendable { .. } => {}
+        }
+        if let (EventKind::Established, Some(name), true) = (&event.kind, &event.peer, self.options.watches) {
+            self.watch_return(host, name);
         }
         let peer = event.peer.as_ref().map_or("a stranger", |p| p.as_str());
         let name = &self.topology.hosts[host].name;

@@ -38,6 +38,16 @@ pub enum Mutant {
     FlushesKernel,
     /// Sweeps the kernel before it has heard anybody.
     SweepsAtOnce,
+    /// Lets its kernel leave a path that says goodbye when its neighbours are told, and not a while later.
+    LeavesAtOnce,
+    /// Tells its neighbours of routes that its kernel does not have yet.
+    TellsBeforeKernel,
+    /// Needs a second longer than others for whatever it does.
+    Dawdles,
+    /// Does not hear the last words of a neighbour. This one all speakers have.
+    DeafToFarewells,
+    /// Says that it still forwards when its machine comes back without routes. This one all speakers have.
+    ClaimsForwarding,
 }
 
 /// In how many of a thousand announcements one is lost.
@@ -56,7 +66,7 @@ const EXTENDED: u8 = 0x10;
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::HidesWithdrawals,
         Self::HidesEndOfRib,
         Self::LosesAnnouncements,
@@ -68,6 +78,11 @@ impl Mutant {
         Self::ForgetsRestart,
         Self::FlushesKernel,
         Self::SweepsAtOnce,
+        Self::LeavesAtOnce,
+        Self::TellsBeforeKernel,
+        Self::Dawdles,
+        Self::DeafToFarewells,
+        Self::ClaimsForwarding,
     ];
 
     /// Takes out of whole messages what it does not say.
@@ -88,7 +103,12 @@ impl Mutant {
                 | Self::ResetsAll
                 | Self::ForgetsRestart
                 | Self::FlushesKernel
-                | Self::SweepsAtOnce => false,
+                | Self::SweepsAtOnce
+                | Self::LeavesAtOnce
+                | Self::TellsBeforeKernel
+                | Self::Dawdles
+                | Self::DeafToFarewells
+                | Self::ClaimsForwarding => false,
             };
             if !is_hidden {
                 kept.extend_from_slice(&message);
@@ -169,10 +189,10 @@ impl Said {
 }
 
 impl World {
-    /// What is wrong with the speaker of a host: that of the first switch has the defect, where there is one.
+    /// What is wrong with the speaker of a host: that of the first ToR has the defect, where there is one and nobody else was chosen.
     pub(super) fn mutant(&self, host: HostId) -> Option<Mutant> {
         let mutant = self.options.mutant?;
-        let first = self.topology.of_role(&[Role::Tor]).next();
-        (first == Some(host)).then_some(mutant)
+        let first = || self.topology.of_role(&[Role::Tor]).next();
+        (self.afflicted.or_else(first) == Some(host)).then_some(mutant)
     }
 }

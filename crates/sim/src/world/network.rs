@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flatroute_bgp::speaker::Input;
 use flatroute_bgp::types::{ConnId, Instant};
 
-use super::World;
+use super::{Mutant, World};
 use crate::marks::Mark;
 use crate::queue::Happening;
 use crate::tcp::{Conn, FIRST_RETRY, Key, SYN_RETRY, Side, Stage, pause};
@@ -14,6 +14,9 @@ use crate::topology::HostId;
 
 /// The length of a message's header (RFC 4271 §4.1).
 const HEADER: usize = 19;
+/// The octets before a message's kind, and the kind of a NOTIFICATION.
+const KIND_AT: usize = 18;
+const NOTIFICATION: u8 = 3;
 /// The most that a process reads at once.
 const READ: usize = 64 * 1024;
 /// How long what comes before its connection was accepted waits.
@@ -156,8 +159,11 @@ impl World {
         };
         conn.flows[side.at()].lost = 0;
         conn.news = true;
-        let Some(octets) = self.piece(key, side) else {
+        let piece = self.piece(key, side);
+        let farewell = self.farewell(key, side);
+        let Some(octets) = piece else {
             self.ended(key, side.other(), None);
+            self.watch_farewell(host, farewell);
             return;
         };
         let numbers = [host as u64, key.number(), octets.len() as u64];
@@ -171,6 +177,7 @@ impl World {
         } else {
             let bytes = &octets[..];
             self.tell(host, Input::Received { conn: name, bytes });
+            self.watch_farewell(host, farewell);
         }
         // There is room again, and there may be more.
         let sender = self.conns.get(key).map(|c| &c.ends[side.at()]);
@@ -231,10 +238,13 @@ impl World {
                 format!("{name} with {} octets", last.len())
             });
         self.trace.octets(last);
+        conn.farewell[side.at()] = last.get(KIND_AT) == Some(&NOTIFICATION);
         if was == Stage::Open {
             // The system delivers what the process has left behind.
             let mut octets = std::mem::take(&mut conn.ends[side.at()].unsent);
-            octets.extend_from_slice(last);
+            if self.options.mutant != Some(Mutant::DeafToFarewells) {
+                octets.extend_from_slice(last);
+            }
             let flow = &mut conn.flows[side.at()];
             if !octets.is_empty() {
                 flow.push(at, octets.freeze());

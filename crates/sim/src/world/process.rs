@@ -4,6 +4,7 @@ use flatroute_bgp::speaker::{Config, Input, Restart, Speaker};
 use flatroute_bgp::types::{ConnId, Instant, PeerName};
 use flatroute_plan::{Plan, plan};
 
+use super::handover::Handover;
 use super::{Mutant, World};
 use crate::kernel::Kernel;
 use crate::marks::Mark;
@@ -61,7 +62,10 @@ impl World {
         }
         let seed = self.seed.wrapping_mul(1_000_003) ^ (host as u64).wrapping_mul(65_537) ^ (number << 48);
         // As the agent's marker says: a process that had a plan in force ended in this boot, and told nobody good-bye.
-        let is_known = self.machines[host].marked && mutant != Some(Mutant::ForgetsRestart);
+        self.machines[host].fresh = !self.machines[host].marked;
+        self.machines[host].met.clear();
+        let claims = self.options.mutant == Some(Mutant::ClaimsForwarding) && number > 1;
+        let is_known = (self.machines[host].marked || claims) && mutant != Some(Mutant::ForgetsRestart);
         let speaker = if is_known {
             let forwarding = self.topology.families;
             Speaker::restarted(seed, Restart { forwarding }, self.now)
@@ -142,6 +146,7 @@ impl World {
         let machine = &mut self.machines[host];
         machine.speaker = None;
         machine.wake_at = None;
+        machine.handover = Handover::default();
         machine.frozen_until = Instant::ZERO;
         let conns: Vec<(Key, Side)> = std::mem::take(&mut machine.conns).into_values().collect();
         for (key, side) in conns {

@@ -1,11 +1,11 @@
 //! What must hold after each step, also while nothing is at rest.
 
-use flatroute_bgp::types::{Family, FamilySet};
+use flatroute_bgp::types::{Family, FamilySet, PeerName};
 
 use super::World;
 use crate::marks::Mark;
 use crate::tcp::{Key, Side, Stage};
-use crate::topology::{HostId, Role};
+use crate::topology::{HostId, LinkId, Role};
 use crate::verify::{self, neighbour};
 
 impl World {
@@ -55,6 +55,82 @@ impl World {
         }
     }
 
+    /// The link of a session that ends with what is read now: the last octets of somebody honest who says a NOTIFICATION, after
+    /// which nothing is kept (RFC 4724 §4.2, where the N bit of RFC 8538 was not agreed on).
+    pub(super) fn farewell(&self, key: Key, side: Side) -> Option<LinkId> {
+        let conn = self.conns.get(key).filter(|_| self.options.watches)?;
+        let (sender, reader) = (&conn.ends[side.at()], &conn.ends[side.other().at()]);
+        let is_last = conn.farewell[side.at()] && conn.flows[side.at()].segments.is_empty();
+        let is_honest = |host: HostId| self.topology.hosts[host].role != Role::Rogue;
+        if !is_last || !is_honest(sender.host) {
+            return None;
+        }
+        let speaker = self.machines[reader.host].speaker.as_ref()?;
+        let peer = speaker.peer(neighbour(self, reader.host, conn.link)?, self.now)?;
+        let negotiated = peer.negotiated.filter(|n| Some(n.conn) == reader.conn)?;
+        let agreed = negotiated.graceful_restart.is_some_and(|g| g.notification);
+        (!agreed).then_some(conn.link)
+    }
+
+    /// After a farewell was read: none of the routes that came before it are kept.
+    pub(super) fn watch_farewell(&mut self, host: HostId, farewell: Option<LinkId>) {
+        let Some(link) = farewell else { return };
+        self.marks.reach(Mark::Farewell);
+        let speaker = self.machines[host].speaker.as_ref();
+        let peer = speaker
+            .zip(neighbour(self, host, link))
+            .and_then(|(speaker, name)| speaker.peer(name, self.now));
+        let keeps = peer.is_some_and(|peer| {
+            let is_away = peer.negotiated.is_none();
+            peer.retained.is_some() || (is_away && peer.prefixes.iter().any(|p| p.counts.received > 0))
+        });
+        if keeps {
+            let [a, b] = self.topology.links[link]
+                .ends
+                .map(|host| self.name(host).to_owned());
+            let name = self.name(host).to_owned();
+            self.fail(|| {
+                format!("{name} keeps routes of the session {a}–{b}, which ended with a NOTIFICATION")
+            });
+        }
+    }
+
+    /// After a session became Established: nothing is kept of a neighbour whose machine has lost its routes since they were told
+    /// (RFC 4724 §4.2, the F bit).
+    pub(super) fn watch_return(&mut self, host: HostId, name: &PeerName) {
+        let machine = &self.machines[host];
+        let address = machine
+            .neighbours
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(a, _)| *a);
+        let port = address.and_then(|address| self.topology.neighbour(host, address));
+        let peer = machine
+            .speaker
+            .as_ref()
+            .and_then(|speaker| speaker.peer(name, self.now));
+        let (Some(port), Some(peer)) = (port, peer) else {
+            return;
+        };
+        let (link, remote) = (port.link, port.remote);
+        let conn = peer.negotiated.as_ref().and_then(|n| machine.conns.get(&n.conn));
+        let is_alive = conn
+            .and_then(|(key, side)| Some(&self.conns.get(*key)?.ends[side.other().at()]))
+            .is_some_and(|end| end.stage == Stage::Open);
+        let boot = self.machines[remote].boots;
+        if !is_alive || self.topology.hosts[remote].role == Role::Rogue {
+            return;
+        }
+        let before = self.machines[host].met.insert(link, boot);
+        if self.machines[remote].fresh && before.is_some_and(|before| before != boot) {
+            self.marks.reach(Mark::BackWithoutRoutes);
+            if peer.retained.is_some() {
+                let (name, remote) = (self.name(host).to_owned(), self.name(remote).to_owned());
+                self.fail(|| format!("{name} keeps routes of {remote}, whose machine has lost its own"));
+            }
+        }
+    }
+
     fn watch_session(&mut self, key: Key) {
         let Some(conn) = self.conns.get(key) else { return };
         let is_quiet = Side::BOTH.into_iter().all(|side| {
@@ -64,6 +140,7 @@ impl World {
                 && end.unsent.is_empty()
                 && conn.flows[side.at()].is_quiet()
                 && !machine.turn_set
+                && !self.may_hold(end.host)
                 && machine.speaker.is_some()
         });
         if !is_quiet || !conn.news {
