@@ -1,0 +1,9 @@
+//! The table in real kernels: fresh network namespaces, real packets.
+//!
+//! As root, or under `unshare -rn`. Where there is an `nft` program, what it reads and what it would write is compared with ours.
+
+mod kernel {
+    mod lab;
+    mod packets;
+    mod table;
+}
