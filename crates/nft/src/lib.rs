@@ -34,6 +34,7 @@ mod watch;
 pub use description::{Chain, Expression, Fib, Hook, Key, Nat, Rule, Set, Table, Width};
 pub use difference::{Operation, difference};
 pub use error::Error;
+pub use flatroute_netlink::Error as SocketError;
 pub use kernel::Kernel;
 pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};
 pub use pods::{Masquerade, PodNetwork, TABLE};

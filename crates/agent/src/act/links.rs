@@ -47,7 +47,6 @@ pub(crate) async fn carry_links(
 
 /// The gateways that there are, as facts for a plan.
 pub(crate) fn present(found: &BTreeSet<fib_io::gateways::Gateway>) -> BTreeSet<flatroute_plan::Gateway> {
-    let is_link_local = |address| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     found
         .iter()
         .map(|gateway| flatroute_plan::Gateway {
@@ -56,6 +55,10 @@ pub(crate) fn present(found: &BTreeSet<fib_io::gateways::Gateway>) -> BTreeSet<f
             protocol: gateway.protocol,
         })
         .collect()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 pub(crate) fn addressed(links: &[fib_io::links::Interface]) -> Vec<bgp_io::Interface> {
@@ -80,5 +83,11 @@ pub(crate) fn facts(
             .filter_map(on_link)
             .collect(),
         default_gateways,
+        addresses: links
+            .iter()
+            .flat_map(|link| &link.addresses)
+            .map(IpNetwork::ip)
+            .filter(|address| !address.is_loopback() && !is_link_local(*address))
+            .collect(),
     }
 }

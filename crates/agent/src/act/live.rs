@@ -8,6 +8,7 @@
 //!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways
 //! ```
 //!
+//! The rules for packets of pods are kept by a task of their own (`pods`), which neither waits for routes nor they for it.
 //! Four small tasks carry things between them (`carry`, `links`); each waits for room at its receiver, so a busy kernel holds the
 //! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
 //!
@@ -33,7 +34,7 @@ use tokio::task::JoinHandle;
 use super::carry::{carry_reports, carry_routes, carry_sessions, tell, watch_over};
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
 use super::why::{Known, why};
-use super::{Act, Event, Marker, Seen, words};
+use super::{Act, Event, Marker, Seen, pods, words};
 use crate::control::query::{RouteQuery, RouteView};
 
 /// How soon to look whether the kernel's routes have been read, at the start.
@@ -51,6 +52,7 @@ pub(crate) struct Live {
     links: Links,
     default_routes: DefaultRoutes,
     marker: Marker,
+    pods: pods::Keeper,
     /// Every session has ended, for good.
     is_shut_down: bool,
     sender: mpsc::Sender<Event>,
@@ -82,6 +84,7 @@ impl Live {
             links: fib_io::links::observe().await?,
             default_routes: fib_io::gateways::observe()?,
             marker,
+            pods: pods::Keeper::start(sender.clone()),
             is_shut_down: false,
             sender,
             events,
@@ -206,6 +209,7 @@ impl Act for Live {
                 .send(fib_io::Command::Static(static_routes.clone()))
                 .await?;
         }
+        self.pods.wants(plan.pod_network.as_ref());
         running.bgp.configure(plan.speaker.clone()).await?;
         if running.listen != listen {
             running.bgp.listen(listen.clone()).await?;
@@ -252,6 +256,7 @@ impl Act for Live {
             sessions: words::sessions(&status.peers),
             fib: words::fib(&counts),
             kernel: words::kernel(&counts, status.routes_pending || on_their_way),
+            pod_rules: self.pods.seen(),
         })
     }
 

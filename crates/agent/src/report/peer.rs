@@ -274,6 +274,7 @@ fn ground(word: &str) -> Ground {
         P::NoMatchingNodes => Ground::Nobody(PeerReason::NoMatchingNodes),
         P::NoCommonFamily => Ground::Node,
         P::APIServerUnreachable
+        | P::ClusterCIDRsUnknown
         | P::CopyRefused
         | P::Duplicate
         | P::Forbidden

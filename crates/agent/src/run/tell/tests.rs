@@ -77,6 +77,17 @@ fn what_happens_becomes_events_by_the_names_of_the_api() {
             None,
             Some((Reason::AgentRespawned, About::Node, "text")),
         ),
+        (
+            "PodRulesFailed",
+            None,
+            Some((Reason::PodRulesFailed, About::Node, "text")),
+        ),
+        (
+            "PodRulesDrift",
+            None,
+            Some((Reason::PodRulesDrift, About::Node, "text")),
+        ),
+        ("PodRulesInForce", None, None),
         ("Transition", Some("tor"), None),
         ("EndOfRib", Some("tor"), None),
         ("Forbidden", None, None),
