@@ -113,6 +113,7 @@ impl Attributes {
         self.bytes(kind, &value)
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "it is made for this")]
     pub(crate) fn nest(self, kind: u16, inner: Self) -> Self {
         self.bytes(kind | NESTED, &inner.0)
     }

@@ -54,11 +54,14 @@ impl Error {
         if is(&error, Errno::PERM) || is(&error, Errno::ACCESS) {
             return Self::NotPermitted(error);
         }
-        match error {
-            // In an operation that names a thing, ENOENT also says that there is no such kind of expression or chain.
-            error if is(&error, Errno::NOENT) || is(&error, Errno::OPNOTSUPP) => Self::LacksPart(error),
-            error @ flatroute_netlink::Error::Refused { .. } => Self::Refused(error),
-            error => Self::Netlink(error),
+        // In an operation that names a thing, ENOENT also says that there is no such kind of expression or chain.
+        if is(&error, Errno::NOENT) || is(&error, Errno::OPNOTSUPP) {
+            return Self::LacksPart(error);
+        }
+        if matches!(error, flatroute_netlink::Error::Refused { .. }) {
+            Self::Refused(error)
+        } else {
+            Self::Netlink(error)
         }
     }
 }

@@ -240,3 +240,6 @@ fn in_words(done: &[nft::Operation]) -> String {
     }
     words.join(", ")
 }
+
+#[cfg(test)]
+mod tests;
