@@ -2,6 +2,7 @@
 #
 #   make demo             a data centre of two racks in namespaces, with flatroute on it (no root needed)
 #   make demo TOR=bird    the same with BIRD on ToRs and spines (TOR=frr: with FRR)
+#   make demo UNNUMBERED=1    the same on links without any address (also with TOR=frr)
 #   make demo KEEP=1      leaves it up and says how to look inside; make demo-clean removes it
 #   make test             every test that this machine can run; says what it skipped and why
 #   make sim              the simulator's stories alone; with SEEDS=200 the same stories of as many seeds each, whose figures it prints
@@ -28,6 +29,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 TOR ?= flatroute
 KEEP ?=
+UNNUMBERED ?=
 WRITE ?=
 TABLE ?=
 BENCH ?=
@@ -50,7 +52,7 @@ help:
 
 demo:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent -p flatroute-cni
-	@$(TARGET_DIR)/release/flatroute-testbed demo --tor '$(TOR)' $(if $(filter-out 0,$(KEEP)),--keep)
+	@$(TARGET_DIR)/release/flatroute-testbed demo --tor '$(TOR)' $(if $(filter-out 0,$(UNNUMBERED)),--unnumbered) $(if $(filter-out 0,$(KEEP)),--keep)
 
 demo-clean:
 	@if [ -x $(TARGET_DIR)/release/flatroute-testbed ]; then $(TARGET_DIR)/release/flatroute-testbed clean; \

@@ -195,7 +195,11 @@ impl World {
             }
             (6, _) => self.feed(Input::Refresh(first())),
             (7, _) => self.reconfigure(choices.octet().unwrap_or(0)),
-            (8, _) => _ = self.speaker.poll_fib(usize::from(choices.octet().unwrap_or(1))),
+            (8, _) => {
+                _ = self
+                    .speaker
+                    .poll_fib(usize::from(choices.octet().unwrap_or(1)), self.now);
+            }
             (9, _) if choices.octet() == Some(0) => self.feed(Input::Shutdown {
                 text: "the end".to_owned(),
             }),

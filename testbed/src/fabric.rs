@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use flatroute_netlink::{LinkChange, Veth, VethEnd};
 
 use crate::namespace::Namespace;
-use crate::topology::{LinkEnd, Router, RouterId, Topology};
+use crate::topology::{LinkEnd, Numbering, Router, RouterId, Topology};
 
 /// Interface indexes of link ends count up from here.
 const FIRST_INDEX: u32 = 100;
@@ -80,14 +80,18 @@ impl Fabric {
         Ok(())
     }
 
-    /// Takes an interface up and gives it its addresses, those that it does not have.
+    /// Takes an interface up and gives it those of its addresses that it does not have.
     fn raise(&self, end: &LinkEnd) -> Result<()> {
         let mut netlink = self.of(end.router).netlink()?;
         let link = netlink
             .link_by_name(&end.interface)?
             .with_context(|| format!("{}: no interface {}", self.router(end).name, end.interface))?;
         netlink.set_up(link.index)?;
-        for (address, length) in [(end.ipv4.into(), 31), (end.ipv6.into(), 127)] {
+        let addresses = match self.topology.numbering {
+            Numbering::Numbered => vec![(end.ipv4.into(), 31), (end.ipv6.into(), 127)],
+            Numbering::Unnumbered => Vec::new(),
+        };
+        for (address, length) in addresses {
             match netlink.add_address(link.index, address, length) {
                 Err(error) if error.is_exists() => {}
                 result => result?,

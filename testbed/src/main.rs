@@ -17,7 +17,7 @@ use flatroute_testbed::lab::{Cast, Wiring};
 use flatroute_testbed::manifests;
 use flatroute_testbed::sandbox;
 use flatroute_testbed::speaker::Software;
-use flatroute_testbed::topology::Topology;
+use flatroute_testbed::topology::{Numbering, Topology};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,6 +36,9 @@ enum Command {
         /// What runs on ToRs and spines: flatroute (default), bird or frr
         #[arg(long, default_value = "flatroute")]
         tor: String,
+        /// Links without addresses: neighbours find each other (not with bird)
+        #[arg(long)]
+        unnumbered: bool,
         /// Leave the lab up at the end, and say how to look inside
         #[arg(long)]
         keep: bool,
@@ -181,10 +184,23 @@ fn main() -> ExitCode {
     }
 }
 
+fn wiring(by_hand: bool) -> Wiring {
+    if by_hand { Wiring::Hand } else { Wiring::Plugin }
+}
+
+fn numbering(unnumbered: bool) -> Numbering {
+    if unnumbered {
+        Numbering::Unnumbered
+    } else {
+        Numbering::Numbered
+    }
+}
+
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo {
             tor,
+            unnumbered,
             keep,
             node,
             wire_by_hand,
@@ -193,12 +209,12 @@ fn run(command: Command) -> Result<ExitCode> {
                 nodes: node.parse::<Software>()?,
                 fabric: tor.parse::<Software>()?,
             };
-            let wiring = if wire_by_hand {
-                Wiring::Hand
-            } else {
-                Wiring::Plugin
-            };
-            return demo::run(&Wishes { cast, wiring, keep });
+            return demo::run(&Wishes {
+                cast,
+                wiring: wiring(wire_by_hand),
+                numbering: numbering(unnumbered),
+                keep,
+            });
         }
         Command::Bench(wishes) => return bench::run(&wishes.into()),
         Command::Image { programs, archive } => {

@@ -60,6 +60,52 @@ fn the_demo_works_with_bird_as_the_fabric() {
     }
 }
 
+/// What the demo of links without addresses says beyond the others.
+fn expect_no_numbers(text: &str) {
+    expect_the_promises(text);
+    for promise in [
+        "16 links, none of them numbered",
+        "no address on any of 32 ends of links but the kernel's own fe80::",
+    ] {
+        assert!(
+            text.contains(promise),
+            "the demo does not say {promise:?}:\n{text}"
+        );
+    }
+    let mut routes = text.lines().filter(|line| line.starts_with("  10.244.3.0/24"));
+    assert!(
+        routes.clone().count() == 3 && routes.all(|route| route.contains(" via fe80::")),
+        "before, during and after the cut, a route of IPv4 by IPv6:\n{text}"
+    );
+}
+
+#[test]
+fn the_demo_works_on_links_without_addresses() {
+    if let Some(text) = demo("the_demo_works_on_links_without_addresses", &["--unnumbered"]) {
+        expect_no_numbers(&text);
+    }
+}
+
+#[test]
+fn the_demo_works_on_links_without_addresses_with_frr_as_the_fabric() {
+    let name = "the_demo_works_on_links_without_addresses_with_frr_as_the_fabric";
+    if let Some(text) = demo(name, &["--unnumbered", "--tor", "frr"]) {
+        expect_no_numbers(&text);
+    }
+}
+
+#[test]
+fn a_tor_that_finds_nobody_is_explained() {
+    let output = Command::new(env!("CARGO_BIN_EXE_flatroute-testbed"))
+        .args(["demo", "--unnumbered", "--tor", "bird"])
+        .output();
+    let output = output.expect("the program starts");
+    assert!(!output.status.success());
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    let cannot = ["TOR=flatroute or TOR=frr", "is not installed"];
+    assert!(cannot.iter().any(|cannot| words.contains(cannot)), "{words}");
+}
+
 #[test]
 fn an_unknown_tor_is_explained() {
     let output = Command::new(env!("CARGO_BIN_EXE_flatroute-testbed"))

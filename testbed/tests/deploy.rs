@@ -200,6 +200,38 @@ fn no_container_has_more_than_the_page_says() {
     assert_reasons(&base("daemonset.yaml"), "add:");
 }
 
+/// The base with one capability more, which the page of the feature names.
+#[test]
+fn the_overlay_for_links_without_addresses_adds_one_capability() {
+    let [overlay] = objects(&text(deploy_dir().join("unnumbered/kustomization.yaml")))
+        .try_into()
+        .expect("one object");
+    assert_eq!(words(&overlay["resources"]), ["../base"]);
+    let [patch] = list(&overlay["patches"]).try_into().expect("one patch");
+    let [daemonset] = objects(&base("daemonset.yaml")).try_into().expect("one object");
+    let target = ["kind", "name"].map(|key| word(&patch["target"][key]));
+    assert_eq!(
+        target,
+        ["DaemonSet".to_owned(), word(&daemonset["metadata"]["name"])]
+    );
+    let [change] = list(&objects(&word(&patch["patch"]))[0])
+        .try_into()
+        .expect("one change");
+    let [op, path, value] = ["op", "path", "value"].map(|key| word(&change[key]));
+    assert_eq!((op.as_str(), value.as_str()), ("add", "NET_RAW"));
+    let place = path.strip_suffix("/-").expect("the end of a list");
+    let added = daemonset.pointer(place).expect("the place is there");
+    assert!(!words(added).contains(&value));
+    assert!(path.starts_with("/spec/template/spec/containers/0/"));
+    assert_eq!(
+        daemonset["spec"]["template"]["spec"]["containers"][0]["name"],
+        "agent"
+    );
+    // The command for those who do not use kustomize does the same.
+    let command = format!("\"op\": \"add\", \"path\": \"{path}\", \"value\": \"{value}\"");
+    assert!(page("unnumbered.md").contains(&command), "{command}");
+}
+
 /// Each item of the list below a line has a comment before it.
 fn assert_reasons(yaml: &str, below: &str) {
     let indent = |line: &str| line.len() - line.trim_start().len();

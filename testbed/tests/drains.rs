@@ -3,13 +3,16 @@
 //! The nodes of its rack drain it (`state: Drained`). What they tell it says GRACEFUL_SHUTDOWN (RFC 8326), so the ToR and
 //! the spines behind it prefer the other ToR, and the nodes themselves send over the other one. Once nothing goes through it
 //! any more its links are cut under traffic. Then it returns, and is used again as soon as it is no longer drained.
+//!
+//! In the same way a key (TCP MD5) is set and changed on its sessions, which resets them.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use flatroute_api::control::{Peer, Routes};
+use flatroute_api::control::{Event, Events, Peer, Routes};
 use flatroute_testbed::control;
 use flatroute_testbed::kernel::Action;
 use flatroute_testbed::lab::{Cast, Lab, Wiring, prefixes};
@@ -24,21 +27,27 @@ const BOUND: Duration = Duration::from_secs(20);
 const TOR: &str = "tor1a";
 const BELOW: [&str; 2] = ["node1", "node2"];
 /// Packets a second of one stream.
-const RATE: u32 = 500;
-/// Packets of a stream that the move may cost: ToR and spines change their tables one after the other, and what is between
-/// them in that millisecond can go round. A cut without a drain costs as much as carrier loss takes to be seen.
-const ALLOWED: usize = 2;
-
+const RATE: u32 = 1000;
 fn main() -> ExitCode {
-    trial::main(&[Trial {
-        name: "a_tor_is_taken_out_of_service_under_traffic",
-        needs: &[Need::Agent],
-        limit: Duration::from_secs(200),
-        body: a_tor_is_taken_out_of_service,
-    }])
+    let limit = Duration::from_secs(200);
+    trial::main(&[
+        Trial {
+            name: "a_tor_is_taken_out_of_service_under_traffic",
+            needs: &[Need::Agent],
+            limit,
+            body: || under_traffic(take_out_of_service),
+        },
+        Trial {
+            name: "the_key_of_a_tor_is_set_and_changed_under_traffic",
+            needs: &[Need::Agent],
+            limit,
+            body: || under_traffic(change_keys),
+        },
+    ])
 }
 
-fn a_tor_is_taken_out_of_service() -> Result<()> {
+/// A fabric with streams between the two nodes below the ToR and one in the other rack; `story` costs none of their packets.
+fn under_traffic(story: fn(&mut Lab) -> Result<()>) -> Result<()> {
     let cast = Cast {
         nodes: Software::Agent,
         fabric: Software::Agent,
@@ -60,23 +69,24 @@ fn a_tor_is_taken_out_of_service() -> Result<()> {
     }
     std::thread::sleep(Duration::from_millis(500));
     let begin = Instant::now();
-
-    for node in BELOW {
-        let speaker = lab.speaker(node)?;
-        ensure!(
-            drain_of(speaker)?.is_none(),
-            "{node}: drained before anybody asked"
-        );
-        set_state(speaker, Some("Drained"))?;
+    story(&mut lab)?;
+    // What comes of the last step is seen by then.
+    std::thread::sleep(Duration::from_secs(1));
+    let outcomes = Stream::finish(streams)?;
+    let end = Instant::now();
+    for outcome in outcomes {
+        let loss = outcome.loss(begin, end);
+        println!("{}: {loss:?}", outcome.label);
+        ensure!(loss.sent > 0, "{}: nothing was sent", outcome.label);
+        ensure!(loss.lost == 0, "{}: {loss:?}", outcome.label);
     }
-    lab.await_routes(BOUND, Some(TOR))?;
-    await_spines(&mut lab, 1)?;
+    lab.stop()
+}
+
+fn take_out_of_service(lab: &mut Lab) -> Result<()> {
+    drain(lab)?;
     for node in BELOW {
         let speaker = lab.speaker(node)?;
-        ensure!(
-            drain_of(speaker)?.as_deref() == Some("Announced"),
-            "{node}: is not drained"
-        );
         let told: Routes = control::fetch(
             &agent::socket(speaker),
             &format!("/v1/routes?view=advertised&peer={TOR}"),
@@ -91,33 +101,105 @@ fn a_tor_is_taken_out_of_service() -> Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     lab.fabric.restore(TOR)?;
     lab.await_sessions(BOUND)?;
+    undrain(lab)
+}
+
+/// First none, then one, then another: each change resets the sessions with the ToR, while both sides do not have the same.
+fn change_keys(lab: &mut Lab) -> Result<()> {
+    drain(lab)?;
+    for key in ["the first", "the second"] {
+        let before = established(lab)?;
+        for router in [TOR, BELOW[0], BELOW[1]] {
+            set_key(lab, router, key)?;
+        }
+        wait::until(&format!("sessions with {key} key"), BOUND, || {
+            let now = established(lab)?;
+            let is_new = now.iter().zip(&before).all(|(now, before)| now > before);
+            Ok(if is_new {
+                Ok(())
+            } else {
+                Err(format!("the last sessions are events {now:?}, before {before:?}"))
+            })
+        })?;
+        lab.await_sessions(BOUND)?;
+    }
+    undrain(lab)
+}
+
+/// Moves all that goes through the ToR to the other one.
+fn drain(lab: &mut Lab) -> Result<()> {
+    for node in BELOW {
+        let speaker = lab.speaker(node)?;
+        ensure!(
+            drain_of(speaker)?.is_none(),
+            "{node}: drained before anybody asked"
+        );
+        set_state(speaker, Some("Drained"))?;
+    }
+    lab.await_routes(BOUND, Some(TOR))?;
+    await_spines(lab, 1)?;
+    for node in BELOW {
+        let state = drain_of(lab.speaker(node)?)?;
+        ensure!(state.as_deref() == Some("Announced"), "{node}: is not drained");
+    }
+    Ok(())
+}
+
+fn undrain(lab: &mut Lab) -> Result<()> {
     for node in BELOW {
         set_state(lab.speaker(node)?, None)?;
     }
     lab.await_routes(BOUND, None)?;
-    await_spines(&mut lab, 2)?;
-    std::thread::sleep(Duration::from_secs(1));
+    await_spines(lab, 2)
+}
 
-    let outcomes = Stream::finish(streams)?;
-    let end = Instant::now();
-    for outcome in outcomes {
-        let loss = outcome.loss(begin, end);
-        println!("{}: {loss:?}", outcome.label);
-        ensure!(loss.sent > 0, "{}: nothing was sent", outcome.label);
-        ensure!(loss.lost <= ALLOWED, "{}: {loss:?}", outcome.label);
+/// The numbers of the events by which the nodes below last had a session with the ToR.
+fn established(lab: &mut Lab) -> Result<Vec<u64>> {
+    let mut of = |node: &&str| -> Result<u64> {
+        let all: Events = control::fetch(&agent::socket(lab.speaker(node)?), "/v1/events")?;
+        let is_it = |e: &&Event| e.kind == "PeerEstablished" && e.peer.as_deref() == Some(TOR);
+        Ok(all
+            .events
+            .iter()
+            .filter(is_it)
+            .map(|e| e.number)
+            .max()
+            .unwrap_or(0))
+    };
+    BELOW.iter().map(&mut of).collect()
+}
+
+/// Gives the sessions between the ToR and the nodes below a key, on one side.
+fn set_key(lab: &mut Lab, router: &str, key: &str) -> Result<()> {
+    let speaker = lab.speaker(router)?;
+    let mut peers = fs::read_to_string(peers_file(speaker)).context("read the BGPPeers")?;
+    let others: &[&str] = if router == TOR { &BELOW } else { &[TOR] };
+    for other in others {
+        let head = format!("metadata: {{name: {other}}}\nspec:\n");
+        let auth = "  auth: {md5: {secretRef: {name: key}}}\n";
+        let (before, after) = peers.split_once(&head).context("the BGPPeer")?;
+        let after = after.strip_prefix(auth).unwrap_or(after);
+        peers = format!("{before}{head}{auth}{after}");
     }
-    lab.stop()
+    let secret =
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: key}}\nstringData: {{password: {key}}}\n");
+    let files = [("key.yaml".to_owned(), secret), ("peers.yaml".to_owned(), peers)];
+    agent::rewrite(speaker, &files)
+}
+
+fn peers_file(speaker: &Speaker) -> PathBuf {
+    speaker.dir().join("manifests/peers.yaml")
 }
 
 /// Writes `state` of the BGPPeer of the ToR, or takes it away.
 fn set_state(speaker: &Speaker, state: Option<&str>) -> Result<()> {
-    let file = speaker.dir().join("manifests/peers.yaml");
-    let text = fs::read_to_string(&file).context("read the BGPPeers")?;
+    let text = fs::read_to_string(peers_file(speaker)).context("read the BGPPeers")?;
     let head = format!("metadata: {{name: {TOR}}}\nspec:\n");
     let (before, after) = text.split_once(&head).context("the ToR's BGPPeer")?;
-    let after = after.strip_prefix("  state: Drained\n").unwrap_or(after);
+    let after = after.replacen("  state: Drained\n", "", 1);
     let state = state.map_or_else(String::new, |state| format!("  state: {state}\n"));
-    fs::write(&file, format!("{before}{head}{state}{after}")).context("write the BGPPeers")
+    let text = format!("{before}{head}{state}{after}");
+    agent::rewrite(speaker, &[("peers.yaml".to_owned(), text)])
 }
 
 /// How far the ToR is drained, as a node says.

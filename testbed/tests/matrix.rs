@@ -1,4 +1,4 @@
-//! The interoperability matrix against BIRD, FRR and GoBGP; `testbed/src/interop/` says what its cells are.
+//! The interoperability matrix against BIRD, FRR, GoBGP, OpenBGPD and ExaBGP; `testbed/src/interop/` says what its cells are.
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ mod links;
 mod live;
 mod marker;
 mod pods;
+mod routers;
 mod why;
 mod words;
 

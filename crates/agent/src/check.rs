@@ -93,6 +93,7 @@ fn together(merged: Merged) -> Vec<Problem> {
         ProblemReason::NodeNotFound,
         ProblemReason::InterfaceNotFound,
         ProblemReason::NoMatchingNodes,
+        ProblemReason::NoRouterAdvertisement,
     ];
     let found = nodes.iter().flat_map(|node| plan(node, &synced, &facts).problems);
     found
@@ -140,7 +141,7 @@ mod tests {
                     "{at}:4:17: BGPPeer/tors-too: spec.discover: on node any BGPPeer/tors has 192.0.2.1 too, and is the one in use; remove one of the two, or make their selectors exclude each other"
                 ),
                 format!(
-                    "{at}:5:25: BGPPeer/both: spec.discover: excludes peerAddress; set exactly one of peerAddress, discover, peerSelector and listenRange"
+                    "{at}:5:25: BGPPeer/both: spec.discover: excludes peerAddress; set exactly one of peerAddress, interface, discover, peerSelector and listenRange"
                 ),
             ]
         );

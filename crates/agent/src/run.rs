@@ -33,9 +33,11 @@ mod ending;
 mod look;
 mod mesh;
 mod outlets;
+mod sought;
 mod tell;
 
 use outlets::Outlets;
+use sought::Sought;
 
 /// How long those who act may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,7 +108,7 @@ async fn start(options: &RunOptions, predecessors: Option<Predecessors>) -> anyh
     let outlets = Outlets::open(options, connection).await?;
     let marker = Marker::new(options.state_dir.as_deref(), &options.node_name)
         .context("/proc tells neither the boot nor the network namespace")?;
-    let act = Live::open(marker).await?;
+    let act = Live::open(marker, options.state_dir.as_deref()).await?;
     let links = act.links();
     let (listener, _socket) = server::bind(&options.control_socket)?;
     let (ask, requests) = mpsc::channel(MAX_WAITING);
@@ -163,6 +165,7 @@ struct Owner<A> {
     events: Events,
     outlets: Outlets,
     hand_over: mesh::HandOver,
+    sought: Sought,
     /// What follows the objects of an API server; it ends when they are kept.
     following: Option<JoinHandle<()>>,
     /// Every session has ended, for good: no plan is applied any more.
@@ -191,6 +194,7 @@ impl<A: Act> Owner<A> {
             events: Events::default(),
             outlets: Outlets::default(),
             hand_over: mesh::HandOver::default(),
+            sought: Sought::default(),
             following: None,
             is_shut_down: false,
             predecessors: None,
@@ -289,7 +293,7 @@ impl<A: Act> Owner<A> {
                 new.listen,
                 new.local_asn,
                 new.router_id,
-            )
+            ) && old.sought == new.sought
         };
         if !self.is_shut_down && !self.in_force.as_ref().is_some_and(same) {
             self.act
@@ -298,6 +302,7 @@ impl<A: Act> Owner<A> {
                 .context("the plan cannot be carried out")?;
             tracing::info!(peers = new.speaker.peers.len(), "a new plan is in force");
         }
+        self.sought.update(&new, Instant::now());
         self.in_force = Some(new);
         self.tell_pod_cidrs();
         self.gather_objects();
@@ -382,10 +387,10 @@ impl<A: Act> Owner<A> {
         Ok(match query {
             Query::Status => Answer::Status(Box::new(self.status().await?)),
             Query::Peers => Answer::Peers(control::Peers {
-                peers: self.act.peers().await?,
+                peers: self.peers().await?,
             }),
             Query::Peer(name) => {
-                let found = self.act.peers().await?.into_iter().find(|p| p.name == *name);
+                let found = self.peers().await?.into_iter().find(|p| p.name == *name);
                 found.map_or_else(|| self.no_peer(name), |peer| Answer::Peer(Box::new(peer)))
             }
             Query::Routes(query) => match &query.peer {
@@ -420,6 +425,15 @@ impl<A: Act> Owner<A> {
         })
     }
 
+    /// The neighbours, by name, also those that are still sought.
+    async fn peers(&mut self) -> anyhow::Result<Vec<control::Peer>> {
+        let known = self.act.peers().await?;
+        Ok(match &self.in_force {
+            Some(plan) if !self.is_shut_down => self.sought.beside(known, plan, Instant::now()),
+            Some(_) | None => known,
+        })
+    }
+
     fn has_peer(&self, name: &str) -> bool {
         self.in_force.as_ref().is_some_and(|plan| {
             plan.config_of(&flatroute_bgp::types::PeerName::from(name))
@@ -450,7 +464,7 @@ impl<A: Act> Owner<A> {
             local_asn: asn,
             router_id: id,
             uptime_seconds: self.started.elapsed().as_secs(),
-            peers: seen.peers.len(),
+            peers: seen.peers.len() + self.sought.len(),
             established: seen.peers.iter().filter(|p| p.state == "Established").count(),
             fib: seen.fib,
             pod_rules: seen.pod_rules,

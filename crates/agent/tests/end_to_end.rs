@@ -14,5 +14,7 @@ mod end_to_end {
     mod reflection;
     mod relay;
     mod respawn;
+    mod several_paths;
     mod stories;
+    mod unnumbered;
 }

@@ -143,8 +143,9 @@ pub struct Peers {
 pub struct Peer {
     /// The name of its object.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its address; absent while nobody has been found on the interface that alone names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
     /// The interface of a link-local address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -156,7 +157,7 @@ pub struct Peer {
     pub local_asn: u32,
     /// `Idle`, `Connect`, `Active`, `OpenSent`, `OpenConfirm` or `Established`.
     pub state: String,
-    /// Why the node does not try to have the session, when something is missing: `SecretNotFound: …`.
+    /// Why the node does not try to have the session, when something is missing: `SecretNotFound: …`, `NoRouterAdvertisement: …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// With `state: Drained`: `Announced` while what it is told says GRACEFUL_SHUTDOWN, `Withdrawn` once it is told only what no

@@ -89,10 +89,16 @@ reasons! {
     NoCommonFamily,
     /// `discover` finds no default route with a next hop on a node.
     NoDefaultGateway,
+    /// An interface that a neighbour is to be found on has no IPv6 link-local address.
+    NoLinkLocalAddress,
     /// `peerSelector`, or `nodeSelector` seen from the other end, selects no node but this one.
     NoMatchingNodes,
     /// A node's Node has no pod CIDR.
     NoPodCIDRs,
+    /// The agent may not listen for router advertisements.
+    NoRawSocket,
+    /// Nobody sends router advertisements on an interface that a neighbour is to be found on.
+    NoRouterAdvertisement,
     /// There is no Node of a node's name.
     NodeNotFound,
     /// The API server does not know a kind.
@@ -121,6 +127,8 @@ reasons! {
     SecretNotFound,
     /// Others than root can read a file with a Secret; it is used as it is.
     SecretReadableByOthers,
+    /// Several routers are on a link that is to have one.
+    SeveralRouters,
     /// The objects in force are the copy on the node's disk.
     Stale,
     /// `discover` finds more gateways than it takes.

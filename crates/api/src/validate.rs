@@ -116,43 +116,41 @@ pub fn peer(name: &str, spec: &BGPPeerSpec) -> Vec<Problem> {
     report.problems
 }
 
-/// Who the neighbour is: one address, what is discovered, other nodes, or who comes.
+/// How a neighbour is said, as a remedy.
+const WAYS: &str = "set exactly one of peerAddress, interface, discover, peerSelector and listenRange";
+
+/// Who the neighbour is: one address, whoever is on an interface, what is discovered, other nodes, or who comes.
 fn neighbour(report: &mut Report<'_>, spec: &BGPPeerSpec) {
     let ways = [
         ("peerAddress", spec.peer_address.is_some()),
         ("discover", spec.discover.is_some()),
         ("peerSelector", spec.peer_selector.is_some()),
         ("listenRange", spec.listen_range.is_some()),
+        (
+            "interface",
+            spec.interface.is_some() && spec.peer_address.is_none(),
+        ),
     ];
     let mut set = ways.iter().filter(|(_, is_set)| *is_set).map(|(field, _)| *field);
     match (set.next(), set.next()) {
-        (None, _) => report.required(
-            "spec.peerAddress",
-            "nothing says who the neighbour is",
-            "set exactly one of peerAddress, discover, peerSelector and listenRange",
-        ),
-        (Some(first), Some(second)) => report.add(
-            format!("spec.{second}"),
-            format!("excludes {first}"),
-            "set exactly one of peerAddress, discover, peerSelector and listenRange",
-        ),
+        (None, _) => report.required("spec.peerAddress", "nothing says who the neighbour is", WAYS),
+        (Some(first), Some(second)) => {
+            report.add(format!("spec.{second}"), format!("excludes {first}"), WAYS);
+        }
         (Some(_), None) => {}
     }
     range(report, spec);
     if let Some(address) = spec.peer_address {
         addresses(report, spec, address);
-    } else {
-        let without_address = [
-            ("spec.interface", spec.interface.is_some()),
-            ("spec.sourceAddress", spec.source_address.is_some()),
-        ];
-        for (field, _) in without_address.iter().filter(|(_, is_set)| *is_set) {
-            report.add(
-                *field,
-                "needs peerAddress in this version",
-                "remove it, or set peerAddress",
-            );
-        }
+    } else if spec.source_address.is_some() {
+        report.add(
+            "spec.sourceAddress",
+            "needs peerAddress in this version",
+            "remove it, or set peerAddress",
+        );
+    }
+    if let Some(interface) = &spec.interface {
+        interface_name(report, interface);
     }
     if spec.peer_selector.is_some() {
         let from_nodes = [
@@ -222,18 +220,6 @@ fn addresses(report: &mut Report<'_>, spec: &BGPPeerSpec, peer_address: IpAddr) 
         ),
         (Some(_), true) | (None, false) => {}
     }
-    if let Some(interface) = &spec.interface
-        && (interface.contains(['/', ':'])
-            || interface.contains(char::is_whitespace)
-            || interface == "."
-            || interface == "..")
-    {
-        report.add(
-            "spec.interface",
-            format!("\"{interface}\" is not an interface name"),
-            "correct it",
-        );
-    }
     if !can_be_neighbour(peer_address) {
         report.add(
             "spec.peerAddress",
@@ -253,6 +239,20 @@ fn addresses(report: &mut Report<'_>, spec: &BGPPeerSpec, peer_address: IpAddr) 
             "spec.sourceAddress",
             format!("{source} is not a unicast address"),
             "use one of the node's",
+        );
+    }
+}
+
+fn interface_name(report: &mut Report<'_>, interface: &str) {
+    if interface.contains(['/', ':'])
+        || interface.contains(char::is_whitespace)
+        || interface == "."
+        || interface == ".."
+    {
+        report.add(
+            "spec.interface",
+            format!("\"{interface}\" is not an interface name"),
+            "correct it",
         );
     }
 }

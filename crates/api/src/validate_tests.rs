@@ -178,17 +178,11 @@ fn who_the_neighbour_is_is_said_in_one_way() {
         (
             json!({"discover": "DefaultGateways", "peerASN": 65001, "interface": "eth0", "sourceAddress": "10.0.1.2"}),
             &[
-                "spec.interface: needs peerAddress in this version [Invalid]",
+                "spec.interface: excludes discover [Invalid]",
                 "spec.sourceAddress: needs peerAddress in this version [Invalid]",
             ],
         ),
-        (
-            json!({"interface": "eth0", "peerASN": 65001}),
-            &[
-                "spec.peerAddress: nothing says who the neighbour is [Required]",
-                "spec.interface: needs peerAddress in this version [Invalid]",
-            ],
-        ),
+        (json!({"interface": "eth0", "peerASN": 65001}), &[]),
         (
             json!({"listenRange": "10.0.0.0/8", "peerAddress": "10.0.1.1", "peerASN": 65001}),
             &["spec.listenRange: excludes peerAddress [Invalid]"],

@@ -14,6 +14,7 @@
 //! time in its sockets: when a deadline is seen late, the sockets are read before the timers are judged.
 
 mod accept;
+mod handover;
 mod sockets;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,10 @@ use crate::keys::Keys;
 use crate::listeners::{Listeners, Waiting};
 use crate::local::{Interface, local_addresses};
 use crate::told::Told;
-use crate::{Command, KEY_NOT_SET, Options, READ_CHUNK, ROUTE_BATCH, Status, WRITE_CHUNK, socket};
+use crate::{
+    Command, KEY_NOT_SET, Options, READ_CHUNK, ROUTE_BATCH, RouteBatch, Status, WRITE_CHUNK, socket,
+};
+use handover::Handover;
 use sockets::Sockets;
 
 /// How long the task works before the others of the runtime have their turn.
@@ -60,6 +64,7 @@ pub(crate) struct Driver {
     strangers_told: Told,
     neighbours_told: Told,
     last_served: Option<ConnId>,
+    handover: Handover,
     /// Whether some socket may have room for UPDATEs that wait.
     more: bool,
     events_dropped: u64,
@@ -100,6 +105,7 @@ impl Driver {
             listeners: Listeners::default(),
             connections: BTreeMap::new(),
             endings: Endings::default(),
+            handover: Handover::default(),
             more: false,
             dials: Dials::default(),
             accepted: 0,
@@ -164,6 +170,7 @@ impl Driver {
             turn: self.turns,
         };
         let (commands, dials, routes) = (&mut self.commands, &mut self.dials, &self.options.routes);
+        let is_out = self.handover.is_out();
         tokio::select! {
             biased;
             command = commands.recv() => Happening::Command(command),
@@ -172,13 +179,15 @@ impl Driver {
             (conn, result) = dials.next() => Happening::Dialled(conn, result),
             // The room is used when all is carried out.
             _ = routes.reserve(), if has_routes => Happening::Turn,
+            () = self.handover.arrival(), if is_out => Happening::Turn,
             () = std::future::ready(()), if more => Happening::Turn,
         }
     }
 
     fn deadline(&self) -> Option<time::Instant> {
         let speaker = self.speaker.poll_timeout().map(|at| self.moment(at));
-        [speaker, self.endings.deadline(), self.listeners.deadline()]
+        let held = self.handover.holds_until(time::Instant::now());
+        [speaker, held, self.endings.deadline(), self.listeners.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -379,11 +388,15 @@ impl Driver {
         }
     }
 
-    /// Carries out all that the speaker says, sends at most a chunk on each connection whose socket has room, and
-    /// hands a batch of routes to the kernel's receiver when that has room.
+    /// Carries out all that the speaker says, hands a batch of routes to the kernel's receiver when that has room, and sends at
+    /// most a chunk on each connection whose socket has room.
     fn drain(&mut self) {
         self.carry_out_all();
+        self.hand_over();
         let now = self.now();
+        let is_held = self.handover.holds_until(time::Instant::now()).is_some();
+        // What is not an UPDATE has no limit.
+        let limit = if is_held { 0 } else { WRITE_CHUNK };
         let mut broken = Vec::new();
         self.more = false;
         for (conn, connection) in &mut self.connections {
@@ -391,7 +404,7 @@ impl Driver {
                 continue;
             }
             self.speaker
-                .poll_transmit(*conn, &mut connection.unsent, WRITE_CHUNK, now);
+                .poll_transmit(*conn, &mut connection.unsent, limit, now);
             let wrote = !connection.unsent.is_empty();
             if let Err(error) = connection.flush() {
                 broken.push((*conn, error));
@@ -406,11 +419,21 @@ impl Driver {
             self.more = true;
         }
         self.carry_out_all();
+    }
+
+    fn hand_over(&mut self) {
         if self.speaker.has_fib_changes()
             && let Ok(room) = self.options.routes.try_reserve()
         {
-            room.send(self.speaker.poll_fib(ROUTE_BATCH));
+            let changes = self.speaker.poll_fib(ROUTE_BATCH, self.now());
+            if !changes.is_empty() {
+                let (written, receiver) = oneshot::channel();
+                room.send(RouteBatch { changes, written });
+                self.handover.begin(receiver);
+            }
         }
+        let waits = self.speaker.has_fib_changes() && !self.options.routes.is_closed();
+        self.handover.look(waits, time::Instant::now());
     }
 
     fn carry_out_all(&mut self) {

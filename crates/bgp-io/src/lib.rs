@@ -18,7 +18,8 @@
 //! * UPDATEs are pulled from the speaker only when the socket has taken all that was pulled before, so a peer that
 //!   stops reading costs one buffer of [`WRITE_CHUNK`] octets, and its changes coalesce in the RIB;
 //! * a connection is read at most [`READ_CHUNK`] octets at a time, and all sockets take turns (see `driver`);
-//! * the kernel's receiver gets the next batch of routes only when it has room for one;
+//! * the kernel's receiver gets the next batch of routes only when it has room for one, and UPDATEs follow what they rest on
+//!   (see `driver::handover`);
 //! * events are dropped, and counted, when nobody reads them; the task never waits for a reader.
 //!
 //! Who may come in is decided before the speaker hears of a connection (`driver::accept`): a stranger, one too many, and
@@ -60,6 +61,8 @@ pub const READ_CHUNK: usize = 64 * 1024;
 pub const WRITE_CHUNK: usize = 64 * 1024;
 /// How many route changes are handed to the kernel's receiver at once.
 pub const ROUTE_BATCH: usize = 4096;
+/// How long UPDATEs wait for the kernel at most.
+pub const KERNEL_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a closed connection may take to deliver its last octets.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// How long the driver waits before it tries again to listen on an address that was refused.
@@ -75,6 +78,16 @@ pub const MAX_DIALS: usize = 256;
 /// How many commands may wait.
 const COMMANDS: usize = 16;
 
+/// Route changes for the kernel, newest state each.
+#[derive(Debug)]
+pub struct RouteBatch {
+    /// At most [`ROUTE_BATCH`], and never none.
+    pub changes: Vec<RouteChange>,
+    /// Wants to hear when they are written, refused, or given up: UPDATEs wait for it, [`KERNEL_PATIENCE`] at most. Dropping it
+    /// says so as well.
+    pub written: oneshot::Sender<()>,
+}
+
 /// What the driver needs at its start.
 #[derive(Debug)]
 pub struct Options {
@@ -85,7 +98,7 @@ pub struct Options {
     /// What a process before this one, in the same boot, has left in the kernel; none: this is a cold start.
     pub restart: Option<Restart>,
     /// Receives what the kernel shall hold. Bounded: the speaker keeps what does not fit.
-    pub routes: mpsc::Sender<Vec<RouteChange>>,
+    pub routes: mpsc::Sender<RouteBatch>,
     /// Receives events. Bounded: what does not fit is dropped and counted in [`Status::events_dropped`].
     pub events: mpsc::Sender<Event>,
 }

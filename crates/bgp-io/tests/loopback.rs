@@ -12,7 +12,7 @@ use flatroute_bgp::session::ConnectMode;
 use flatroute_bgp::speaker::{EventKind, PeerConfig, Ttl};
 use flatroute_bgp::types::{Asn, Prefix, RouterId};
 use flatroute_bgp::wire::Message;
-use flatroute_bgp_io::LINGER;
+use flatroute_bgp_io::{KERNEL_PATIENCE, LINGER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -154,7 +154,7 @@ async fn a_receiver_that_takes_no_routes_neither_stops_the_session_nor_misses_th
     let mut taken = 0;
     within("the newest state", BOUND, async {
         loop {
-            for change in node.routes.recv().await.unwrap() {
+            for change in node.routes.recv().await.unwrap().changes {
                 taken += 1;
                 if change.paths.is_empty() {
                     kernel.remove(&change.prefix);
@@ -514,4 +514,48 @@ async fn an_idle_pair_of_sessions_takes_no_time() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let used = cpu_time() - before;
     assert!(used < Duration::from_millis(20), "{used:?} of one idle second");
+}
+
+/// A node with two neighbours, the second of which has been told all; the first has just announced a route.
+async fn node_with_news() -> (Node, RawPeer, RawPeer) {
+    let (here, first, second) = (own_address(), own_address(), own_address());
+    let second_peer = peer(second, THEIRS + 1);
+    let node = Node::start(here, config([("p", peer(first, THEIRS)), ("q", second_peer)], [])).await;
+    let interface = flatroute_bgp_io::Interface {
+        index: 1,
+        addresses: vec![
+            ipnetwork::IpNetwork::from(here),
+            "2001:db8::1/64".parse().unwrap(),
+        ],
+    };
+    node.handle.interfaces(vec![interface]).await.unwrap();
+    let mut first = RawPeer::established(first, node.address, THEIRS, 90).await;
+    let second = RawPeer::established(second, node.address, THEIRS + 1, 90).await;
+    node.until("both", BOUND, |s| {
+        ["p", "q"].iter().all(|name| state(s, name) == State::Established)
+    })
+    .await;
+    first.send(&raw::announce(THEIRS, &prefixes(1))).await;
+    (node, first, second)
+}
+
+#[tokio::test]
+async fn a_neighbour_is_told_when_the_kernel_has_the_route() {
+    let (mut node, _first, mut second) = node_with_news().await;
+    let batch = within("the route", BOUND, node.routes.recv()).await.unwrap();
+    assert_eq!(batch.changes.len(), 1);
+    batch.written.send(()).unwrap();
+    second.announcements(1, BOUND).await;
+}
+
+#[tokio::test]
+async fn a_neighbour_does_not_wait_for_a_kernel_that_is_silent() {
+    let (mut node, _first, mut second) = node_with_news().await;
+    let batch = within("the route", BOUND, node.routes.recv()).await.unwrap();
+    let since = tokio::time::Instant::now();
+    second.announcements(1, BOUND).await;
+    // The batch lay ready for a moment before it was taken here.
+    let waited = since.elapsed();
+    assert!(waited > KERNEL_PATIENCE / 4, "told after {waited:?}");
+    drop(batch);
 }

@@ -8,6 +8,8 @@
 mod boundaries;
 #[path = "rib/drained.rs"]
 mod drained;
+#[path = "rib/lingering.rs"]
+mod lingering;
 #[path = "rib/model.rs"]
 mod model;
 #[path = "rib/promises.rs"]

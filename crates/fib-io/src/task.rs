@@ -31,7 +31,12 @@ const TOGETHER: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub enum Command {
     /// Learned routes that changed, newest state each; `None` withdraws.
-    Routes(Vec<(IpNetwork, Option<DesiredRoute>)>),
+    Routes {
+        /// At most a few thousand.
+        routes: Vec<(IpNetwork, Option<DesiredRoute>)>,
+        /// Hears when all that was asked for until then is written, refused or waiting.
+        written: Option<oneshot::Sender<()>>,
+    },
     /// The whole set of routes that do not come from the speaker.
     Static(Vec<(IpNetwork, DesiredRoute)>),
     /// A gateway is dead: it leaves all groups at once. Routes that name it in a later [`Command::Routes`] bring
@@ -112,6 +117,7 @@ pub fn spawn(
         events,
         settled: None,
         report: None,
+        askers: Vec::new(),
         commanded: 0,
         returned: BTreeMap::new(),
     };
@@ -137,6 +143,8 @@ struct Task {
     settled: Option<Counts>,
     /// A report that found the channel full.
     report: Option<Report>,
+    /// Who wants to hear when all is written.
+    askers: Vec<oneshot::Sender<()>>,
     /// Commands carried out.
     commanded: u64,
     /// Links that came back, and when each is admitted.
@@ -165,6 +173,12 @@ impl Task {
             if !more && told != Some(now) {
                 told = Some(now);
                 self.settled = Some(self.fib.counts());
+            }
+            if !more {
+                for asker in self.askers.drain(..) {
+                    // Whoever asked may have gone.
+                    let _ = asker.send(());
+                }
             }
             self.send_events();
             if more {
@@ -236,7 +250,8 @@ impl Task {
         );
         self.commanded = self.commanded.wrapping_add(u64::from(!asks));
         match command {
-            Command::Routes(routes) => {
+            Command::Routes { routes, written } => {
+                self.askers.extend(written);
                 for (prefix, route) in routes {
                     self.fib.desire(prefix, route.as_ref());
                 }

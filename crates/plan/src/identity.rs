@@ -81,6 +81,13 @@ impl Identity {
             .find_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None })
     }
 
+    /// The families of its addresses and its pod CIDRs together; without any, both.
+    pub(crate) fn all_families(&self) -> FamilySet {
+        let pods = self.pod_cidrs.iter().map(|p| p.family());
+        let all: FamilySet = self.families().iter().chain(pods).collect();
+        if all.is_empty() { FamilySet::BOTH } else { all }
+    }
+
     /// The families of its addresses; without any, those of its pod CIDRs; without any, both.
     pub(crate) fn families(&self) -> FamilySet {
         let of = |addr: &IpAddr| {

@@ -13,7 +13,7 @@
 //! listed once, so that "not loaded yet" can never look like "empty" and withdraw a node's pods from the world.
 //!
 //! Rooms: `identity` (who this node is), `filters` (rails, user rules, built-ins as data),
-//! `targets` (who the neighbours are) and `mesh` (those that no object names), `peers` (one of them to the speaker's
+//! `targets` (who the neighbours are), `unnumbered` (those that an interface finds) and `mesh` (those that no object names), `peers` (one of them to the speaker's
 //! configuration), `auth` (its key, from a Secret), `pod_network` (what is done with packets of pods), `describe` (a plan in words, for people and for snapshots).
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ mod pod_network;
 mod selector;
 mod synced;
 mod targets;
+mod unnumbered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,7 +35,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use flatroute_api::objects as api;
 use flatroute_api::{ClusterState, Problem};
 use flatroute_bgp::speaker::{Config, Multipath, Origination, PeerConfig, RangeConfig};
-use flatroute_bgp::types::{Asn, PeerName, Prefix, RouterId};
+use flatroute_bgp::types::{Asn, FamilySet, PeerName, Prefix, RouterId};
 use ipnetwork::IpNetwork;
 
 pub use auth::DEFAULT_KEY;
@@ -67,6 +68,8 @@ pub struct Facts {
 pub struct Links {
     /// The index of each interface, by name; only those of link-local neighbours matter.
     pub interfaces: BTreeMap<String, u32>,
+    /// What is heard of routers on the interfaces that are listened on ([`Plan::sought`]), by index.
+    pub heard: BTreeMap<u32, Heard>,
     /// The prefixes that are on-link at one of them, loopback aside.
     pub on_link: BTreeSet<IpNetwork>,
     /// The next hops of default routes: those there are, and those whose route has not been gone for long. How long is the
@@ -74,6 +77,26 @@ pub struct Links {
     pub default_gateways: BTreeSet<Gateway>,
     /// The addresses of the machine itself, loopback and link-local ones aside.
     pub addresses: BTreeSet<IpAddr>,
+}
+
+/// What is heard of routers on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing, and it is too soon to say that there is nobody.
+    Waiting,
+    /// Nothing.
+    Silent,
+    /// Nothing, and nothing can be: the interface has no link-local address of its own.
+    NoLinkLocalAddress,
+    /// The interface cannot be listened on, and why.
+    Deaf(String),
+    /// A router.
+    Router {
+        /// Its link-local address.
+        address: Ipv6Addr,
+        /// Whether others have been heard as well: it was the first, and stays.
+        several: bool,
+    },
 }
 
 /// The next hop of a default route.
@@ -116,10 +139,40 @@ pub struct Plan {
     pub pod_network: Option<PodNetwork>,
     /// Where each neighbour comes from.
     pub origins: BTreeMap<PeerName, Origin>,
+    /// Those that are found by the router advertisements of a link, found or not, by name: what is listened on, and advertised on.
+    pub sought: BTreeMap<String, Sought>,
     /// The pod CIDRs of the cluster.
     pub cluster_cidrs: ClusterCidrs,
     /// What could not be planned, and why, in order.
     pub problems: Vec<Problem>,
+}
+
+/// A neighbour that is found by the router advertisements of its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// The interface.
+    pub interface: String,
+    /// Its index; `None`: the node has no such interface that is up.
+    pub index: Option<u32>,
+    /// Our ASN towards it.
+    pub local_asn: Asn,
+    /// Its ASN, where the object says which.
+    pub asn: Option<Asn>,
+    /// The families that it will be offered.
+    pub families: FamilySet,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a neighbour that is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there.
+    Found,
+    /// It is not there yet, and shall be up.
+    Missing,
+    /// It is not there, and shall not be up.
+    Unwanted,
 }
 
 /// Where sessions are listened for.
@@ -189,12 +242,13 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
     let mut problems = Vec::new();
     let identity = Identity::of(node_name, state, facts.source, &mut problems);
     let cluster_cidrs = identity::cluster_cidrs(state, facts);
-    let (targets, ranges) = if identity.is_gone {
-        (Vec::new(), Vec::new())
+    let (targets, ranges, sought) = if identity.is_gone {
+        (Vec::new(), Vec::new(), BTreeMap::new())
     } else {
         (
             targets::targets(&identity, state, facts, &mut problems),
             targets::ranges(&identity, state),
+            unnumbered::sought(&identity, state, facts),
         )
     };
     let all: Vec<_> = targets
@@ -244,6 +298,7 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
         fib: fib(&identity, &kernel),
         pod_network,
         origins,
+        sought,
         cluster_cidrs,
         problems,
     }

@@ -17,10 +17,10 @@ use flatroute_bgp::types::{Asn, Family, FamilySet, Prefix, Role};
 use flatroute_bgp::wire::AddPathMode;
 use ipnetwork::IpNetwork;
 
-use crate::auth;
 use crate::filters::{self, Context};
 use crate::identity::Identity;
 use crate::targets::{Origin, Target};
+use crate::{auth, unnumbered};
 
 /// The hold time that is proposed unless configured.
 const HOLD_TIME: Duration = Duration::from_secs(90);
@@ -340,7 +340,11 @@ fn session(context: &Context<'_>, target: &Target<'_>, local_asn: Asn, peer_asn:
         keepalive_time: timers.keepalive_time.map(|d| d.0),
         send_hold_time: timers.send_hold_time.map(|d| d.0),
         connect_retry_time: timers.connect_retry_time.map_or(CONNECT_RETRY_TIME, |d| d.0),
-        families: families(spec).unwrap_or_else(|| context.identity.families()),
+        families: families(spec).unwrap_or_else(|| match unnumbered::interface(spec) {
+            // Its next hops need no address of a family.
+            Some(_) => context.identity.all_families(),
+            None => context.identity.families(),
+        }),
         extended_next_hop: target.address.is_ipv6(),
         add_path: match spec.add_path {
             None | Some(api::AddPath::Disabled) => None,
@@ -370,7 +374,7 @@ fn on_link(context: &Context<'_>) -> Vec<Prefix> {
         .collect()
 }
 
-fn families(spec: &BGPPeerSpec) -> Option<FamilySet> {
+pub(crate) fn families(spec: &BGPPeerSpec) -> Option<FamilySet> {
     let set = spec.families.as_ref().filter(|set| !set.is_empty())?;
     let family = |f: &api::Family| match f {
         api::Family::IPv4 => Family::Ipv4,

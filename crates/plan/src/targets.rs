@@ -1,6 +1,6 @@
 //! Who the neighbours are. Each BGPPeer that selects this node becomes any number of neighbours with one address each: the
-//! one that it names, the default gateways that it discovers, or the other nodes that it selects. What comes out has the
-//! shape of objects with a `peerAddress`, so that everything after this treats all of them alike. The sessions of the
+//! one that it names, the one that its interface finds, the default gateways that it discovers, or the other nodes that it
+//! selects. What comes out has the shape of objects with a `peerAddress`, so that everything after this treats all of them alike. The sessions of the
 //! mesh ([`crate::mesh`]) come last.
 //!
 //! Two objects may mean the same neighbour. One that names an address is the more particular: what is discovered or
@@ -17,7 +17,7 @@ use flatroute_api::{BGPPeer, BGPPeerSpec, ClusterState, Kind, Node, Problem, Pro
 use ipnetwork::IpNetwork;
 
 use crate::identity::{self, Identity};
-use crate::{Facts, mesh, selector};
+use crate::{Facts, mesh, selector, unnumbered};
 
 /// How many gateways one object takes for neighbours, the lowest addresses first. Who sits on the link can announce any
 /// number of default routers.
@@ -41,7 +41,7 @@ impl Origin {
         self.node.is_none()
     }
 
-    fn fabric(object: &str) -> Self {
+    pub(crate) fn fabric(object: &str) -> Self {
         Self {
             object: Some(object.to_owned()),
             node: None,
@@ -98,7 +98,10 @@ pub(crate) fn targets<'a>(
     let objects = || state.peers.iter().map(|(name, object)| (name.as_str(), object));
     let mut targets: Vec<Target<'a>> = objects()
         .filter(|(_, o)| selects(o.spec.node_selector.as_ref(), identity))
-        .filter_map(|(name, object)| named(name, &object.spec))
+        .filter_map(|(name, object)| {
+            named(name, &object.spec)
+                .or_else(|| unnumbered::target(name, &object.spec, identity, facts, problems))
+        })
         .collect();
     let named: Vec<Place> = targets.iter().map(Target::place).collect();
     // Who has a place that no object names, by name of the object.
@@ -135,7 +138,7 @@ pub(crate) fn targets<'a>(
     targets
 }
 
-fn selects(
+pub(crate) fn selects(
     by: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>,
     identity: &Identity,
 ) -> bool {
@@ -341,7 +344,7 @@ pub(crate) fn addresses(identity: &Identity, other: &Node) -> Option<(IpAddr, Ip
 }
 
 /// Whether the object makes its neighbours clients.
-fn is_client(spec: &BGPPeerSpec) -> bool {
+pub(crate) fn is_client(spec: &BGPPeerSpec) -> bool {
     spec.route_reflector_client == Some(Toggle::Enabled)
 }
 

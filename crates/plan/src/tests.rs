@@ -6,6 +6,7 @@ use flatroute_api::{ProblemReason, manifest};
 mod neighbours;
 mod pod_network;
 mod reflection;
+mod unnumbered;
 
 const NODE: &str = "
 ---

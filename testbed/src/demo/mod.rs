@@ -7,19 +7,20 @@
 
 pub mod keep;
 mod story;
+mod unnumbered;
 mod wire;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::lab::{Cast, Lab, Wiring};
 use crate::paint;
 use crate::sandbox::{self, Ending};
 use crate::speaker::{Software, own_program};
-use crate::topology::Topology;
+use crate::topology::{Numbering, Topology};
 
 /// Nothing in the demo may take longer than this altogether.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -31,6 +32,8 @@ pub struct Wishes {
     pub cast: Cast,
     /// How pods are wired.
     pub wiring: Wiring,
+    /// What addresses the links have.
+    pub numbering: Numbering,
     /// Leave the lab up at the end.
     pub keep: bool,
 }
@@ -67,6 +70,11 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
 fn check(wishes: &Wishes) -> Result<()> {
     for software in [wishes.cast.nodes, wishes.cast.fabric] {
         software.find()?;
+        ensure!(
+            software.finds_neighbours() || wishes.numbering == Numbering::Numbered,
+            "UNNUMBERED=1: {} does not find its neighbours by router advertisements; flatroute and FRR do (TOR=flatroute or TOR=frr)",
+            software.title()
+        );
     }
     if wishes.wiring == Wiring::Plugin {
         own_program("flatroute-cni")?;
@@ -79,8 +87,15 @@ fn check(wishes: &Wishes) -> Result<()> {
 
 fn inside(wishes: &Wishes) -> Result<u8> {
     let teller = Teller::new();
-    let mut lab = story::rise(&teller, Topology::two_racks(), wishes)?;
+    let topology = match wishes.numbering {
+        Numbering::Numbered => Topology::two_racks(),
+        Numbering::Unnumbered => Topology::two_racks().unnumbered(),
+    };
+    let mut lab = story::rise(&teller, topology, wishes)?;
     story::routes(&teller, &mut lab, wishes)?;
+    if wishes.numbering == Numbering::Unnumbered {
+        unnumbered::tell(&teller, &lab)?;
+    }
     story::matrix(&teller, &lab)?;
     wire::tell(&teller, &lab)?;
     story::cut(&teller, &mut lab)?;

@@ -9,7 +9,7 @@ use crate::lab::{Lab, prefixes};
 use crate::paint::{self, table};
 use crate::probe::Matrix;
 use crate::speaker::{Session, Software, Speaker};
-use crate::topology::Topology;
+use crate::topology::{Numbering, Topology};
 use crate::traffic::{Outcome, Stream};
 
 /// Where the story looks closely.
@@ -29,10 +29,14 @@ pub(super) fn rise(teller: &Teller, topology: Topology, wishes: &Wishes) -> Resu
     teller.say("building namespaces and links");
     println!("\n{}", topology.drawing());
     let (routers, links) = (topology.routers.len(), topology.links.len());
+    let addresses = match topology.numbering {
+        Numbering::Numbered => "IPv4 and IPv6",
+        Numbering::Unnumbered => "none of them numbered",
+    };
     let mut lab = Lab::build(topology)?;
     expect_no_other_routes(&lab, None)?;
     teller.say(&format!(
-        "{routers} network namespaces, {links} links, IPv4 and IPv6; no node has a route to another node's pods"
+        "{routers} network namespaces, {links} links, {addresses}; no node has a route to another node's pods"
     ));
 
     teller.chapter("BGP");

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
 
 use super::peer::{Community, Large};
 use crate::topology::{NODE_ASN, Router};
@@ -29,6 +33,8 @@ pub struct Ours {
     pub burden: Option<Burden>,
     /// Addresses of the node beside its own, to have more to advertise.
     pub more_addresses: Vec<IpAddr>,
+    /// Annotations of the Node.
+    pub annotations: BTreeMap<&'static str, String>,
 }
 
 impl Ours {
@@ -43,6 +49,7 @@ impl Ours {
             key: None,
             burden: None,
             more_addresses: Vec::new(),
+            annotations: BTreeMap::new(),
         }
         .with("timers", "{connectRetryTime: 1s, holdTime: 90s}")
     }
@@ -51,6 +58,13 @@ impl Ours {
     #[must_use]
     pub fn with(mut self, field: &'static str, value: impl Into<String>) -> Self {
         self.fields.insert(field, value.into());
+        self
+    }
+
+    /// The same with an annotation of the Node.
+    #[must_use]
+    pub fn annotated(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.annotations.insert(name, value.into());
         self
     }
 
@@ -64,7 +78,13 @@ impl Ours {
     /// The files of the manifests' directory.
     pub(super) fn manifests(&self, node: &Router, peer: IpAddr) -> Vec<(String, String)> {
         let Router { name, ipv4, ipv6, .. } = node;
-        let mut text = format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n");
+        let mut text = format!("apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n");
+        if !self.annotations.is_empty() {
+            text.push_str("  annotations:\n");
+        }
+        for (annotation, value) in &self.annotations {
+            let _ = writeln!(text, "    {annotation}: \"{value}\"");
+        }
         if let Some(cidrs) = node.pod_cidrs {
             let _ = writeln!(
                 text,
@@ -84,7 +104,7 @@ impl Ours {
             self.asn
         );
         vec![
-            ("node.yaml".to_owned(), text),
+            (NODE_FILE.to_owned(), text),
             ("configuration.yaml".to_owned(), configuration),
             (FILE.to_owned(), self.peer(peer)),
         ]
@@ -120,8 +140,31 @@ impl Ours {
     }
 }
 
+/// The file that holds the Node.
+pub(super) const NODE_FILE: &str = "node.yaml";
 /// The file that holds the BGPPeer.
 pub(super) const FILE: &str = "peer.yaml";
+
+/// The name of the BGPPeer of another neighbour beside the peer.
+pub(super) fn name_beside(n: usize) -> String {
+    format!("beside{n}")
+}
+
+/// That BGPPeer as a file: either may dial.
+pub(super) fn neighbour_beside(n: usize, address: IpAddr, asn: u32) -> (String, String) {
+    let name = name_beside(n);
+    let text = format!(
+        "apiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {name}}}\nspec:\n  peerAddress: \"{address}\"\n  peerASN: {asn}\n  timers: {{connectRetryTime: 1s}}\n"
+    );
+    (format!("{name}.yaml"), text)
+}
+
+/// Puts a manifest in the place of an older one, as an editor does it: the agent never sees half a file.
+pub(super) fn replace(dir: &Path, file: &str, text: &str) -> Result<()> {
+    let fresh = dir.join(format!("{file}.new"));
+    fs::write(&fresh, text).with_context(|| format!("write {file}"))?;
+    fs::rename(fresh, dir.join("manifests").join(file)).with_context(|| format!("replace {file}"))
+}
 
 /// More communities than a message of 4,096 octets can hold, in the portions that the API allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 //! Every wait has a bound and says on failure what both sides thought of it.
 
 mod kernel;
+mod plan;
+mod thirds;
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -12,15 +13,15 @@ use flatroute_api::control::{self as api, Events, Peers, Routes};
 use ipnetwork::IpNetwork;
 use rustix::process::Signal;
 
+pub use plan::{Beside, Plan, Third};
+
+use self::plan::{Running, link, router_of};
 use super::ours::{self, Ours};
-use super::peer::{
-    Community, Kind, Large, Neighbour, Options, Originated, Peer, PeerRoute, Place, Transport,
-};
+use super::peer::{Community, Large, Neighbour, Peer, PeerRoute};
 use crate::control;
 use crate::fabric::Fabric;
-use crate::sandbox;
 use crate::speaker::{Speaker, agent};
-use crate::topology::{FIRST_TOR_ASN, Link, NODE_ASN, Router, Size, Tier, Topology};
+use crate::topology::{Link, Tier};
 use crate::wait::{self, Look};
 
 /// For anything that takes a session to come up, or back after an error: GoBGP stays idle for up to 30 s.
@@ -42,109 +43,6 @@ pub fn prefix(text: &str) -> IpNetwork {
     text.parse().expect("a prefix in a test")
 }
 
-/// How a pair is configured, before it is started.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    kind: Kind,
-    /// The peer's side.
-    pub its: Options,
-    /// Our side.
-    pub ours: Ours,
-}
-
-impl Plan {
-    /// The ordinary case: IPv4 transport, we dial, the peer waits, a route of each family from the peer.
-    #[must_use]
-    pub fn new(kind: Kind) -> Self {
-        let its = Options {
-            transport: Transport::IPv4,
-            passive: true,
-            asn: FIRST_TOR_ASN,
-            our_asn: NODE_ASN,
-            hold: 90,
-            two_octet: false,
-            limit: None,
-            ttl_security: false,
-            key: None,
-            small_buffers: false,
-            graceful_restart: None,
-            restarted: false,
-            originated: THEIRS
-                .iter()
-                .map(|text| Originated::plain(prefix(text)))
-                .collect(),
-        };
-        Self {
-            kind,
-            its,
-            ours: Ours::new(FIRST_TOR_ASN).with("connectMode", "Active"),
-        }
-    }
-
-    /// The peer dials and we wait.
-    #[must_use]
-    pub fn peer_dials(mut self) -> Self {
-        self.its.passive = false;
-        self.ours = self.ours.with("connectMode", "Passive");
-        self
-    }
-
-    /// Builds the link and starts both sides.
-    ///
-    /// # Errors
-    /// One does not start.
-    pub fn start(self) -> Result<Pair> {
-        self.start_with(|_| Ok(()))
-    }
-
-    /// As [`Plan::start`], with something done to the fabric before.
-    ///
-    /// # Errors
-    /// As [`Plan::start`], or that of `prepare`.
-    pub fn start_with(self, prepare: impl FnOnce(&Fabric) -> Result<()>) -> Result<Pair> {
-        let fabric = Fabric::build(Topology::leaf_spine(Size {
-            racks: 1,
-            tors: 1,
-            nodes: 1,
-            spines: 0,
-        }))?;
-        prepare(&fabric)?;
-        let peer = self.start_peer(&fabric)?;
-        let node = fabric.topology().nodes().next().context("a node")?;
-        let address = self.its.transport.of(&link(&fabric)?.upper);
-        let agent = Speaker::start_agent(&fabric, node, &self.ours.manifests(node, address))?;
-        Ok(Pair {
-            fabric,
-            plan: self,
-            peer,
-            agent,
-        })
-    }
-
-    fn start_peer(&self, fabric: &Fabric) -> Result<Box<dyn Peer>> {
-        let router = router(fabric, Tier::Tor)?;
-        let dir = sandbox::room().join("lab").join(&router.name);
-        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let link = link(fabric)?;
-        let place = Place {
-            namespace: fabric.namespace(&router.name)?.clone(),
-            dir,
-            its: link.upper.clone(),
-            ours: link.lower.clone(),
-            id: router.ipv4,
-        };
-        self.kind.start(place, self.its.clone())
-    }
-}
-
-fn link(fabric: &Fabric) -> Result<&Link> {
-    fabric.topology().links.first().context("a link")
-}
-
-fn router(fabric: &Fabric, tier: Tier) -> Result<&Router> {
-    fabric.topology().tier(tier).next().context("a router")
-}
-
 /// The peer and our agent, running.
 pub struct Pair {
     pub(super) fabric: Fabric,
@@ -152,6 +50,7 @@ pub struct Pair {
     /// The other side.
     pub peer: Box<dyn Peer>,
     pub(super) agent: Speaker,
+    thirds: Vec<Running>,
 }
 
 impl Pair {
@@ -282,6 +181,21 @@ impl Pair {
         ))
     }
 
+    /// Waits until the paths of a prefix that the peer has from us fit.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_paths(&self, of: &str, what: &str, fits: impl Fn(&[PeerRoute]) -> bool) -> Result<()> {
+        self.explained(wait::until(&format!("the peer's {of}: {what}"), ROUTE, || {
+            let paths = self.peer.routes(prefix(of))?;
+            Ok(if fits(&paths) {
+                Look::Ok(())
+            } else {
+                Err(format!("it has {paths:?}"))
+            })
+        }))
+    }
+
     /// Waits until the peer does not have a route from us any more.
     ///
     /// # Errors
@@ -331,13 +245,54 @@ impl Pair {
         }))
     }
 
+    /// Waits until the paths of a prefix that we have received from the peer fit.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_received_paths(
+        &self,
+        of: &str,
+        what: &str,
+        fits: impl Fn(&[api::Route]) -> bool,
+    ) -> Result<()> {
+        self.explained(wait::until(&format!("our {of}: {what}"), ROUTE, || {
+            let mut paths = self.received()?;
+            paths.retain(|route| route.prefix == of);
+            Ok(if fits(&paths) {
+                Look::Ok(())
+            } else {
+                Err(format!("we have {paths:?}"))
+            })
+        }))
+    }
+
+    /// Waits until the route that we use for a prefix fits.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_best(&self, of: &str, what: &str, fits: impl Fn(&api::Route) -> bool) -> Result<()> {
+        self.explained(wait::until(&format!("our best {of}: {what}"), ROUTE, || {
+            let answer: Routes = control::fetch(&agent::socket(&self.agent), "/v1/routes?view=best")?;
+            let found = answer.routes.into_iter().find(|route| route.prefix == of);
+            Ok(match found {
+                Some(route) if fits(&route) => Look::Ok(()),
+                Some(route) => Err(format!("we have {route:?}")),
+                None => Err("we do not have it".to_owned()),
+            })
+        }))
+    }
+
     /// What we have received from the peer.
     ///
     /// # Errors
     /// The agent does not answer.
     pub fn received(&self) -> Result<Vec<api::Route>> {
         let answer: Routes = control::fetch(&agent::socket(&self.agent), "/v1/routes?view=received")?;
-        Ok(answer.routes)
+        let from_it = |route: &api::Route| {
+            let name = route.peer.as_deref().unwrap_or_default();
+            name.starts_with(ours::PEER)
+        };
+        Ok(answer.routes.into_iter().filter(from_it).collect())
     }
 
     /// What we say of the peer.
@@ -346,7 +301,10 @@ impl Pair {
     /// The agent does not answer.
     pub fn ours(&self) -> Result<api::Peer> {
         let answer: Peers = control::fetch(&agent::socket(&self.agent), "/v1/peers")?;
-        let peer = answer.peers.into_iter().next();
+        let peer = answer
+            .peers
+            .into_iter()
+            .find(|peer| peer.name.starts_with(ours::PEER));
         peer.with_context(|| format!("our agent has no peer\n{}", self.agent.last_words()))
     }
 
@@ -406,11 +364,7 @@ impl Pair {
     pub fn change(&mut self, change: impl FnOnce(Ours) -> Ours) -> Result<()> {
         self.plan.ours = change(self.plan.ours.clone());
         let address = self.plan.its.transport.of(&link(&self.fabric)?.upper);
-        let dir = self.agent.dir().join("manifests");
-        // As an editor does it: the agent never sees half a file.
-        let fresh = self.agent.dir().join("peer.yaml.new");
-        fs::write(&fresh, self.plan.ours.peer(address)).context("write the BGPPeer")?;
-        fs::rename(fresh, dir.join(ours::FILE)).context("replace the BGPPeer")
+        ours::replace(self.agent.dir(), ours::FILE, &self.plan.ours.peer(address))
     }
 
     /// Takes the pod CIDRs from our Node, or gives them back.
@@ -418,8 +372,7 @@ impl Pair {
     /// # Errors
     /// The file cannot be written.
     pub fn originate(&self, yes: bool) -> Result<()> {
-        let node = router(&self.fabric, Tier::Node)?;
-        let mut node = node.clone();
+        let mut node = router_of(&self.fabric, Tier::Node)?.clone();
         if !yes {
             node.pod_cidrs = None;
         }
@@ -427,10 +380,8 @@ impl Pair {
             .plan
             .ours
             .manifests(&node, self.plan.its.transport.of(&self.link()?.upper));
-        let (name, text) = files.first().context("the Node")?;
-        let fresh = self.agent.dir().join("node.yaml.new");
-        fs::write(&fresh, text).context("write the Node")?;
-        fs::rename(fresh, self.agent.dir().join("manifests").join(name)).context("replace the Node")
+        let (_, text) = files.first().context("the Node")?;
+        ours::replace(self.agent.dir(), ours::NODE_FILE, text)
     }
 
     /// Starts the peer anew, after the old one was killed.
@@ -439,6 +390,7 @@ impl Pair {
     /// It does not start.
     pub fn restart_peer(&mut self) -> Result<()> {
         self.plan.its.restarted = self.plan.its.graceful_restart.is_some();
+        self.peer.end_rest()?;
         self.peer = self.plan.start_peer(&self.fabric)?;
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! The rows of the matrix: what is promised, what proves it, and which peer cannot do it.
 
+mod lacking;
+
 use std::time::Duration;
 
 use anyhow::Result;
-use flatroute_api::objects::Kind as Object;
-use flatroute_api::unsupported;
 
-use super::cells::{collision, endings, limits, messages, restarts, routes, security, sessions};
+use super::cells::{
+    collision, endings, limits, long_lived, messages, paths, reflection, restarts, roles, routes, security,
+    sessions, unnumbered,
+};
 use super::peer::{Kind, Version};
 
 /// A promise, for every peer.
@@ -107,7 +110,7 @@ pub const ROWS: &[Row] = &[
         "IPv6 transport: both families, routes both ways with path, origin and next hop",
         sessions::over_ipv6,
     )
-    .unless(no_ipv4_over_ipv6),
+    .unless(lacking::no_ipv4_over_ipv6),
     row(
         "Session",
         "from_a_range",
@@ -122,6 +125,13 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "Session",
+        "unnumbered",
+        "a link without addresses: found by router advertisements, both families by link-local next hops in both kernels",
+        unnumbered::unnumbered,
+    )
+    .unless(lacking::no_advertisements),
+    row(
+        "Session",
         "wide_asn",
         "ASNs of four octets on both sides",
         sessions::wide_asn,
@@ -132,7 +142,7 @@ pub const ROWS: &[Row] = &[
         "our ASN of four octets against a speaker of two (AS_TRANS, AS4_PATH)",
         sessions::two_octet_peer,
     )
-    .unless(no_two_octets),
+    .unless(lacking::no_two_octets),
     row(
         "Session",
         "wrong_asn_of_peer",
@@ -188,41 +198,100 @@ pub const ROWS: &[Row] = &[
         routes::large_to_us,
     ),
     row(
+        "Several paths",
+        "paths_to_us",
+        "add-path: two paths of a prefix to us; one goes",
+        paths::paths_to_us,
+    ),
+    row(
+        "Several paths",
+        "paths_to_peer",
+        "add-path: two paths of a prefix to the peer; one goes",
+        paths::paths_to_peer,
+    ),
+    row(
+        "Roles",
+        "roles_agreed",
+        "the peer is our provider, we are its customer: each knows it",
+        roles::roles_agreed,
+    )
+    .unless(lacking::no_roles),
+    row(
+        "Roles",
+        "roles_mismatched",
+        "both are providers: 2/11, and no session",
+        roles::roles_mismatched,
+    )
+    .unless(lacking::no_roles),
+    row(
+        "Roles",
+        "only_to_customer",
+        "between peers: ONLY_TO_CUSTOMER on our routes at the peer, and on its routes at us",
+        roles::only_to_customer,
+    )
+    .unless(lacking::no_roles),
+    row(
+        "Route reflection",
+        "we_reflect",
+        "we reflect: ORIGINATOR_ID and CLUSTER_LIST at the peer; a client no more",
+        reflection::we_reflect,
+    ),
+    row(
+        "Route reflection",
+        "peer_reflects",
+        "the peer reflects: ORIGINATOR_ID and CLUSTER_LIST at us, and at its other client",
+        reflection::peer_reflects,
+    )
+    .unless(lacking::no_reflection),
+    row(
+        "Route reflection",
+        "own_originator",
+        "our own ORIGINATOR_ID comes back: refused",
+        reflection::own_originator,
+    )
+    .unless(lacking::no_own_originator),
+    row(
+        "Route reflection",
+        "own_cluster",
+        "our own cluster comes back: refused",
+        reflection::own_cluster,
+    ),
+    row(
         "Messages",
         "peer_refreshes",
         "route refresh, the peer asks",
         messages::peer_refreshes,
     )
-    .unless(no_refresh_by_peer),
+    .unless(lacking::no_refresh_by_peer),
     row(
         "Messages",
         "we_refresh",
         "route refresh, we ask",
         messages::we_refresh,
     )
-    .unless(no_refresh_of_peer),
+    .unless(lacking::no_refresh_of_peer),
     row(
         "Messages",
         "enhanced_refresh",
         "enhanced route refresh: agreed on, the peer's BoRR and EoRR understood, routes intact both ways",
         messages::enhanced_refresh,
     )
-    .unless(no_enhanced_refresh)
-    .once(no_enhanced_refresh_of_ours),
+    .unless(lacking::no_enhanced_refresh)
+    .once(lacking::no_enhanced_refresh_of_ours),
     row(
         "Messages",
         "extended_to_us",
         "extended messages: a route of more than 4,096 octets to us",
         messages::extended_to_us,
     )
-    .unless(no_extended_messages),
+    .unless(lacking::no_extended_messages),
     row(
         "Messages",
         "extended_to_peer",
         "extended messages: a route of more than 4,096 octets to the peer",
         messages::extended_to_peer,
     )
-    .unless(no_extended_messages),
+    .unless(lacking::no_extended_messages),
     row(
         "Limits",
         "limit_warn",
@@ -247,7 +316,7 @@ pub const ROWS: &[Row] = &[
         "the peer's prefix limit: 6/1 from it",
         limits::of_peer,
     )
-    .unless(no_prefix_limit),
+    .unless(lacking::no_prefix_limit),
     row(
         "Endings",
         "we_shut",
@@ -255,7 +324,7 @@ pub const ROWS: &[Row] = &[
         endings::we_shut,
     )
     .long()
-    .unless(no_shutdown_text_read),
+    .unless(lacking::no_shutdown_text_read),
     row(
         "Endings",
         "peer_shuts",
@@ -263,7 +332,7 @@ pub const ROWS: &[Row] = &[
         endings::peer_shuts,
     )
     .long()
-    .unless(no_shutdown_text_sent),
+    .unless(lacking::no_shutdown_text_sent),
     row(
         "Endings",
         "killed",
@@ -285,8 +354,8 @@ pub const ROWS: &[Row] = &[
         endings::deaf,
     )
     .long()
-    .unless(no_hold_time_of_zero)
-    .once(no_send_hold_time),
+    .unless(lacking::no_hold_time_of_zero)
+    .once(lacking::no_send_hold_time),
     row(
         "Graceful restart",
         "peer_restarts",
@@ -294,7 +363,7 @@ pub const ROWS: &[Row] = &[
         restarts::peer_restarts,
     )
     .long()
-    .unless(no_restarter),
+    .unless(lacking::no_restarter),
     row(
         "Graceful restart",
         "we_restart",
@@ -302,7 +371,23 @@ pub const ROWS: &[Row] = &[
         restarts::we_restart,
     )
     .long()
-    .unless(no_restart_helper),
+    .unless(lacking::no_restart_helper),
+    row(
+        "Graceful restart",
+        "peer_stays_away",
+        "the peer is killed and stays away: its routes are a last resort with LLGR_STALE; back, they are preferred again",
+        long_lived::peer_stays_away,
+    )
+    .long()
+    .unless(lacking::no_long_lived),
+    row(
+        "Graceful restart",
+        "we_stay_away",
+        "our agent is killed and stays away: the peer shows our routes with LLGR_STALE; back, they are fresh",
+        long_lived::we_stay_away,
+    )
+    .long()
+    .unless(lacking::no_long_lived),
     row(
         "Security",
         "gtsm_we_dial",
@@ -333,159 +418,37 @@ pub const ROWS: &[Row] = &[
         "TCP MD5, we dial",
         security::md5_we_dial,
     )
-    .unless(no_md5_of_listener)
-    .once(no_md5),
+    .unless(lacking::no_md5_of_listener)
+    .once(lacking::no_md5),
     row(
         "Security",
         "md5_peer_dials",
         "TCP MD5, the peer dials",
         security::md5_peer_dials,
     )
-    .once(no_md5),
+    .once(lacking::no_md5),
     row(
         "Security",
         "md5_over_ipv6",
         "TCP MD5 over IPv6, both may dial",
         security::md5_over_ipv6,
     )
-    .once(no_md5),
+    .once(lacking::no_md5),
     row(
         "Security",
         "md5_wrong_key",
         "TCP MD5 with another key: no session",
         security::md5_wrong_key,
     )
-    .once(no_md5),
+    .once(lacking::no_md5),
     row(
         "Security",
         "md5_no_key",
         "TCP MD5 at our side only: no session",
         security::md5_no_key,
     )
-    .once(no_md5),
+    .once(lacking::no_md5),
 ];
-
-// ------------------------------------------------------------------------------------------- what a peer cannot do
-
-fn no_two_octets(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
-        Kind::Gobgp => Some("it always offers ASNs of four octets"),
-    }
-}
-
-fn no_refresh_by_peer(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
-        Kind::Gobgp => Some("its softresetin judges anew what it holds, and asks nobody"),
-    }
-}
-
-const FAILS_AT_REFRESH: &str = "asked for its routes again, it ends the session over a fault of its own";
-
-const ANSWERS_NO_REFRESH: &str =
-    "it answers no ROUTE-REFRESH of anybody: it takes every family for one that was not agreed on";
-
-fn no_refresh_of_peer(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp => None,
-        Kind::Openbgpd => Some(ANSWERS_NO_REFRESH),
-        Kind::Exabgp => Some(FAILS_AT_REFRESH),
-    }
-}
-
-fn no_hold_time_of_zero(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Openbgpd | Kind::Exabgp => None,
-        Kind::Gobgp => Some("it ends a session with a hold time of 0 at its first write"),
-    }
-}
-
-fn no_enhanced_refresh(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr => None,
-        Kind::Gobgp => Some("it does not know RFC 7313"),
-        Kind::Openbgpd => Some(ANSWERS_NO_REFRESH),
-        Kind::Exabgp => Some(FAILS_AT_REFRESH),
-    }
-}
-
-fn no_extended_messages(kind: Kind, version: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Gobgp if version < Version(4, 7, 0) => Some("it knows RFC 8654 from version 4.7 on"),
-        Kind::Openbgpd if version < Version(8, 9, 0) => Some("this version does not know RFC 8654"),
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd | Kind::Exabgp => None,
-    }
-}
-
-fn no_restarter(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => None,
-        Kind::Openbgpd => Some("it waits for others that restart, but does not restart itself"),
-    }
-}
-
-fn no_restart_helper(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
-        Kind::Exabgp => Some("it keeps no routes of a neighbour that is away"),
-    }
-}
-
-fn no_shutdown_text_read(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
-        Kind::Exabgp => Some("it fails at the text of a shutdown, and answers 1/0"),
-    }
-}
-
-fn no_shutdown_text_sent(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
-        Kind::Exabgp => Some("its teardown takes no text"),
-    }
-}
-
-fn no_ipv4_over_ipv6(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => None,
-        Kind::Openbgpd => Some("on Linux it tells 127.0.0.1 as the next hop of IPv4 over IPv6"),
-    }
-}
-
-fn no_md5_of_listener(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => None,
-        Kind::Openbgpd => Some("on Linux it signs only what it dials itself"),
-    }
-}
-
-fn no_prefix_limit(kind: Kind, _: Version) -> Option<&'static str> {
-    match kind {
-        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
-        Kind::Exabgp => Some("it has no limit on prefixes"),
-    }
-}
-
-// ----------------------------------------------------------------------------- what we cannot do yet, found by itself
-
-fn no_md5() -> Option<&'static str> {
-    unsupported::field(Object::BGPPeer, "spec.auth").then_some("BGPPeer spec.auth is not supported yet")
-}
-
-fn no_send_hold_time() -> Option<&'static str> {
-    unsupported::field(Object::BGPPeer, "spec.timers.sendHoldTime")
-        .then_some("BGPPeer spec.timers.sendHoldTime is not supported yet")
-}
-
-/// The control socket says whether it was agreed on, or not.
-fn no_enhanced_refresh_of_ours() -> Option<&'static str> {
-    let agreed = serde_json::to_value(flatroute_api::control::Negotiated::default()).unwrap_or_default();
-    agreed
-        .get("enhancedRouteRefresh")
-        .is_none()
-        .then_some("enhanced route refresh is not offered yet")
-}
 
 #[cfg(test)]
 mod tests {

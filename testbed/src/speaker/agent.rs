@@ -16,7 +16,7 @@ use super::{Session, Software, Speaker};
 use crate::control;
 use crate::fabric::Fabric;
 use crate::process::Daemon;
-use crate::topology::{Router, Tier, Topology};
+use crate::topology::{Numbering, Router, Tier, Topology};
 use crate::wait;
 
 pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
@@ -126,10 +126,14 @@ pub fn manifests(topology: &Topology, router: &Router) -> Vec<(String, String)> 
     }
     let mut peers = String::new();
     for neighbour in topology.neighbours(router) {
+        let (name, asn) = (&neighbour.router.name, neighbour.router.asn);
+        let who = match topology.numbering {
+            Numbering::Numbered => format!("peerAddress: {}\n  peerASN: {asn}", neighbour.remote.ipv4),
+            Numbering::Unnumbered => format!("interface: {}\n  peerASN: External", neighbour.local.interface),
+        };
         let _ = write!(
             peers,
-            "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {}}}\nspec:\n  peerAddress: {}\n  peerASN: {}\n",
-            neighbour.router.name, neighbour.remote.ipv4, neighbour.router.asn
+            "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {name}}}\nspec:\n  {who}\n"
         );
         if router.tier != Tier::Node {
             peers.push_str("  advertise: [LearnedRoutes]\n  installRoutes: [All]\n");
@@ -187,15 +191,20 @@ mod tests {
         let first = "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor1a}\nspec:\n  peerAddress: 172.31.0.16\n  peerASN: 65001\n";
         assert!(peers.starts_with(first), "{peers}");
         assert_eq!(peers.matches("kind: BGPPeer").count(), 2);
+        let unnumbered = topology.unnumbered();
+        let files = manifests(&unnumbered, unnumbered.find("node1").expect("exists"));
+        let first = "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor1a}\nspec:\n  interface: to-tor1a\n  peerASN: External\n";
+        assert!(files[1].1.starts_with(first), "{}", files[1].1);
     }
 
     #[test]
     fn every_manifest_is_without_problems() {
-        let topology = Topology::two_racks();
-        for router in &topology.routers {
-            for (name, text) in manifests(&topology, router) {
-                let problems = flatroute_api::manifest::parse(&name, &text).problems;
-                assert!(problems.is_empty(), "{} {name}: {problems:?}", router.name);
+        for topology in [Topology::two_racks(), Topology::two_racks().unnumbered()] {
+            for router in &topology.routers {
+                for (name, text) in manifests(&topology, router) {
+                    let problems = flatroute_api::manifest::parse(&name, &text).problems;
+                    assert!(problems.is_empty(), "{} {name}: {problems:?}", router.name);
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::fabric::Fabric;
 use crate::namespace::Namespace;
 use crate::process::{Daemon, locate, locate_beside};
 use crate::sandbox;
-use crate::topology::{Router, Tier, Topology};
+use crate::topology::{Neighbour, Numbering, Router, Tier, Topology};
 use crate::wait;
 
 pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> Result<()> {
@@ -27,7 +27,7 @@ pub(super) fn start(speaker: &mut Speaker, fabric: &Fabric, router: &Router) -> 
 
 pub(super) fn launch(speaker: &mut Speaker, fabric: &Fabric, router: &Router, bgpd: String) -> Result<()> {
     let namespace = fabric.namespace(&router.name)?;
-    for (program, text) in [("zebra", zebra(router)), ("bgpd", bgpd)] {
+    for (program, text) in [("zebra", zebra(fabric.topology(), router)), ("bgpd", bgpd)] {
         let daemon = spawn(&speaker.dir, namespace, program, &text, &[])?;
         speaker.daemons.push(daemon);
     }
@@ -167,9 +167,9 @@ fn parse_sessions(text: &str) -> Result<Vec<Session>> {
     Ok(found)
 }
 
-fn zebra(router: &Router) -> String {
+fn zebra(topology: &Topology, router: &Router) -> String {
     let Router { name, ipv4, ipv6, .. } = router;
-    format!(
+    let mut text = format!(
         "hostname {name}
 log stdout informational
 route-map source4 permit 10
@@ -179,7 +179,18 @@ route-map source6 permit 10
 ip protocol bgp route-map source4
 ipv6 protocol bgp route-map source6
 "
-    )
+    );
+    if topology.numbering == Numbering::Unnumbered {
+        // It would make itself the default router of every neighbour that heeds advertisements.
+        for neighbour in topology.neighbours(router) {
+            let _ = writeln!(
+                text,
+                "interface {}\n ipv6 nd ra-lifetime 0\nexit",
+                neighbour.local.interface
+            );
+        }
+    }
+    text
 }
 
 /// The configuration of bgpd.
@@ -193,12 +204,21 @@ pub fn bgpd(topology: &Topology, router: &Router) -> String {
     );
     text.push_str(" no bgp network import-check\n timers bgp 10 30\n");
     let neighbours = topology.neighbours(router);
+    // What a neighbour is called, and what says who it is.
+    let called = |neighbour: &Neighbour<'_>| match topology.numbering {
+        Numbering::Numbered => neighbour.remote.ipv4.to_string(),
+        Numbering::Unnumbered => neighbour.local.interface.clone(),
+    };
+    let who = |neighbour: &Neighbour<'_>| match topology.numbering {
+        Numbering::Numbered => format!("remote-as {}", neighbour.router.asn),
+        Numbering::Unnumbered => "interface remote-as external".to_owned(),
+    };
     for neighbour in &neighbours {
-        let (address, name) = (neighbour.remote.ipv4, &neighbour.router.name);
+        let (address, name) = (called(neighbour), &neighbour.router.name);
         let _ = write!(
             text,
-            " neighbor {address} remote-as {}\n neighbor {address} description {name}\n neighbor {address} timers connect 2\n neighbor {address} advertisement-interval 0\n",
-            neighbour.router.asn
+            " neighbor {address} {}\n neighbor {address} description {name}\n neighbor {address} timers connect 2\n neighbor {address} advertisement-interval 0\n",
+            who(neighbour)
         );
     }
     for family in ["ipv4", "ipv6"] {
@@ -210,12 +230,12 @@ pub fn bgpd(topology: &Topology, router: &Router) -> String {
             }
         }
         for neighbour in &neighbours {
-            let address = neighbour.remote.ipv4;
+            let address = called(neighbour);
             let _ = writeln!(text, "  neighbor {address} activate");
             if router.tier == Tier::Node {
                 let _ = writeln!(text, "  neighbor {address} allowas-in 1");
             }
-            if family == "ipv6" {
+            if family == "ipv6" && topology.numbering == Numbering::Numbered {
                 let _ = writeln!(
                     text,
                     "  neighbor {address} route-map next-hop-{} out",
@@ -226,7 +246,10 @@ pub fn bgpd(topology: &Topology, router: &Router) -> String {
         text.push_str(" exit-address-family\n");
     }
     text.push_str("exit\n");
-    for neighbour in &neighbours {
+    for neighbour in neighbours
+        .iter()
+        .filter(|_| topology.numbering == Numbering::Numbered)
+    {
         let _ = write!(
             text,
             "route-map next-hop-{} permit 10\n set ipv6 next-hop global {}\nexit\n",

@@ -69,6 +69,15 @@ impl Software {
         }
     }
 
+    /// Whether it finds neighbours by their router advertisements, and is found by its own.
+    #[must_use]
+    pub fn finds_neighbours(self) -> bool {
+        match self {
+            Self::Agent | Self::Frr => true,
+            Self::Bird => false,
+        }
+    }
+
     /// The programs that it needs, found.
     ///
     /// # Errors

@@ -12,6 +12,8 @@
 //! ASNs               nodes 64512, ToRs 65001, 65002 …, all spines 65100
 //! ```
 //!
+//! Links need no addresses: [`Topology::unnumbered`] leaves them to the kernel's own link-local ones.
+//!
 //! Two facts of BGP shape the plan. Nodes share an ASN, so a path from one rack to the other holds the receiver's own
 //! ASN once, and nodes must allow that. The ToRs of a rack do not share one, so multipath on the nodes must not ask for
 //! equal AS_PATHs, only for equally long ones.
@@ -96,6 +98,15 @@ pub struct Link {
     pub lower: LinkEnd,
 }
 
+/// What addresses links have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbering {
+    /// A /31 and a /127 each.
+    Numbered,
+    /// The link-local ones that the kernel gives to every interface, and no others.
+    Unnumbered,
+}
+
 /// A neighbour over a link, as one router sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Neighbour<'a> {
@@ -114,6 +125,8 @@ pub struct Topology {
     pub routers: Vec<Router>,
     /// Upper ends in the order of `routers`.
     pub links: Vec<Link>,
+    /// Whether the links have the addresses of their ends.
+    pub numbering: Numbering,
 }
 
 /// How large a fabric shall be.
@@ -179,9 +192,19 @@ impl Topology {
         let mut topology = Self {
             routers,
             links: Vec::new(),
+            numbering: Numbering::Numbered,
         };
         topology.wire();
         topology
+    }
+
+    /// The same without addresses on its links: neighbours find each other, and next hops are link-local.
+    #[must_use]
+    pub fn unnumbered(self) -> Self {
+        Self {
+            numbering: Numbering::Unnumbered,
+            ..self
+        }
     }
 
     fn wire(&mut self) {

@@ -33,7 +33,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Carries routes to the kernel's thread, and behind all that have arrived, once, the word that the rest may be swept.
 /// Room is had before a batch is taken, so that each batch is always in one of the two channels and can be seen there.
 pub(super) async fn carry_routes(
-    mut changes: mpsc::Receiver<Vec<RouteChange>>,
+    mut changes: mpsc::Receiver<bgp_io::RouteBatch>,
     sweep: oneshot::Receiver<()>,
     fib: mpsc::Sender<fib_io::Command>,
 ) {
@@ -44,7 +44,10 @@ pub(super) async fn carry_routes(
         let command = tokio::select! {
             biased;
             batch = changes.recv() => match batch {
-                Some(batch) => fib_io::Command::Routes(batch.iter().map(desired).collect()),
+                Some(batch) => fib_io::Command::Routes {
+                    routes: batch.changes.iter().map(desired).collect(),
+                    written: Some(batch.written),
+                },
                 None => return,
             },
             allowed = &mut sweep, if !swept => {

@@ -1,6 +1,7 @@
-//! What the machine's links and default routes show: addresses for the speaker's next hops, facts for the plan.
+//! What the machine's links and default routes show, and what routers say on its links: addresses for the speaker's next hops,
+//! facts for the plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use flatroute_bgp_io as bgp_io;
@@ -10,14 +11,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::Event;
+use super::carry::tell;
 use super::gateways::Gateways;
+use super::routers::{self, Memory};
 
 pub(crate) type Links = watch::Receiver<Vec<fib_io::links::Interface>>;
 pub(crate) type DefaultRoutes = watch::Receiver<BTreeSet<fib_io::gateways::Gateway>>;
+pub(crate) type Heard = watch::Receiver<BTreeMap<u32, flatroute_nd::Heard>>;
 
-/// Gives the speaker the addresses for its next hops, and tells which interfaces and default gateways there are.
+/// Gives the speaker the addresses for its next hops, and tells which interfaces, default gateways and routers there are.
 pub(crate) async fn carry_links(
-    (mut links, mut default_routes): (Links, DefaultRoutes),
+    (mut links, mut default_routes, mut heard): (Links, DefaultRoutes, Heard),
+    mut memory: Memory,
     bgp: bgp_io::Handle,
     teller: mpsc::Sender<Event>,
 ) {
@@ -25,8 +30,14 @@ pub(crate) async fn carry_links(
     loop {
         gateways.update(present(&default_routes.borrow_and_update()), Instant::now());
         let (addressed, facts) = {
-            let links = links.borrow_and_update();
-            (addressed(&links), facts(&links, gateways.all()))
+            let (links, heard) = (links.borrow_and_update(), heard.borrow_and_update());
+            if let Err(error) = memory.keep(&heard) {
+                let text = format!(
+                    "the state directory cannot be written, so a restart has to find its neighbours anew: {error}"
+                );
+                tell(&teller, "StateNotKept", None, text);
+            }
+            (addressed(&links), facts(&links, gateways.all(), &heard))
         };
         if bgp.interfaces(addressed).await.is_err() || teller.send(Event::Links(facts)).await.is_err() {
             return;
@@ -35,10 +46,11 @@ pub(crate) async fn carry_links(
         let changed = tokio::select! {
             changed = links.changed() => changed.map_err(|_| "links are"),
             changed = default_routes.changed() => changed.map_err(|_| "default routes are"),
+            changed = heard.changed() => changed.map_err(|_| "router advertisements are"),
             () = tokio::time::sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => Ok(()),
         };
         if let Err(what) = changed {
-            let text = format!("the node's {what} out of reach over netlink");
+            let text = format!("the node's {what} out of reach");
             _ = teller.send(Event::Failed(text)).await;
             return;
         }
@@ -72,7 +84,13 @@ pub(crate) fn addressed(links: &[fib_io::links::Interface]) -> Vec<bgp_io::Inter
 pub(crate) fn facts(
     links: &[fib_io::links::Interface],
     default_gateways: BTreeSet<flatroute_plan::Gateway>,
+    heard: &BTreeMap<u32, flatroute_nd::Heard>,
 ) -> flatroute_plan::Links {
+    let is_link_local = |address: &IpNetwork| is_link_local(address.ip());
+    let has_address = |index: u32| {
+        let mut found = links.iter().filter(|link| link.index == index);
+        found.any(|link| link.addresses.iter().any(is_link_local))
+    };
     let on_link = |address: &IpNetwork| IpNetwork::new(address.network(), address.prefix()).ok();
     flatroute_plan::Links {
         interfaces: links.iter().map(|link| (link.name.clone(), link.index)).collect(),
@@ -86,8 +104,9 @@ pub(crate) fn facts(
         addresses: links
             .iter()
             .flat_map(|link| &link.addresses)
+            .filter(|address| !address.ip().is_loopback() && !is_link_local(address))
             .map(IpNetwork::ip)
-            .filter(|address| !address.is_loopback() && !is_link_local(*address))
             .collect(),
+        heard: routers::facts(heard, has_address),
     }
 }

@@ -5,7 +5,7 @@
 //!  bgp-io ─────────────────► routes ────────────────────► fib-io
 //!     ▲  └──── events ─────► sessions (the sweep's word)   │
 //!     │                      reports ◄─────── events ──────┘
-//!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways
+//!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways, nd
 //! ```
 //!
 //! The rules for packets of pods are kept by a task of their own (`pods`), which neither waits for routes nor they for it.
@@ -16,11 +16,11 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use flatroute_api::control;
-use flatroute_bgp::rib::RouteChange;
 use flatroute_bgp::speaker;
 use flatroute_bgp::types::{Family, FamilySet, PeerName};
 use flatroute_bgp_io as bgp_io;
@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 
 use super::carry::{carry_reports, carry_routes, carry_sessions, tell, watch_over};
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
+use super::routers::Memory;
 use super::why::{Known, why};
 use super::{Act, Event, Marker, Seen, pods, words};
 use crate::control::query::{RouteQuery, RouteView};
@@ -51,6 +52,9 @@ pub(crate) struct Live {
     running: Option<Running>,
     links: Links,
     default_routes: DefaultRoutes,
+    /// Who is heard on the interfaces that neighbours are sought on.
+    routers: flatroute_nd::Handle,
+    state_dir: Option<PathBuf>,
     marker: Marker,
     pods: pods::Keeper,
     /// Every session has ended, for good.
@@ -66,7 +70,7 @@ struct Running {
     /// What carries routes to it; none once the kernel shall hear no more of the speaker.
     routes: Option<JoinHandle<()>>,
     /// The way of route changes from the speaker; only looked at, to see whether any are on it.
-    handed_over: mpsc::WeakSender<Vec<RouteChange>>,
+    handed_over: mpsc::WeakSender<bgp_io::RouteBatch>,
     static_routes: Vec<(IpNetwork, fib::DesiredRoute)>,
     pref_src: fib::PrefSrc,
     listen: Vec<SocketAddr>,
@@ -77,12 +81,15 @@ impl Live {
     ///
     /// # Errors
     /// When they cannot be observed.
-    pub(crate) async fn open(marker: Marker) -> anyhow::Result<Self> {
+    pub(crate) async fn open(marker: Marker, state_dir: Option<&Path>) -> anyhow::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
+        let memory = Memory::open(state_dir, marker.is_left());
         Ok(Self {
             running: None,
             links: fib_io::links::observe().await?,
             default_routes: fib_io::gateways::observe()?,
+            routers: flatroute_nd::spawn(memory.routers().clone()),
+            state_dir: state_dir.map(Path::to_owned),
             marker,
             pods: pods::Keeper::start(sender.clone()),
             is_shut_down: false,
@@ -93,7 +100,8 @@ impl Live {
 
     /// What the links and default routes show now.
     pub(crate) fn links(&self) -> flatroute_plan::Links {
-        facts(&self.links.borrow(), present(&self.default_routes.borrow()))
+        let gateways = present(&self.default_routes.borrow());
+        facts(&self.links.borrow(), gateways, &self.routers.heard().borrow())
     }
 
     async fn start(&self, plan: &Plan) -> anyhow::Result<Running> {
@@ -132,8 +140,13 @@ impl Live {
             self.sender.clone(),
         ));
         tokio::spawn(carry_reports(fib_events, self.sender.clone()));
-        let observed = (self.links.clone(), self.default_routes.clone());
-        tokio::spawn(carry_links(observed, bgp.clone(), self.sender.clone()));
+        let observed = (
+            self.links.clone(),
+            self.default_routes.clone(),
+            self.routers.heard(),
+        );
+        let memory = Memory::open(self.state_dir.as_deref(), self.marker.is_left());
+        tokio::spawn(carry_links(observed, memory, bgp.clone(), self.sender.clone()));
         tokio::spawn(watch_over(kernel, driver, self.sender.clone()));
         Ok(Running {
             bgp,
@@ -210,6 +223,8 @@ impl Act for Live {
                 .await?;
         }
         self.pods.wants(plan.pod_network.as_ref());
+        self.routers
+            .want(plan.sought.values().filter_map(|sought| sought.index).collect());
         running.bgp.configure(plan.speaker.clone()).await?;
         if running.listen != listen {
             running.bgp.listen(listen.clone()).await?;
@@ -270,7 +285,9 @@ impl Act for Live {
             RouteView::Kernel => {
                 let (reply, answer) = oneshot::channel();
                 running.fib.send(fib_io::Command::Dump { reply }).await?;
-                return Ok(words::kernel_routes(answer.await?, query));
+                let links = self.links.borrow();
+                let name_of = |index| links.iter().find(|l| l.index == index).map(|l| l.name.clone());
+                return Ok(words::kernel_routes(answer.await?, query, name_of));
             }
         };
         let asked = speaker::RouteQuery {

@@ -1,6 +1,7 @@
 //! What the speaker and the kernel know, in the words of the control socket.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use flatroute_api::control;
@@ -63,7 +64,7 @@ pub(super) fn sessions(peers: &[PeerSummary]) -> BTreeMap<String, ready::Session
 pub(super) fn peer(peer: &PeerSummary, name_of: impl Fn(u32) -> Option<String>) -> control::Peer {
     control::Peer {
         name: peer.name.to_string(),
-        address: peer.address,
+        address: Some(peer.address),
         interface: peer
             .interface
             .map(|index| name_of(index).unwrap_or_else(|| format!("#{index}"))),
@@ -186,7 +187,19 @@ pub(super) fn route(entry: &RouteEntry) -> control::Route {
 }
 
 /// The kernel's routes that were asked for.
-pub(super) fn kernel_routes(routes: Vec<fib::InstalledRoute>, query: &RouteQuery) -> control::Routes {
+pub(super) fn kernel_routes(
+    routes: Vec<fib::InstalledRoute>,
+    query: &RouteQuery,
+    name_of: impl Fn(u32) -> Option<String>,
+) -> control::Routes {
+    // A link-local next hop means nothing without its interface.
+    let next_hop = |leg: &fib::Leg| match leg.gateway {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            let interface = name_of(leg.interface).unwrap_or_else(|| format!("#{}", leg.interface));
+            format!("{v6}%{interface}")
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => leg.gateway.to_string(),
+    };
     let wanted = |route: &fib::InstalledRoute| {
         query.prefix.is_none_or(|within| {
             within.prefix() <= route.prefix.prefix() && within.contains(route.prefix.network())
@@ -201,7 +214,7 @@ pub(super) fn kernel_routes(routes: Vec<fib::InstalledRoute>, query: &RouteQuery
             .take(query.limit)
             .map(|route| control::Route {
                 prefix: route.prefix.to_string(),
-                next_hops: route.legs.iter().map(|leg| leg.gateway.to_string()).collect(),
+                next_hops: route.legs.iter().map(&next_hop).collect(),
                 multipath: route.legs.len() > 1,
                 installed: true,
                 reason: if route.legs.is_empty() {

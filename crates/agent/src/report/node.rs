@@ -106,14 +106,14 @@ fn session(peer: &Peer, taken: Timestamp, before: &[NodePeer]) -> NodePeer {
         not_negotiated,
     } = peer;
     let before = before.iter().find(|old| {
-        (&old.name, old.address, &old.interface) == (object, Some(session.address), &session.interface)
+        (&old.name, old.address, &old.interface) == (object, session.address, &session.interface)
     });
     let state = state(&session.state);
     let same = before.filter(|old| is_up(old.state) == is_up(state));
     NodePeer {
         // As much of it as the API server takes; of the mesh, a Node's name with a word before it.
         name: object.chars().take(253).collect(),
-        address: Some(session.address),
+        address: session.address,
         interface: session.interface.clone(),
         asn: session.asn,
         state,

@@ -271,8 +271,9 @@ fn ground(word: &str) -> Ground {
         P::FilterNotFound => Ground::Filter,
         P::SecretKeyNotFound | P::SecretNotFound => Ground::Secret,
         P::NoDefaultGateway => Ground::Nobody(PeerReason::NoDefaultGateway),
+        P::NoRouterAdvertisement => Ground::Nobody(PeerReason::NoRouterAdvertisement),
         P::NoMatchingNodes => Ground::Nobody(PeerReason::NoMatchingNodes),
-        P::NoCommonFamily => Ground::Node,
+        P::NoCommonFamily | P::NoLinkLocalAddress | P::NoRawSocket => Ground::Node,
         P::APIServerUnreachable
         | P::ClusterCIDRsUnknown
         | P::CopyRefused
@@ -295,6 +296,7 @@ fn ground(word: &str) -> Ground {
         | P::SecretEndsWithLineBreak
         | P::SecretInvalid
         | P::SecretReadableByOthers
+        | P::SeveralRouters
         | P::Stale
         | P::TooManyGateways
         | P::Unauthorized

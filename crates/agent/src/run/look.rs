@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use flatroute_bgp::speaker::AdminState;
-use flatroute_plan::{Origin, Plan};
+use flatroute_plan::{Origin, Outcome, Plan};
 use ipnetwork::IpNetwork;
 use tokio::time::timeout;
 
-use super::{Owner, PATIENCE};
+use super::{Owner, PATIENCE, sought};
 use crate::act::{Act, Seen};
 use crate::conflist;
 use crate::ready::{self, Ready, judge, not_negotiated};
@@ -112,6 +112,15 @@ fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
         AdminState::Up | AdminState::Held(_) => true,
         AdminState::Down(_) => false,
     });
+    let missing = plan.sought.iter();
+    let missing = missing.filter(|(_, sought)| sought.outcome == Outcome::Missing);
+    let missing = missing.map(|(name, sought)| ready::Peer {
+        name: name.clone(),
+        fabric: true,
+        offered: sought.families,
+        held: Some(sought::reason(plan, name)),
+        session: None,
+    });
     wanted
         .map(|(name, config)| ready::Peer {
             name: name.to_string(),
@@ -124,5 +133,6 @@ fn peers(plan: &Plan, seen: &Seen) -> Vec<ready::Peer> {
                 .and_then(|peer| peer.reason.clone()),
             session: seen.sessions.get(name.as_str()).copied(),
         })
+        .chain(missing)
         .collect()
 }

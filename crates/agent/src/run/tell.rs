@@ -190,8 +190,11 @@ fn reason(of: ProblemReason) -> Reason {
         | P::MeshTooLarge
         | P::NoCommonFamily
         | P::NoDefaultGateway
+        | P::NoLinkLocalAddress
         | P::NoMatchingNodes
         | P::NoPodCIDRs
+        | P::NoRawSocket
+        | P::NoRouterAdvertisement
         | P::NodeNotFound
         | P::NotInstalled
         | P::NotKept
@@ -202,6 +205,7 @@ fn reason(of: ProblemReason) -> Reason {
         | P::Required
         | P::SecretEndsWithLineBreak
         | P::SecretReadableByOthers
+        | P::SeveralRouters
         | P::Stale
         | P::TooManyGateways
         | P::Unauthorized

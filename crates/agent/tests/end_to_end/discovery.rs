@@ -182,7 +182,10 @@ fn nodes_on_one_link_talk_without_any_object() {
     }
     let peer = one.established("mesh:n2");
     assert_eq!(
-        (peer.asn, peer.address.to_string().as_str()),
+        (
+            peer.asn,
+            peer.address.expect("it is discovered").to_string().as_str()
+        ),
         (Some(65077), "10.0.12.2")
     );
     two.established("mesh:n1");

@@ -54,6 +54,26 @@ fn source(from: &Namespace, address: &str, to: &UdpSocket) -> IpAddr {
     }
 }
 
+/// A pod's link, as the plugin makes it.
+fn wire(node: &Namespace, pod: &Namespace) {
+    agent
+        .namespace
+        .ip("link add pod0 group 79 type veth peer name eth0");
+    pod.take("eth0", node);
+    pod.sysctl("net/ipv6/conf/eth0/accept_dad", "0");
+    node.ip("link set pod0 up");
+    node.ip("address add 169.254.1.1/32 dev pod0");
+    node.ip("address add fe80::1/64 dev pod0 nodad");
+    pod.ip("link set eth0 up");
+    for address in ["10.244.1.5", "fd00:244:1::5"] {
+        pod.ip(&format!("address add {address} dev eth0"));
+        node.ip(&format!("route add {address} dev pod0"));
+    }
+    pod.ip("route add 169.254.1.1 dev eth0");
+    pod.ip("route add default via 169.254.1.1 dev eth0 onlink");
+    pod.ip("-6 route add default via fe80::1 dev eth0");
+}
+
 /// The agent's pods reach what is outside with the node's InternalIP and the cluster with their own, before, while and after
 /// the agent is started again; when a mode says so, with their own everywhere.
 #[test]
@@ -77,24 +97,7 @@ fn pods_leave_the_cluster_with_an_address_of_their_node() {
     }
     agent.namespace.ip("route add default via 10.0.1.2");
     agent.namespace.ip("-6 route add default via fd00:0:1::2");
-    // A pod's link, as the plugin makes it.
-    agent
-        .namespace
-        .ip("link add pod0 group 79 type veth peer name eth0");
-    pod.take("eth0", &agent.namespace);
-    pod.sysctl("net/ipv6/conf/eth0/accept_dad", "0");
-    agent.namespace.ip("link set pod0 up");
-    agent.namespace.ip("address add 169.254.1.1/32 dev pod0");
-    agent.namespace.ip("address add fe80::1/64 dev pod0 nodad");
-    pod.ip("link set eth0 up");
-    for address in ["10.244.1.5", "fd00:244:1::5"] {
-        pod.ip(&format!("address add {address} dev eth0"));
-        agent.namespace.ip(&format!("route add {address} dev pod0"));
-    }
-    pod.ip("route add 169.254.1.1 dev eth0");
-    pod.ip("route add default via 169.254.1.1 dev eth0 onlink");
-    pod.ip("-6 route add default via fe80::1 dev eth0");
-
+    wire(&agent.namespace, &pod);
     let leaves_as = |ipv4: &str, ipv6: &str| {
         for (own, outside, inside, want) in [
             ("10.244.1.5", "198.51.100.9", "10.244.2.9", ipv4),

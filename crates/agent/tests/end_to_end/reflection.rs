@@ -9,7 +9,7 @@ use super::agent::Agent;
 use super::lab::{Namespace, until};
 
 /// A link that several namespaces are on: a bridge in the last one, which has its address on it.
-fn segment(ends: &[(u8, &Namespace)]) {
+pub(super) fn segment(ends: &[(u8, &Namespace)]) {
     let Some(((last, hub), others)) = ends.split_last() else {
         return;
     };

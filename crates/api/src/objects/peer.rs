@@ -29,8 +29,8 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::node_selector")]
     pub node_selector: Option<LabelSelector>,
-    /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. Exactly one of `peerAddress`, `discover`,
-    /// `peerSelector` and `listenRange` is set. A change resets the session.
+    /// The neighbour's address. A link-local one (fe80::/10) needs `interface`. Exactly one of `peerAddress`, `interface` alone,
+    /// `discover`, `peerSelector` and `listenRange` is set. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<IpAddr>,
     /// Finds the neighbours in the node's routing table instead of naming one; each has the name `OBJECT-ADDRESS`. An address that
@@ -54,7 +54,9 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub listen_limit: Option<u16>,
-    /// The interface of a link-local `peerAddress`. A change resets the session.
+    /// The interface of a link-local `peerAddress`. Alone: the neighbour is whoever sends router advertisements on this link; the
+    /// node sends its own there, which make it nobody's default router. Routes of both families go by IPv6 next hops (RFC 8950),
+    /// and no address is needed. Needs the capability NET_RAW. A change resets the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schemas::interface")]
     pub interface: Option<String>,

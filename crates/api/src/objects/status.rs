@@ -89,6 +89,8 @@ pub enum PeerReason {
     NotEstablished,
     /// `Established` is False: no node that it selects has a default gateway to discover.
     NoDefaultGateway,
+    /// `Established` is False: on no node that it selects has `interface` heard a router.
+    NoRouterAdvertisement,
     /// `Established` is False: `state: Down` asks for it.
     AdministrativelyDown,
     /// `Established` is True: `state: Drained` takes the neighbour out of use; the message says whether it is.
@@ -130,6 +132,7 @@ impl PeerReason {
             Self::PartiallyEstablished => "PartiallyEstablished",
             Self::NotEstablished => "NotEstablished",
             Self::NoDefaultGateway => "NoDefaultGateway",
+            Self::NoRouterAdvertisement => "NoRouterAdvertisement",
             Self::AdministrativelyDown => "AdministrativelyDown",
             Self::Drained => "Drained",
             Self::FamilyNotNegotiated => "FamilyNotNegotiated",
@@ -230,7 +233,7 @@ pub struct NodePeer {
     /// The neighbour's address; none when the BGPPeer finds no neighbour on this node, for the reason that is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// The interface of a link-local address.
+    /// The interface of a link-local address, or that the neighbour is to be found on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 15))]
     pub interface: Option<String>,

@@ -23,7 +23,7 @@ use flatroute_bgp::speaker::{
     PeerConfig, PeerSummary, PrefixLimit, PrefixLimitAction, Ttl,
 };
 use flatroute_bgp::types::{Asn, FamilySet, PeerName, Prefix, RouterId};
-use flatroute_bgp_io::{Handle, Interface, Options, Status, spawn};
+use flatroute_bgp_io::{Handle, Interface, Options, RouteBatch, Status, spawn};
 use ipnetwork::IpNetwork;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -141,7 +141,7 @@ pub fn config(
 pub struct Node {
     pub handle: Handle,
     pub task: JoinHandle<()>,
-    pub routes: mpsc::Receiver<Vec<RouteChange>>,
+    pub routes: mpsc::Receiver<RouteBatch>,
     pub events: mpsc::Receiver<Event>,
     /// Where it listens.
     pub address: SocketAddr,
@@ -246,8 +246,8 @@ impl Node {
     pub async fn route(&mut self, prefix: Prefix, bound: Duration) -> RouteChange {
         within(&format!("a route change of {prefix}"), bound, async {
             loop {
-                let changes = self.routes.recv().await.expect("the driver runs");
-                if let Some(change) = changes.into_iter().find(|c| c.prefix == prefix) {
+                let batch = self.routes.recv().await.expect("the driver runs");
+                if let Some(change) = batch.changes.into_iter().find(|c| c.prefix == prefix) {
                     return change;
                 }
             }

@@ -12,6 +12,7 @@ use super::election::Change;
 use super::fib::NextHopSets;
 use super::hash::Seed;
 use super::import::Import;
+use super::lingering::Lingering;
 use super::outbound::Outbound;
 use super::receiver::Receiver;
 use super::retained::Generation;
@@ -70,6 +71,7 @@ pub(super) struct Core {
     pub(super) multipath: Multipath,
     pub(super) install: Arc<Filter>,
     pub(super) kernel: [Receiver; 2],
+    pub(super) lingering: [Lingering; 2],
     pub(super) sets: NextHopSets,
     /// The attributes of our own routes, held once for each of them.
     pub(super) local: AttrId,
@@ -91,6 +93,7 @@ impl Core {
             multipath,
             install,
             kernel: Default::default(),
+            lingering: Default::default(),
             sets: NextHopSets::new(seed),
             local: AttrId::NONE,
             deferred: false,

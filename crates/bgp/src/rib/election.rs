@@ -83,6 +83,8 @@ impl Core {
             self.elect(t, family, id)
         };
         kernel |= change.selected || change.touched.is_some_and(|path| t.path(path).is(SELECTED));
+        // What the kernel keeps for a while it keeps only as long as all paths stay as they are.
+        kernel |= self.lingering[at(family)].has(id);
         if kernel && self.concerns_kernel(t, family, id) {
             self.kernel[at(family)].mark(t, id);
         }

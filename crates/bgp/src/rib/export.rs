@@ -116,15 +116,36 @@ impl fmt::Display for Withheld {
 
 /// The address that this speaker is reached at for a family: one of that family, or an IPv6 one for IPv4 where the peer
 /// takes that (RFC 8950) and there is no other.
+///
+/// A peer that has a link-local address is on the link, and often nothing else is known to be on it: it is told our
+/// link-local address, for IPv4 too where it takes that. Alone, because a global one beside it would be preferred by some, and need
+/// not lie in a prefix that the peer has on this link; an internal peer gets the global one as well, for it may pass it on.
 fn own_next_hop(peer: &PeerSettings, family: Family) -> Option<NextHop> {
-    let ipv6 = peer.local.ipv6.map(|global| NextHop::V6 {
+    let ipv4 = peer.local.ipv4.map(NextHop::V4);
+    let by_link = peer
+        .local
+        .link_local
+        .filter(|_| peer.interface.is_some())
+        .map(
+            |link_local| match peer.local.ipv6.filter(|_| peer.is_internal()) {
+                Some(global) => NextHop::V6 {
+                    global,
+                    link_local: Some(link_local),
+                },
+                None => NextHop::V6 {
+                    global: link_local,
+                    link_local: None,
+                },
+            },
+        );
+    let ipv6 = by_link.or(peer.local.ipv6.map(|global| NextHop::V6 {
         global,
         link_local: peer.local.link_local,
-    });
+    }));
     match family {
         Family::Ipv4 => {
-            let ipv4 = peer.local.ipv4.map(NextHop::V4);
-            ipv4.or(ipv6.filter(|_| peer.extended_next_hop))
+            let extended = |hop: Option<NextHop>| hop.filter(|_| peer.extended_next_hop);
+            extended(by_link).or(ipv4).or(extended(ipv6))
         }
         Family::Ipv6 => ipv6,
     }

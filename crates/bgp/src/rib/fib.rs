@@ -11,8 +11,8 @@ use super::core::{Core, at};
 use super::hash::Seed;
 use super::table::{INSTALLABLE, Key, SELECTED, Table};
 use super::words;
-use super::{FibPath, RouteChange};
-use crate::types::Family;
+use super::{FibPath, PeerSettings, RouteChange};
+use crate::types::{Family, NextHop};
 
 /// All sets of next hops that the kernel was told, by handle from 1; zero is the empty set.
 #[derive(Debug)]
@@ -21,6 +21,11 @@ pub(super) struct NextHopSets {
     free: Vec<u32>,
     /// For look-up only, never iterated.
     index: HashMap<Arc<[FibPath]>, u32, Seed>,
+}
+
+/// Whether packets go the same way.
+pub(super) fn same_leg(a: &FibPath, b: &FibPath) -> bool {
+    (a.next_hop, a.interface) == (b.next_hop, b.interface)
 }
 
 fn slot(id: u32) -> usize {
@@ -68,9 +73,29 @@ impl NextHopSets {
         }
     }
 
+    pub(super) fn legs(&self, id: u32) -> &[FibPath] {
+        self.sets.get(slot(id)).map_or(&[], |(set, _)| set)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }
+}
+
+/// Where packets go, and the interface of a link-local address. A peer that is on the link by such an address is reached by
+/// that one, if it says so beside a global address: the latter need not lie in any prefix of the link.
+pub(super) fn towards(told: NextHop, peer: &PeerSettings) -> (NextHop, Option<u32>) {
+    let next_hop = match told {
+        NextHop::V6 {
+            link_local: Some(link_local),
+            ..
+        } if peer.interface.is_some() => NextHop::V6 {
+            global: link_local,
+            link_local: None,
+        },
+        NextHop::V4(_) | NextHop::V6 { .. } => told,
+    };
+    (next_hop, peer.interface.filter(|_| next_hop.is_link_local()))
 }
 
 impl Core {
@@ -81,15 +106,17 @@ impl Core {
                 .filter(|(_, path)| path.is(SELECTED | INSTALLABLE))
                 .filter_map(|(_, path)| {
                     let settings = &self.peer(path.peer)?.settings;
+                    let told = words::next_hop(self.attributes.words(path.effective))?;
+                    let (next_hop, interface) = towards(told, settings);
                     Some(FibPath {
-                        next_hop: words::next_hop(self.attributes.words(path.effective))?,
-                        interface: settings.interface,
+                        next_hop,
+                        interface,
                         peer: settings.name.clone(),
                     })
                 }),
         );
         paths.sort_unstable();
-        paths.dedup_by(|a, b| (a.next_hop, a.interface) == (b.next_hop, b.interface));
+        paths.dedup_by(|a, b| same_leg(a, b));
     }
 
     pub(super) fn poll_fib<K: Key>(
@@ -109,7 +136,11 @@ impl Core {
             let told = self.kernel[at(family)].told(id);
             if set == told && (!again || told == 0) {
                 self.sets.release(set);
+                self.lingering[at(family)].end(t, id);
+            } else if told != 0 && !again && self.lingers(t, family, (id, told), &paths) {
+                self.sets.release(set);
             } else {
+                self.lingering[at(family)].end(t, id);
                 let prefix = t.prefix(id);
                 changes.push(RouteChange {
                     prefix,

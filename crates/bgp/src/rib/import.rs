@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use super::PeerSettings;
 use super::attributes::{AttrId, AttributeTable};
-use super::table::{ACCEPTED, INSTALLABLE};
+use super::table::{ACCEPTED, INSTALLABLE, LEAVING};
 use crate::policy::{Drain, Filter, RuleName, Source, Verdict, View};
 use crate::types::{Asn, Community, Family, NextHop, PathAttributes, PeerName, Prefix, Role, RouterId};
 
@@ -27,6 +27,7 @@ pub(super) enum Refusal {
     OwnNextHop(IpAddr),
     UnusableNextHop(IpAddr),
     NextHopNotOnLink(IpAddr),
+    NextHopWithoutLink(IpAddr),
     NextHopFamily,
     Multicast,
     Filter(RuleName),
@@ -69,6 +70,12 @@ impl fmt::Display for Refusal {
                 write!(
                     f,
                     "NextHopNotOnLink: next hop {addr} is not on a link of this node"
+                )
+            }
+            Self::NextHopWithoutLink(addr) => {
+                write!(
+                    f,
+                    "next hop {addr} is link-local, and the session is not, so nothing says on which link it is"
                 )
             }
             Self::NextHopFamily => f.write_str("IPv4 next hop for an IPv6 prefix"),
@@ -123,7 +130,10 @@ pub(super) fn check(peer: &PeerSettings, attributes: &PathAttributes, next_hop: 
     if unusable {
         return Some(Refusal::UnusableNextHop(addr));
     }
-    let is_link_local = matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local());
+    let is_link_local = next_hop.is_link_local();
+    if is_link_local && peer.interface.is_none() {
+        return Some(Refusal::NextHopWithoutLink(addr));
+    }
     let lies_elsewhere = |within: &Vec<Prefix>| !within.iter().any(|prefix| prefix.contains(addr));
     let is_off_link = !is_link_local && peer.next_hops.as_ref().is_some_and(lies_elsewhere);
     is_off_link.then_some(Refusal::NextHopNotOnLink(addr))
@@ -234,6 +244,9 @@ impl<'a> Import<'a> {
                 Verdict::Accept => ACCEPTED | INSTALLABLE,
                 Verdict::Reject => ACCEPTED,
             };
+            if self.leaving {
+                flags |= LEAVING;
+            }
         }
         self.changed = changed;
         (flags, effective)

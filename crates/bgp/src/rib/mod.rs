@@ -49,6 +49,7 @@ mod export;
 mod fib;
 mod hash;
 mod import;
+mod lingering;
 mod outbound;
 mod receiver;
 mod retained;
@@ -413,6 +414,20 @@ impl Rib {
     #[must_use]
     pub fn has_fib_pending(&self) -> bool {
         !self.core.deferred && self.core.has_fib_pending()
+    }
+
+    /// Whether the kernel is yet to be told of moves off paths that say goodbye (RFC 8326): then [`Rib::settle`] is to be called,
+    /// twice after a while.
+    #[must_use]
+    pub fn is_lingering(&self) -> bool {
+        self.core.lingering.iter().any(|lingering| !lingering.is_empty())
+    }
+
+    /// Moves off paths that say goodbye become pending for the kernel if they were made before the last call.
+    pub fn settle(&mut self) {
+        for family in Family::ALL {
+            on_family!(self, family, |t| self.core.settle(t, family));
+        }
     }
 
     /// The kernel is to be told everything again.

@@ -107,6 +107,8 @@ pub(super) const SELECTED: u16 = 4;
 
 /// It outlived the session that it came by.
 pub(super) const STALE: u16 = 8;
+/// It is about to go (RFC 8326).
+pub(super) const LEAVING: u16 = 32;
 /// It is kept as a last resort (RFC 9494).
 pub(super) const LONG_LIVED: u16 = 16;
 

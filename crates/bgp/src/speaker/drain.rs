@@ -4,6 +4,7 @@
 //! First everything that it is told says GRACEFUL_SHUTDOWN and everything that it says has LOCAL_PREF 0, so that both sides
 //! move to other paths while this one still forwards. After [`DRAIN_TIME`] it is told nothing more, but for prefixes
 //! that no other neighbour is told: a drain takes no prefix off the network.
+//! The kernel follows last, [`LINGER_TIME`] after the neighbours were told.
 
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ use crate::types::Instant;
 /// its other paths, also where neighbours hold changes back for as long as RFC 4271 §10 suggests
 /// (MinRouteAdvertisementIntervalTimer, 30 s).
 pub const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+/// How long the kernel keeps sending over a path that says goodbye once a better one is there, while neighbours are told of the
+/// move already: this long at least, and twice as long at most. Neighbours need milliseconds; a switch that is busy, a second.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Since when a neighbour is being drained, and how far that has come.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,21 @@ pub(super) fn phase(draining: Option<Draining>) -> Drain {
 }
 
 impl Speaker {
+    /// Sees to it that what the kernel was not told of is told in the end.
+    pub(super) fn linger(&mut self, now: Instant) {
+        if self.settles_at.is_none() && self.rib.is_lingering() {
+            self.settles_at = Some(now + LINGER_TIME);
+        }
+    }
+
+    pub(super) fn stop_lingering(&mut self, now: Instant) {
+        if self.settles_at.is_some_and(|at| at <= now) {
+            self.rib.settle();
+            self.settles_at = None;
+            self.linger(now);
+        }
+    }
+
     /// Withdraws what neighbours have been told whose time is over.
     pub(super) fn expire_drains(&mut self, now: Instant) {
         for (name, neighbour) in &mut self.neighbours {

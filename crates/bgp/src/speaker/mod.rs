@@ -55,7 +55,7 @@ pub use auth::{Auth, KeyError, MAX_KEY_LEN, Md5Key};
 pub use config::{
     AdminState, Config, GracefulRestart, GracefulRestartMode, Origination, PeerConfig, RangeConfig, Ttl,
 };
-pub use drain::DRAIN_TIME;
+pub use drain::{DRAIN_TIME, LINGER_TIME};
 pub use dynamic::FORGET_AFTER;
 pub use message::{Event, EventKind, Input, Output, Sweep, Target};
 pub use refresh::REFRESH_TIME;
@@ -134,6 +134,8 @@ pub struct Speaker {
     restart: Option<(Restart, Instant)>,
     /// While no routes are chosen yet.
     deferral: Option<restart::Deferral>,
+    /// When the kernel is told more of what it has not been told of yet.
+    settles_at: Option<Instant>,
 }
 
 impl Speaker {
@@ -157,6 +159,7 @@ impl Speaker {
             losses: 0,
             restart: None,
             deferral: None,
+            settles_at: None,
         }
     }
 
@@ -209,6 +212,7 @@ impl Speaker {
                     self.expire_retained(&name, now);
                 }
                 self.expire_drains(now);
+                self.stop_lingering(now);
             }
         }
         if self.deferral.is_some() {
@@ -229,8 +233,10 @@ impl Speaker {
     }
 
     /// Changes of what the kernel shall hold: at most `max`, each prefix at most once.
-    pub fn poll_fib(&mut self, max: usize) -> Vec<RouteChange> {
-        self.rib.poll_fib(max)
+    pub fn poll_fib(&mut self, max: usize, now: Instant) -> Vec<RouteChange> {
+        let changes = self.rib.poll_fib(max);
+        self.linger(now);
+        changes
     }
 
     /// Whether [`Speaker::poll_fib`] has something to say.
@@ -260,6 +266,7 @@ impl Speaker {
             })
             .chain(self.chooses_at())
             .chain(self.forgets_at())
+            .chain(self.settles_at)
             .min()
     }
 
@@ -467,7 +474,8 @@ fn rib_settings(
 ) -> PeerSettings {
     let config = &neighbour.config;
     // A link-local next hop means nothing to a peer that is not on the link (RFC 2545 §3).
-    if matches!(config.ttl, Ttl::Multihop(_)) {
+    let is_far = matches!(config.ttl, Ttl::Multihop(_)) && config.interface.is_none();
+    if is_far {
         local.link_local = None;
     }
     PeerSettings {

@@ -143,9 +143,9 @@ pub struct Aggregator {
 pub enum NextHop {
     /// An IPv4 address.
     V4(Ipv4Addr),
-    /// A global IPv6 address, with the link-local one of the same interface when the sender gave it.
+    /// A global IPv6 address, with the link-local one of the same interface when the sender gave it; or a link-local one alone.
     V6 {
-        /// The global address.
+        /// The global address; a link-local one where there is no other.
         global: Ipv6Addr,
         /// The link-local address.
         link_local: Option<Ipv6Addr>,
@@ -159,6 +159,15 @@ impl NextHop {
         match self {
             Self::V4(addr) => IpAddr::V4(addr),
             Self::V6 { global, .. } => IpAddr::V6(global),
+        }
+    }
+
+    /// Whether it means something on one link only: there is no global address.
+    #[must_use]
+    pub fn is_link_local(self) -> bool {
+        match self {
+            Self::V4(_) => false,
+            Self::V6 { global, .. } => global.is_unicast_link_local(),
         }
     }
 }

@@ -381,7 +381,7 @@ impl Fabric {
             }
         }
         loop {
-            let changes = self.nodes[node].speaker.poll_fib(3);
+            let changes = self.nodes[node].speaker.poll_fib(3, self.now);
             if changes.is_empty() {
                 break;
             }

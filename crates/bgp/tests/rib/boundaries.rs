@@ -117,3 +117,68 @@ fn ipv4_routes_go_by_ipv6_where_that_was_agreed_on() {
     assert_eq!(sent(&mut rib, inside), Some(learned));
     assert_eq!(sent(&mut rib, inside_without), Some(v4(6)));
 }
+
+/// RFC 8950 on a link that nobody has numbered: a peer at a link-local address is told ours, for both families, and is reached
+/// by its own on its interface.
+#[test]
+fn a_peer_at_a_link_local_address_gives_and_gets_link_local_next_hops() {
+    const NET6: &str = "fd00:244:2::/64";
+    let on_link = |n: u8, asn: u32, extended_next_hop: bool| PeerSettings {
+        address: format!("fe80::{n}:1").parse().unwrap(),
+        interface: Some(u32::from(n)),
+        extended_next_hop,
+        ..peer(n, asn)
+    };
+    let alone = |address: &str| NextHop::V6 {
+        global: address.parse().unwrap(),
+        link_local: None,
+    };
+    let mut rib = rib();
+    let from = rib.peer_up(on_link(1, 65001, true));
+    let takes = rib.peer_up(on_link(2, 65002, true));
+    let refuses = rib.peer_up(on_link(3, 65003, false));
+    let inside = rib.peer_up(on_link(4, 64512, true));
+    for p in [takes, refuses, inside] {
+        drain(&mut rib, p);
+    }
+    rib.announce(from, hop6(1), &path(&[65001]), &[prefix(NET)]);
+    rib.announce(from, alone("fe80::1:1"), &path(&[65001]), &[prefix(NET6)]);
+    for change in fib(&mut rib) {
+        let leg = &change.paths[0];
+        assert_eq!(
+            (leg.next_hop, leg.interface),
+            (alone("fe80::1:1"), Some(1)),
+            "{change:?}"
+        );
+    }
+    let told = |rib: &mut Rib, p| {
+        let of = |batch: &Batch| {
+            let Batch::Reach { attributes, .. } = batch else {
+                panic!("{batch:?}")
+            };
+            attributes.next_hop
+        };
+        drain(rib, p).iter().map(of).collect::<Vec<_>>()
+    };
+    let ours = Some(alone("fe80::2:2"));
+    assert_eq!(told(&mut rib, takes), [ours, ours]);
+    let ipv4 = Some(NextHop::V4([10, 0, 3, 2].into()));
+    assert_eq!(told(&mut rib, refuses), [ipv4, Some(alone("fe80::3:2"))]);
+    // What is global may be passed on inside the AS; what is not is us.
+    let learned = Some(NextHop::V6 {
+        global: "fd00::1:1".parse().unwrap(),
+        link_local: None,
+    });
+    let own = Some(NextHop::V6 {
+        global: "fd00::4:2".parse().unwrap(),
+        link_local: Some("fe80::4:2".parse().unwrap()),
+    });
+    assert_eq!(told(&mut rib, inside), [learned, own]);
+    // An IPv4 next hop, or a global one, lies wherever it lies.
+    rib.announce(from, hop(1), &path(&[65001]), &[prefix(NET)]);
+    let changes = fib(&mut rib);
+    assert_eq!(
+        (changes[0].paths[0].next_hop, changes[0].paths[0].interface),
+        (hop(1), None)
+    );
+}

@@ -110,6 +110,9 @@ fn a_drained_peer_is_told_and_is_the_last_choice() {
     assert_eq!(fib(&mut rib)[0].paths.len(), 2);
     rib.set_peer(p, with(1, Drain::Announced));
     assert_eq!(communities_of(&mut rib, p), [Community::GRACEFUL_SHUTDOWN]);
+    assert!(fib(&mut rib).is_empty(), "others first, the kernel last");
+    rib.settle();
+    rib.settle();
     assert_eq!(fib(&mut rib)[0].paths.len(), 1, "it leaves the multipath");
     rib.set_peer(p, with(1, Drain::None));
     assert_eq!(communities_of(&mut rib, p), []);

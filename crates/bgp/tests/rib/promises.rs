@@ -78,7 +78,11 @@ fn a_next_hop_off_the_links_is_refused_where_only_such_on_them_are_taken() {
         (hop(2), off("10.0.2.1")),
         (v6("fd00:1::9"), "best".to_owned()),
         (v6("fd00:2::9"), off("fd00:2::9")),
-        (v6("fe80::9"), "best".to_owned()),
+        (
+            v6("fe80::9"),
+            "next hop fe80::9 is link-local, and the session is not, so nothing says on which link it is"
+                .to_owned(),
+        ),
     ] {
         rib.announce(p, next_hop, &path(&[65001]), &[prefix(NET)]);
         assert_eq!(reasons(&rib, NET), [("peer1".to_owned(), reason)], "{next_hop:?}");

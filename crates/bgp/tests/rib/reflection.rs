@@ -220,7 +220,12 @@ fn a_reflector_takes_no_traffic_upon_itself() {
         next_hop: NextHopMode::ItSelf,
         ..member(3, true)
     });
-    settle(&mut rib, &[client, second, itself]);
+    let on_link = rib.peer_up(PeerSettings {
+        address: "fe80::9".parse().unwrap(),
+        interface: Some(4),
+        ..member(4, true)
+    });
+    settle(&mut rib, &[client, second, itself, on_link]);
     let net6 = "fd00:244::/64";
     rib.announce(client, hop6(9), &path(&[]), &[prefix(net6)]);
     let global = |hop: NextHop| NextHop::V6 {
@@ -231,13 +236,18 @@ fn a_reflector_takes_no_traffic_upon_itself() {
     let own = told(&mut rib, itself).unwrap().0.next_hop.unwrap();
     assert_eq!(own.addr().to_string(), "fd00::3:2");
 
-    // A link-local address alone, an address that the peer itself has, an IPv6 one for IPv4 to who does not take it.
+    fib(&mut rib);
+    // A link-local address alone, of who is on such a link, an address that the peer itself has, an IPv6 one for IPv4 to who does not take it.
     let local = NextHop::V6 {
         global: "fe80::9".parse().unwrap(),
         link_local: None,
     };
-    for (net, hop) in [(net6, local), (NET, hop(2)), (NET, hop6(9))] {
-        rib.announce(client, hop, &path(&[]), &[prefix(net)]);
+    for (from, net, hop) in [
+        (on_link, "fd00:245::/64", local),
+        (client, NET, hop(2)),
+        (client, NET, hop6(9)),
+    ] {
+        rib.announce(from, hop, &path(&[]), &[prefix(net)]);
         let batches = drain(&mut rib, second);
         let tells = batches.iter().any(|b| matches!(b, Batch::Reach { .. }));
         assert!(!tells, "{hop:?}: {batches:?}");

@@ -1,6 +1,6 @@
 //! Neighbours that are drained while their sessions stay (RFC 8326): when what is said to them.
 
-use flatroute_bgp::speaker::{Config, DRAIN_TIME, Input};
+use flatroute_bgp::speaker::{Config, DRAIN_TIME, Input, LINGER_TIME};
 use flatroute_bgp::types::Community;
 use flatroute_bgp::wire::Message;
 
@@ -53,8 +53,10 @@ fn a_drain_says_goodbye_then_withdraws_and_is_undone() {
 
     world.tell(Input::Configure(drained(&[1])));
     assert_eq!(told(&mut world, &one), [format!("+{OURS}!")]);
+    assert_eq!(world.kernel[&crate::fabric::prefix("10.1.0.0/24")].len(), 2);
+    world.pass(LINGER_TIME * 2);
     assert_eq!(world.kernel[&crate::fabric::prefix("10.1.0.0/24")].len(), 1);
-    world.pass(DRAIN_TIME - std::time::Duration::from_millis(1));
+    world.pass(DRAIN_TIME - LINGER_TIME * 2 - std::time::Duration::from_millis(1));
     assert_eq!(told(&mut world, &one), [""; 0]);
     world.pass(std::time::Duration::from_millis(1));
     assert_eq!(told(&mut world, &one), [format!("-{OURS}")]);

@@ -126,7 +126,7 @@ impl World {
                 Output::Event(event) => self.events.push(event),
             }
         }
-        for change in self.speaker.poll_fib(usize::MAX) {
+        for change in self.speaker.poll_fib(usize::MAX, self.now) {
             let hops: Vec<IpAddr> = change.paths.iter().map(|p| p.next_hop.addr()).collect();
             if hops.is_empty() {
                 self.kernel.remove(&change.prefix);

@@ -64,10 +64,24 @@ async fn story() {
         pref_src: None,
     };
     let prefix = "10.244.7.0/24".parse().expect("prefix");
+    let (written, is_written) = oneshot::channel();
     commands
-        .send(Command::Routes(vec![(prefix, Some(route))]))
+        .send(Command::Routes {
+            routes: vec![(prefix, Some(route))],
+            written: Some(written),
+        })
         .await
         .expect("the thread runs");
+    timeout(DEADLINE, is_written)
+        .await
+        .expect("in time")
+        .expect("an answer");
+    let (reply, answer) = oneshot::channel();
+    commands
+        .send(Command::Status { reply })
+        .await
+        .expect("the thread runs");
+    assert_eq!(answer.await.expect("an answer").installed_ipv4, 1);
     event(
         &mut events,
         "installed",

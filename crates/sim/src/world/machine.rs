@@ -200,7 +200,7 @@ impl World {
         let before = machine.kernel.refused();
         let mut touched = std::mem::take(&mut machine.kernel_stirred);
         while speaker.has_fib_changes() {
-            let mut changes = speaker.poll_fib(ROUTE_BATCH);
+            let mut changes = speaker.poll_fib(ROUTE_BATCH, self.now);
             if let Some(mutant) = mutant {
                 mutant.spoil(&mut changes);
             }

@@ -41,7 +41,7 @@ pub(in crate::interop) fn peer_restarts(kind: Kind) -> Result<()> {
 }
 
 /// Waits, and looks each time whether the peer's routes are in our kernel.
-fn while_kept(pair: &Pair, what: &str, done: impl Fn() -> Result<bool>) -> Result<()> {
+pub(super) fn while_kept(pair: &Pair, what: &str, done: impl Fn() -> Result<bool>) -> Result<()> {
     pair.explained(wait::until(what, SESSION, || {
         for of in THEIRS {
             ensure!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 
@@ -39,6 +40,27 @@ impl Pair {
                 Look::Ok(())
             } else {
                 Err(format!("it has{}", list()))
+            })
+        }))
+    }
+
+    /// Waits until our kernel forwards to a prefix by these routers, and by no others.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_gateways(&self, of: &str, gateways: &[IpAddr]) -> Result<()> {
+        let namespace = self.fabric.namespace(self.agent.router())?;
+        self.explained(wait::until(&format!("{of} via {gateways:?}"), ROUTE, || {
+            let routes = kernel::routes(namespace)?;
+            let found = routes.iter().filter(|route| route.prefix == prefix(of));
+            let hops: Vec<IpAddr> = found
+                .flat_map(|route| &route.hops)
+                .filter_map(|hop| hop.gateway)
+                .collect();
+            Ok(if hops == gateways {
+                Look::Ok(())
+            } else {
+                Err(format!("via {hops:?}"))
             })
         }))
     }

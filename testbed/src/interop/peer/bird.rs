@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use ipnetwork::IpNetwork;
 
 use super::{
-    Capability, Community, Large, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, Transport,
-    community, large, numbers,
+    Capability, Community, Large, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, Role,
+    Transport, community, large, numbers,
 };
 use crate::process::Daemon;
 use crate::speaker::bird;
@@ -53,12 +53,12 @@ impl Peer for Bird {
         parse_neighbour(self.ask("show protocols all ours")?)
     }
 
-    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
+    fn routes(&self, prefix: IpNetwork) -> Result<Vec<PeerRoute>> {
         // It answers "Network not found" with a status of failure.
         let answer = self.ask(&format!("show route protocol ours all {prefix}"));
         match answer {
-            Ok(answer) => parse_route(&answer),
-            Err(error) if format!("{error:#}").contains("Network not found") => Ok(None),
+            Ok(answer) => parse_routes(&answer),
+            Err(error) if format!("{error:#}").contains("Network not found") => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -121,24 +121,7 @@ fn configuration(place: &Place, options: &Options) -> String {
         "log stderr all;\nrouter id {};\ndebug protocols {{ states, events }};\nprotocol device {{ }}\n",
         place.id
     );
-    for (family, name) in [(false, "ipv4"), (true, "ipv6")] {
-        let _ = writeln!(text, "protocol static routes_{name} {{ {name};");
-        for route in options
-            .originated
-            .iter()
-            .filter(|route| route.prefix.is_ipv6() == family)
-        {
-            let _ = write!(text, "  route {} blackhole {{", route.prefix);
-            for (high, low) in &route.communities {
-                let _ = write!(text, " bgp_community.add(({high},{low}));");
-            }
-            for (global, first, second) in &route.large {
-                let _ = write!(text, " bgp_large_community.add(({global},{first},{second}));");
-            }
-            text.push_str(" };\n");
-        }
-        text.push_str("}\n");
-    }
+    text.push_str(&originated(options));
     // As a speaker of two octets it has no way to name an ASN of four.
     let us = if options.two_octet {
         "external".to_owned()
@@ -167,6 +150,48 @@ fn configuration(place: &Place, options: &Options) -> String {
     if let Some(seconds) = options.graceful_restart {
         let _ = writeln!(text, "  graceful restart on;\n  graceful restart time {seconds};");
     }
+    if let Some(seconds) = options.long_lived {
+        let _ = writeln!(
+            text,
+            "  long lived graceful restart on;\n  long lived stale time {seconds};"
+        );
+    }
+    if let Some(role) = options.role {
+        let _ = writeln!(text, "  local role {};", role.word());
+    }
+    text.push_str(&reflector(options));
+    text.push_str(&channels(place, options));
+    text.push_str("}\n");
+    text + &beside(place, options).unwrap_or_default()
+}
+
+/// What it originates, as static routes.
+fn originated(options: &Options) -> String {
+    let mut text = String::new();
+    for (family, name) in [(false, "ipv4"), (true, "ipv6")] {
+        let _ = writeln!(text, "protocol static routes_{name} {{ {name};");
+        for route in options
+            .originated
+            .iter()
+            .filter(|route| route.prefix.is_ipv6() == family)
+        {
+            let _ = write!(text, "  route {} blackhole {{", route.prefix);
+            for (high, low) in &route.communities {
+                let _ = write!(text, " bgp_community.add(({high},{low}));");
+            }
+            for (global, first, second) in &route.large {
+                let _ = write!(text, " bgp_large_community.add(({global},{first},{second}));");
+            }
+            text.push_str(" };\n");
+        }
+        text.push_str("}\n");
+    }
+    text
+}
+
+/// The families of the session with us.
+fn channels(place: &Place, options: &Options) -> String {
+    let mut text = String::new();
     let limit = options
         .limit
         .map(|limit| format!(" import limit {limit} action disable;"))
@@ -176,14 +201,36 @@ fn configuration(place: &Place, options: &Options) -> String {
         Transport::IPv4 => (String::new(), format!(" next hop address {};", place.its.ipv6)),
         Transport::IPv6 => (format!(" next hop address {};", place.its.ipv4), String::new()),
     };
+    let paths = if options.add_path { " add paths on;" } else { "" };
+    let told = if options.beside.is_some() {
+        "source ~ [ RTS_STATIC, RTS_BGP ]"
+    } else {
+        "source = RTS_STATIC"
+    };
     for (name, next) in [("ipv4", next4), ("ipv6", next6)] {
         let _ = writeln!(
             text,
-            "  {name} {{ import all; export where source = RTS_STATIC;{next}{limit} }};"
+            "  {name} {{ import all; export where {told};{next}{limit}{paths} }};"
         );
     }
-    text.push_str("}\n");
     text
+}
+
+/// A second neighbour, which is told all that the first one is.
+fn beside(place: &Place, options: &Options) -> Option<String> {
+    let (asn, (its, other)) = (options.beside?, place.beside.as_ref()?);
+    Some(format!(
+        "protocol bgp beside {{\n  local {} as {};\n  neighbor {} as {asn};\n  passive on;\n{}  ipv4 {{ import all; export where source ~ [ RTS_STATIC, RTS_BGP ]; }};\n}}\n",
+        options.transport.of(its),
+        options.asn,
+        options.transport.of(other),
+        reflector(options)
+    ))
+}
+
+fn reflector(options: &Options) -> String {
+    let words = |cluster| format!("  rr client;\n  rr cluster id {cluster};\n");
+    options.cluster.map(words).unwrap_or_default()
 }
 
 fn parse_neighbour(answer: String) -> Result<Neighbour> {
@@ -201,6 +248,7 @@ fn parse_neighbour(answer: String) -> Result<Neighbour> {
             ["Enhanced", "refresh"] if ours => drop(seen.capabilities.insert(Capability::EnhancedRefresh)),
             ["4-octet", "AS", "numbers"] if ours => drop(seen.capabilities.insert(Capability::FourOctetAsn)),
             ["Neighbor", "graceful", "restart", "active"] => seen.waits = true,
+            ["Role:", word] if ours => seen.role = Role::ALL.into_iter().find(|role| role.word() == *word),
             ["Message:", text @ ..] => message = text.join(" "),
             // Not called an error: it is down because it wanted to be.
             [.., "Automatic", "shutdown:", "Route", "limit", "exceeded"] => {
@@ -240,6 +288,7 @@ fn parse_neighbour(answer: String) -> Result<Neighbour> {
 fn notice(from_us: bool, words: &[&str]) -> Option<Notice> {
     let code = match words.join(" ").as_str() {
         "Bad peer AS" => (2, 2),
+        "Role mismatch" => (2, 11),
         "Hold timer expired" => (4, 0),
         "Maximum number of prefixes reached" => (6, 1),
         "Administrative shutdown" => (6, 2),
@@ -254,10 +303,13 @@ fn notice(from_us: bool, words: &[&str]) -> Option<Notice> {
     })
 }
 
-fn parse_route(answer: &str) -> Result<Option<PeerRoute>> {
-    if !answer.contains("BGP.as_path") {
-        return Ok(None);
-    }
+/// Each path begins with the name of its protocol, in brackets.
+fn parse_routes(answer: &str) -> Result<Vec<PeerRoute>> {
+    let paths = answer.split(" [ours ").skip(1);
+    paths.map(parse_route).collect()
+}
+
+fn parse_route(answer: &str) -> Result<PeerRoute> {
     let mut route = PeerRoute::default();
     for line in answer.lines() {
         let Some((name, value)) = line.trim().split_once(':') else {
@@ -273,6 +325,7 @@ fn parse_route(answer: &str) -> Result<Option<PeerRoute>> {
                     _ => bail!("an unknown origin: {value}"),
                 }
             }
+            "BGP.as_path" if value.is_empty() => {}
             "BGP.as_path" => route.path = numbers(value, ' ')?,
             "BGP.next_hop" => {
                 route.next_hop = value.split_whitespace().next().unwrap_or_default().to_owned();
@@ -287,10 +340,16 @@ fn parse_route(answer: &str) -> Result<Option<PeerRoute>> {
                     route.large.insert(large(part, ',')?);
                 }
             }
+            "BGP.originator_id" => route.originator = Some(value.parse().context("an identifier")?),
+            "BGP.cluster_list" => {
+                let clusters = value.split_whitespace().map(str::parse);
+                route.clusters = clusters.collect::<Result<_, _>>().context("clusters")?;
+            }
+            "BGP.otc" => route.only_to_customer = Some(value.parse().context("an ASN")?),
             _ => {}
         }
     }
-    Ok(Some(route))
+    Ok(route)
 }
 
 /// What stands between parentheses.
@@ -300,7 +359,7 @@ fn groups(value: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_neighbour, parse_route};
+    use super::{parse_neighbour, parse_routes};
     use crate::interop::peer::{Capability, Notice};
 
     #[test]
@@ -343,7 +402,8 @@ ours       BGP        ---        start  18:30:17.809  Active        Received: Ad
 \tBGP.community: (64512,7) (65001,9)
 \tBGP.large_community: (64512, 7, 8)
 ";
-        let route = parse_route(answer).expect("understood").expect("there");
+        let routes = parse_routes(answer).expect("understood");
+        let route = routes.into_iter().next().expect("there");
         assert_eq!(route.path, [64512, 65001]);
         assert_eq!((route.origin, route.next_hop.as_str()), (Some(0), "fd00::1"));
         assert_eq!(

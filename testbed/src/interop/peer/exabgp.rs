@@ -4,7 +4,8 @@
 //! Our program is a shell between two files: commands come out of a named pipe, what ExaBGP tells goes into a file, and
 //! what it knows of us is read off that file anew each time.
 
-use std::collections::BTreeSet;
+mod told;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -13,9 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ipnetwork::IpNetwork;
-use serde_json::Value;
 
-use super::{Capability, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, at, number};
+use self::told::Heard;
+use super::{Neighbour, Options, Originated, PassedOn, Peer, PeerRoute, Place};
 use crate::process::{Daemon, locate};
 use crate::wait;
 
@@ -108,10 +109,10 @@ impl Peer for Exabgp {
         Ok(Heard::from(&self.told()?)?.neighbour)
     }
 
-    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
+    fn routes(&self, prefix: IpNetwork) -> Result<Vec<PeerRoute>> {
         let heard = Heard::from(&self.told()?)?;
-        let found = heard.routes.into_iter().find(|(known, _)| *known == prefix);
-        Ok(found.map(|(_, route)| route))
+        let of_prefix = heard.routes.into_iter().filter(|heard| heard.prefix == prefix);
+        Ok(of_prefix.map(|heard| heard.route).collect())
     }
 
     fn announce(&mut self, route: Originated) -> Result<()> {
@@ -166,12 +167,39 @@ fn talk(place: &Place) -> String {
     format!("rm -f {pipe}\nmkfifo {pipe}\nexec 3<>{pipe}\ncat <&3 &\nexec cat >{told}\n")
 }
 
-fn words(place: &Place, route: &Originated) -> String {
-    let next_hop = match route.prefix {
+fn plainly(place: &Place, prefix: IpNetwork) -> String {
+    let next_hop = match prefix {
         IpNetwork::V4(_) => place.its.ipv4.to_string(),
         IpNetwork::V6(_) => place.its.ipv6.to_string(),
     };
-    let mut text = format!("route {} next-hop {next_hop}", route.prefix);
+    format!("route {prefix} next-hop {next_hop}")
+}
+
+/// A route that seems to be somebody else's; `number` tells it from the speaker's own, which is 0 (RFC 7911).
+fn words_of_another(place: &Place, options: &Options, route: &PassedOn, number: usize) -> String {
+    let mut text = plainly(place, route.prefix);
+    if options.add_path {
+        let _ = write!(text, " path-information 0.0.0.{number}");
+    }
+    let mut path: Vec<String> = route.path.iter().map(u32::to_string).collect();
+    if options.asn != options.our_asn {
+        path.insert(0, options.asn.to_string());
+    }
+    if !path.is_empty() {
+        let _ = write!(text, " as-path [ {} ]", path.join(" "));
+    }
+    if let Some(id) = route.originator {
+        let _ = write!(text, " originator-id {id}");
+    }
+    if !route.clusters.is_empty() {
+        let list: Vec<String> = route.clusters.iter().map(ToString::to_string).collect();
+        let _ = write!(text, " cluster-list [ {} ]", list.join(" "));
+    }
+    text
+}
+
+fn words(place: &Place, route: &Originated) -> String {
+    let mut text = plainly(place, route.prefix);
     if !route.communities.is_empty() {
         let list: Vec<String> = route
             .communities
@@ -226,229 +254,20 @@ fn configuration(place: &Place, options: &Options) -> String {
     if let Some(seconds) = options.graceful_restart {
         let _ = write!(text, " graceful-restart {seconds};");
     }
+    if options.add_path {
+        text.push_str(" add-path send/receive;");
+    }
     let messages = "parsed; open; update; notification; refresh;";
     let _ = write!(
         text,
-        " }}\n  api {{ processes [ talk ]; neighbor-changes; negotiated; fsm; receive {{ {messages} }} send {{ {messages} }} }}\n  static {{\n"
+        " }}\n  api {{ processes [ talk ]; neighbor-changes; fsm; receive {{ {messages} }} send {{ {messages} }} }}\n  static {{\n"
     );
     for route in &options.originated {
         let _ = writeln!(text, "    {};", words(place, route));
     }
+    for (number, route) in (1..).zip(&options.passed_on) {
+        let _ = writeln!(text, "    {};", words_of_another(place, options, route, number));
+    }
     text.push_str("  }\n}\n");
     text
-}
-
-/// What it has told so far.
-#[derive(Default)]
-struct Heard {
-    neighbour: Neighbour,
-    routes: Vec<(IpNetwork, PeerRoute)>,
-}
-
-impl Heard {
-    fn from(text: &str) -> Result<Self> {
-        let mut heard = Self::default();
-        // The last line may be half written.
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        for line in whole.lines().filter(|line| line.starts_with('{')) {
-            heard.take(&event(line)?)?;
-        }
-        for (prefix, _) in &heard.routes {
-            let family = usize::from(prefix.is_ipv6());
-            if let Some(count) = heard.neighbour.received.get_mut(family) {
-                *count += 1;
-            }
-        }
-        let tail: Vec<&str> = whole.lines().rev().take(12).collect();
-        heard.neighbour.answer = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-        Ok(heard)
-    }
-
-    fn take(&mut self, event: &Value) -> Result<()> {
-        let neighbour = event.get("neighbor");
-        let text = |key: &str| neighbour.and_then(|it| it.get(key)).and_then(Value::as_str);
-        let received = text("direction") == Some("receive");
-        match event.get("type").and_then(Value::as_str) {
-            Some("state") => match text("state") {
-                Some("up") => self.neighbour.established = true,
-                Some("down") => {
-                    self.neighbour.established = false;
-                    self.neighbour.families = [false, false];
-                    self.routes.clear();
-                }
-                _ => {}
-            },
-            Some("negotiated") => {
-                let families = at(event, &["neighbor", "negotiated", "families"]).and_then(Value::as_array);
-                let agreed: BTreeSet<&str> =
-                    families.into_iter().flatten().filter_map(Value::as_str).collect();
-                self.neighbour.families =
-                    ["ipv4 unicast", "ipv6 unicast"].map(|family| agreed.contains(family));
-            }
-            Some("open") if received => self.neighbour.capabilities = capabilities(event),
-            Some("notification") => self.neighbour.notice = notice(event, received),
-            Some("refresh") if received => self.neighbour.served += 1,
-            Some("update") if received => self.update(event)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn update(&mut self, event: &Value) -> Result<()> {
-        let Some(update) = at(event, &["neighbor", "message", "update"]) else {
-            return Ok(());
-        };
-        let attributes = attributes(update);
-        let families = |key: &str| update.get(key).and_then(Value::as_object).into_iter().flatten();
-        for (_, list) in families("withdraw") {
-            for prefix in prefixes(list)? {
-                self.routes.retain(|(known, _)| *known != prefix);
-            }
-        }
-        for (_, next_hops) in families("announce") {
-            for (next_hop, list) in next_hops.as_object().into_iter().flatten() {
-                // Of two next hops the link-local one is not the one that counts.
-                if next_hop.starts_with("fe80:") {
-                    continue;
-                }
-                for prefix in prefixes(list)? {
-                    self.neighbour.updates += 1;
-                    self.routes.retain(|(known, _)| *known != prefix);
-                    let route = PeerRoute {
-                        next_hop: next_hop.clone(),
-                        ..attributes.clone()
-                    };
-                    self.routes.push((prefix, route));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A line of what it tells. Families in refreshes stand in two pairs of quotes, and reasons hold quotes of their own; of an
-/// end it is enough to know that it came.
-fn event(line: &str) -> Result<Value> {
-    let plain = serde_json::from_str(line).or_else(|_| serde_json::from_str(&line.replace("\"\"", "\"")));
-    if plain.is_err() && line.contains(r#""type": "state""#) && line.contains(r#""state": "down""#) {
-        return Ok(serde_json::json!({"type": "state", "neighbor": {"state": "down"}}));
-    }
-    plain.with_context(|| format!("exabgp told {line}"))
-}
-
-fn capabilities(event: &Value) -> BTreeSet<Capability> {
-    let told = at(event, &["neighbor", "open", "capabilities"]).and_then(Value::as_object);
-    let names = told
-        .into_iter()
-        .flatten()
-        .filter_map(|(_, it)| it.get("name")?.as_str());
-    names
-        .filter_map(|name| match name {
-            "route-refresh" => Some(Capability::RouteRefresh),
-            "enhanced-route-refresh" => Some(Capability::EnhancedRefresh),
-            "extended-message" => Some(Capability::ExtendedMessage),
-            "asn4" => Some(Capability::FourOctetAsn),
-            _ => None,
-        })
-        .collect()
-}
-
-fn notice(event: &Value, from_us: bool) -> Option<Notice> {
-    let told = at(event, &["neighbor", "notification"])?;
-    let part = |key: &str| u8::try_from(number(told, &[key])).ok();
-    Some(Notice {
-        from_us,
-        code: Some((part("code")?, part("subcode")?)),
-        text: String::new(),
-    })
-}
-
-fn prefixes(list: &Value) -> Result<Vec<IpNetwork>> {
-    let texts = list.as_array().into_iter().flatten();
-    texts
-        .filter_map(|entry| entry.get("nlri").and_then(Value::as_str))
-        .map(|text| text.parse().with_context(|| format!("\"{text}\" is no prefix")))
-        .collect()
-}
-
-fn attributes(update: &Value) -> PeerRoute {
-    let list = |key: &str| {
-        let found = at(update, &["attribute", key]).and_then(Value::as_array);
-        found.into_iter().flatten()
-    };
-    let small = |value: Option<&Value>| {
-        value
-            .and_then(Value::as_u64)
-            .and_then(|it| u32::try_from(it).ok())
-    };
-    let tiny = |value: Option<&Value>| small(value).and_then(|it| u16::try_from(it).ok());
-    PeerRoute {
-        path: list("as-path").filter_map(|asn| small(Some(asn))).collect(),
-        origin: match at(update, &["attribute", "origin"]).and_then(Value::as_str) {
-            Some("igp") => Some(0),
-            Some("egp") => Some(1),
-            Some("incomplete") => Some(2),
-            _ => None,
-        },
-        communities: list("community")
-            .filter_map(|it| Some((tiny(it.get(0))?, tiny(it.get(1))?)))
-            .collect(),
-        large: list("large-community")
-            .filter_map(|it| Some((small(it.get(0))?, small(it.get(1))?, small(it.get(2))?)))
-            .collect(),
-        ..PeerRoute::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Heard;
-    use crate::interop::peer::{Capability, Notice};
-
-    const TOLD: &str = r#"{ "type": "open", "neighbor": { "direction": "receive", "open": { "capabilities": { "1": { "name": "multiprotocol" }, "65": { "name": "asn4", "asn4": 64512 } } } } }
-{ "type": "negotiated", "neighbor": { "negotiated": { "families": [ "ipv4 unicast" ,"ipv6 unicast" ] } } }
-{ "type": "state", "neighbor": { "state": "up" } }
-done
-{ "type": "update", "neighbor": { "direction": "receive", "message": { "update": { "attribute": { "origin": "igp", "as-path": [ 64512 ], "community": [ [ 64512, 7 ] ], "large-community": [ [ 64512, 1 , 2 ] ] }, "announce": { "ipv4 unicast": { "172.31.0.1": [ { "nlri": "10.244.1.0/24" } ] } } } } } }
-"#;
-
-    #[test]
-    fn reads_what_it_tells() {
-        let heard = Heard::from(TOLD).expect("understood");
-        assert!(heard.neighbour.established);
-        assert_eq!(
-            (heard.neighbour.families, heard.neighbour.received),
-            ([true, true], [1, 0])
-        );
-        assert!(heard.neighbour.capabilities.contains(&Capability::FourOctetAsn));
-        let (prefix, route) = heard.routes.first().expect("a route");
-        assert_eq!(
-            (prefix.to_string().as_str(), route.next_hop.as_str()),
-            ("10.244.1.0/24", "172.31.0.1")
-        );
-        assert_eq!((route.path.as_slice(), route.origin), (&[64512][..], Some(0)));
-        assert!(route.communities.contains(&(64512, 7)) && route.large.contains(&(64512, 1, 2)));
-    }
-
-    #[test]
-    fn a_withdrawal_and_an_end_take_routes_away() {
-        let withdrawn = format!(
-            "{TOLD}{}\n",
-            r#"{ "type": "update", "neighbor": { "direction": "receive", "message": { "update": { "withdraw": { "ipv4 unicast": [ { "nlri": "10.244.1.0/24" } ] } } } } }"#
-        );
-        assert!(Heard::from(&withdrawn).expect("understood").routes.is_empty());
-        let ended = format!(
-            "{TOLD}{}\n{}\nhalf a li",
-            r#"{ "type": "notification", "neighbor": { "direction": "send", "notification": { "code": 6, "subcode": 2 } } }"#,
-            r#"{ "type": "state", "neighbor": { "state": "down", "reason": "an "odd" one" } }"#
-        );
-        let heard = Heard::from(&ended).expect("understood");
-        assert!(!heard.neighbour.established && heard.routes.is_empty());
-        let expected = Notice {
-            from_us: false,
-            code: Some((6, 2)),
-            text: String::new(),
-        };
-        assert_eq!(heard.neighbour.notice, Some(expected));
-    }
 }

@@ -4,17 +4,23 @@
 //! A speaker of 2-octet ASNs is made of it by `dont-capability-negotiate`: then its OPEN carries no capability at all.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ipnetwork::IpNetwork;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
-    Capability, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, at, community, large, number,
+    Capability, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, Role, at, community, large,
+    number,
 };
 use crate::process::Daemon;
 use crate::speaker::frr;
 
+/// How long zebra may take to end.
+const END: Duration = Duration::from_secs(5);
 /// Communities a line: vtysh reads lines of limited length.
 const CHUNK: usize = 100;
 
@@ -22,7 +28,7 @@ pub(super) struct Frr {
     place: Place,
     options: Options,
     /// zebra, which bgpd asks about next hops.
-    _zebra: Daemon,
+    zebra: Option<Daemon>,
     bgpd: Daemon,
 }
 
@@ -51,7 +57,7 @@ impl Frr {
         Ok(Self {
             place,
             options,
-            _zebra: zebra,
+            zebra: Some(zebra),
             bgpd,
         })
     }
@@ -82,10 +88,10 @@ impl Peer for Frr {
         parse_neighbour(&us, answer, &self.bgpd.log())
     }
 
-    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
+    fn routes(&self, prefix: IpNetwork) -> Result<Vec<PeerRoute>> {
         let family = family(prefix);
         let answer = self.ask(&[&format!("show bgp {family} unicast {prefix} json")])?;
-        parse_route(&self.us(), &answer)
+        parse_routes(&self.us(), &answer)
     }
 
     fn announce(&mut self, route: Originated) -> Result<()> {
@@ -125,6 +131,12 @@ impl Peer for Frr {
 
     fn daemon(&self) -> &Daemon {
         &self.bgpd
+    }
+
+    /// A second zebra would not start beside the first one, and the first one would answer in its place.
+    fn end_rest(&mut self) -> Result<()> {
+        let zebra = self.zebra.take();
+        zebra.map_or(Ok(()), |zebra| zebra.end(Signal::KILL, END).map(drop))
     }
 
     fn configuration(&self) -> String {
@@ -178,8 +190,12 @@ fn configuration(place: &Place, options: &Options) -> String {
     for line in options.originated.iter().flat_map(route_map) {
         let _ = writeln!(text, "{line}");
     }
-    // What it has from us it would send back, as any eBGP speaker may; only its own shall go out.
-    text.push_str("bgp as-path access-list own permit ^$\n");
+    // What it has from us it would send back, as any eBGP speaker may; only others' shall go out.
+    let _ = write!(
+        text,
+        "bgp as-path access-list others deny _{}_\nbgp as-path access-list others permit .*\n",
+        options.our_asn
+    );
     let _ = write!(
         text,
         "route-map next-hop-6 permit 10\n set ipv6 next-hop global {}\nexit\nrouter bgp {}\n bgp router-id {}\n",
@@ -193,6 +209,12 @@ fn configuration(place: &Place, options: &Options) -> String {
             text,
             " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart restart-time {seconds}\n"
         );
+    }
+    if let Some(seconds) = options.long_lived {
+        let _ = writeln!(text, " bgp long-lived-graceful-restart stale-time {seconds}");
+    }
+    if let Some(cluster) = options.cluster {
+        let _ = writeln!(text, " bgp cluster-id {cluster}");
     }
     let (keepalive, hold) = (options.hold / 3, options.hold);
     let _ = write!(
@@ -212,16 +234,34 @@ fn configuration(place: &Place, options: &Options) -> String {
     if let Some(key) = &options.key {
         let _ = writeln!(text, " neighbor {us} password {key}");
     }
+    if let Some(role) = options.role {
+        let _ = writeln!(text, " neighbor {us} local-role {}", role.word());
+    }
+    text.push_str(&beside(place, options).unwrap_or_default());
+    text.push_str(&families(us, options));
+    text.push_str("exit\n");
+    text
+}
+
+/// The families of the session with us.
+fn families(us: IpAddr, options: &Options) -> String {
+    let mut text = String::new();
     for (name, v6) in [("ipv4", false), ("ipv6", true)] {
         let _ = writeln!(
             text,
-            " address-family {name} unicast\n  neighbor {us} activate\n  neighbor {us} filter-list own out"
+            " address-family {name} unicast\n  neighbor {us} activate\n  neighbor {us} filter-list others out"
         );
         if v6 {
             let _ = writeln!(text, "  neighbor {us} route-map next-hop-6 out");
         }
         if let Some(limit) = options.limit {
             let _ = writeln!(text, "  neighbor {us} maximum-prefix {limit}");
+        }
+        if options.cluster.is_some() {
+            let _ = writeln!(text, "  neighbor {us} route-reflector-client");
+        }
+        if options.add_path {
+            let _ = writeln!(text, "  neighbor {us} addpath-tx-all-paths");
         }
         for route in options
             .originated
@@ -232,8 +272,21 @@ fn configuration(place: &Place, options: &Options) -> String {
         }
         text.push_str(" exit-address-family\n");
     }
-    text.push_str("exit\n");
     text
+}
+
+/// A second neighbour, of IPv4 only.
+fn beside(place: &Place, options: &Options) -> Option<String> {
+    let (asn, (_, other)) = (options.beside?, place.beside.as_ref()?);
+    let other = options.transport.of(other);
+    let mut text = format!(
+        " neighbor {other} remote-as {asn}\n neighbor {other} passive\n neighbor {other} advertisement-interval 0\n address-family ipv4 unicast\n  neighbor {other} activate\n"
+    );
+    if options.cluster.is_some() {
+        let _ = writeln!(text, "  neighbor {other} route-reflector-client");
+    }
+    text.push_str(" exit-address-family\n");
+    Some(text)
 }
 
 fn parse_neighbour(us: &str, answer: String, log: &str) -> Result<Neighbour> {
@@ -274,6 +327,8 @@ fn parse_neighbour(us: &str, answer: String, log: &str) -> Result<Neighbour> {
             seen.capabilities.insert(capability);
         }
     }
+    let role = text(&["remoteRole"]);
+    seen.role = Role::ALL.into_iter().find(|known| known.word() == role);
     let logged = || log.lines().rev().find_map(|line| logged_notice(us, line));
     seen.notice = notice(&text).or_else(logged);
     seen.answer = answer;
@@ -321,14 +376,15 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&octets).into_owned()
 }
 
-fn parse_route(us: &str, answer: &str) -> Result<Option<PeerRoute>> {
+fn parse_routes(us: &str, answer: &str) -> Result<Vec<PeerRoute>> {
     let whole: Value = serde_json::from_str(answer).context("show bgp json")?;
     let empty = Vec::new();
     let paths = whole.get("paths").and_then(Value::as_array).unwrap_or(&empty);
     let from_us = |path: &&Value| at(path, &["peer", "peerId"]).and_then(Value::as_str) == Some(us);
-    let Some(path) = paths.iter().find(from_us) else {
-        return Ok(None);
-    };
+    paths.iter().filter(from_us).map(parse_route).collect()
+}
+
+fn parse_route(path: &Value) -> Result<PeerRoute> {
     let list = |keys: &[&str]| {
         let found = at(path, keys).and_then(Value::as_array);
         found.into_iter().flatten()
@@ -341,6 +397,14 @@ fn parse_route(us: &str, answer: &str) -> Result<Option<PeerRoute>> {
             _ => None,
         },
         stale: path.get("stale").and_then(Value::as_bool) == Some(true),
+        originator: path
+            .get("originatorId")
+            .and_then(Value::as_str)
+            .and_then(|id| id.parse().ok()),
+        only_to_customer: path
+            .get("otc")
+            .and_then(Value::as_u64)
+            .and_then(|asn| u32::try_from(asn).ok()),
         ..PeerRoute::default()
     };
     for segment in list(&["aspath", "segments"]) {
@@ -361,13 +425,17 @@ fn parse_route(us: &str, answer: &str) -> Result<Option<PeerRoute>> {
         route.communities.insert(match text {
             "noExport" => (65535, 65281),
             "noAdvertise" => (65535, 65282),
+            "llgrStale" => (65535, 6),
             _ => community(text, ':')?,
         });
     }
     for text in list(&["largeCommunity", "list"]).filter_map(Value::as_str) {
         route.large.insert(large(text, ':')?);
     }
-    Ok(Some(route))
+    for text in list(&["clusterList", "list"]).filter_map(Value::as_str) {
+        route.clusters.push(text.parse().context("a cluster")?);
+    }
+    Ok(route)
 }
 
 #[cfg(test)]

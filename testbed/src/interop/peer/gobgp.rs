@@ -16,6 +16,8 @@ use super::{Capability, Neighbour, Notice, Options, Originated, Peer, PeerRoute,
 use crate::process::{Daemon, locate};
 use crate::wait;
 
+/// How many paths of a prefix it tells at most, where it tells several.
+const PATHS: u8 = 8;
 /// Established, in its API's numbers.
 const ESTABLISHED: u64 = 6;
 
@@ -87,7 +89,7 @@ impl Peer for Gobgp {
         parse_neighbour(answer, &self.daemon.log())
     }
 
-    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
+    fn routes(&self, prefix: IpNetwork) -> Result<Vec<PeerRoute>> {
         let (us, family, prefix) = (self.us(), family(prefix), prefix.to_string());
         let answer = match self.ask(&["-j", "neighbor", &us, "adj-in", "-a", family]) {
             // What it keeps of a neighbour that is away it shows among all its routes only.
@@ -96,7 +98,7 @@ impl Peer for Gobgp {
             }
             answer => answer?,
         };
-        parse_route(&prefix, &answer)
+        parse_routes(&prefix, &answer)
     }
 
     fn announce(&mut self, route: Originated) -> Result<()> {
@@ -200,9 +202,11 @@ fn configuration(place: &Place, options: &Options) -> String {
     if let Some(seconds) = options.graceful_restart {
         let _ = write!(
             text,
-            "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = {seconds}\n"
+            "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = {seconds}\n    long-lived-enabled = {}\n",
+            options.long_lived.is_some()
         );
     }
+    text.push_str(&reflector(options));
     for name in ["ipv4-unicast", "ipv6-unicast"] {
         let _ = write!(
             text,
@@ -211,6 +215,18 @@ fn configuration(place: &Place, options: &Options) -> String {
         if options.graceful_restart.is_some() {
             text.push_str("    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n");
         }
+        if let Some(seconds) = options.long_lived {
+            let _ = write!(
+                text,
+                "    [neighbors.afi-safis.long-lived-graceful-restart.config]\n      enabled = true\n      restart-time = {seconds}\n"
+            );
+        }
+        if options.add_path {
+            let _ = write!(
+                text,
+                "    [neighbors.afi-safis.add-paths.config]\n      receive = true\n      send-max = {PATHS}\n"
+            );
+        }
         if let Some(limit) = options.limit {
             let _ = write!(
                 text,
@@ -218,7 +234,27 @@ fn configuration(place: &Place, options: &Options) -> String {
             );
         }
     }
-    text
+    text + &beside(place, options).unwrap_or_default()
+}
+
+fn reflector(options: &Options) -> String {
+    let words = |cluster| {
+        format!(
+            "  [neighbors.route-reflector.config]\n    route-reflector-client = true\n    route-reflector-cluster-id = \"{cluster}\"\n"
+        )
+    };
+    options.cluster.map(words).unwrap_or_default()
+}
+
+/// A second neighbour, of IPv4 only.
+fn beside(place: &Place, options: &Options) -> Option<String> {
+    let (asn, (its, other)) = (options.beside?, place.beside.as_ref()?);
+    Some(format!(
+        "[[neighbors]]\n  [neighbors.config]\n    neighbor-address = \"{}\"\n    peer-as = {asn}\n  [neighbors.transport.config]\n    local-address = \"{}\"\n    passive-mode = true\n{}",
+        options.transport.of(other),
+        options.transport.of(its),
+        reflector(options)
+    ))
 }
 
 fn parse_neighbour(answer: String, log: &str) -> Result<Neighbour> {
@@ -302,11 +338,13 @@ fn notice(line: &str) -> Option<Notice> {
     })
 }
 
-fn parse_route(prefix: &str, answer: &str) -> Result<Option<PeerRoute>> {
+fn parse_routes(prefix: &str, answer: &str) -> Result<Vec<PeerRoute>> {
     let whole: Value = serde_json::from_str(answer).context("gobgp -j neighbor adj-in")?;
-    let Some(path) = at(&whole, &[prefix]).and_then(|paths| paths.get(0)) else {
-        return Ok(None);
-    };
+    let paths = at(&whole, &[prefix]).and_then(Value::as_array);
+    Ok(paths.into_iter().flatten().map(parse_route).collect())
+}
+
+fn parse_route(path: &Value) -> PeerRoute {
     let mut route = PeerRoute {
         stale: path.get("stale").and_then(Value::as_bool) == Some(true),
         ..PeerRoute::default()
@@ -335,6 +373,14 @@ fn parse_route(prefix: &str, answer: &str) -> Result<Option<PeerRoute>> {
                         .insert((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])));
                 }
             }
+            9 => {
+                let text = attribute.get("value").and_then(Value::as_str);
+                route.originator = text.and_then(|id| id.parse().ok());
+            }
+            10 => {
+                let clusters = list("value").filter_map(Value::as_str);
+                route.clusters = clusters.filter_map(|id| id.parse().ok()).collect();
+            }
             32 => {
                 for value in list("value") {
                     let part = |key: &str| value.get(key).and_then(small).unwrap_or(0);
@@ -346,7 +392,7 @@ fn parse_route(prefix: &str, answer: &str) -> Result<Option<PeerRoute>> {
             _ => {}
         }
     }
-    Ok(Some(route))
+    route
 }
 
 #[cfg(test)]

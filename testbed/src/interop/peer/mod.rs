@@ -9,21 +9,25 @@ mod exabgp;
 mod frr;
 mod gobgp;
 mod openbgpd;
+mod options;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use ipnetwork::IpNetwork;
 use rustix::process::Signal;
 
-use crate::namespace::Namespace;
+pub use self::options::{Options, Originated, PassedOn, Place, Role, Transport};
 use crate::process::{Daemon, locate};
 use crate::speaker::Software;
-use crate::topology::LinkEnd;
+
+/// A large community (RFC 8092).
+pub type Large = (u32, u32, u32);
+/// A community (RFC 1997), in halves.
+pub type Community = (u16, u16);
 
 /// A daemon that can be the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,101 +140,6 @@ impl Kind {
     }
 }
 
-/// What the TCP connection runs over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// IPv4.
-    IPv4,
-    /// IPv6.
-    IPv6,
-}
-
-impl Transport {
-    /// The address of an end of the link.
-    #[must_use]
-    pub fn of(self, end: &LinkEnd) -> IpAddr {
-        match self {
-            Self::IPv4 => end.ipv4.into(),
-            Self::IPv6 => end.ipv6.into(),
-        }
-    }
-}
-
-/// A large community (RFC 8092).
-pub type Large = (u32, u32, u32);
-/// A community (RFC 1997), in halves.
-pub type Community = (u16, u16);
-
-/// A route that the peer originates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Originated {
-    /// Where to.
-    pub prefix: IpNetwork,
-    /// What it carries.
-    pub communities: Vec<Community>,
-    /// What it carries.
-    pub large: Vec<Large>,
-}
-
-impl Originated {
-    /// A route without communities.
-    #[must_use]
-    pub fn plain(prefix: IpNetwork) -> Self {
-        Self {
-            prefix,
-            communities: Vec::new(),
-            large: Vec::new(),
-        }
-    }
-}
-
-/// How the peer shall be configured.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// What the session runs over.
-    pub transport: Transport,
-    /// Whether it waits for us to dial.
-    pub passive: bool,
-    /// Its ASN.
-    pub asn: u32,
-    /// The ASN that it expects of us.
-    pub our_asn: u32,
-    /// The hold time that it offers, in seconds.
-    pub hold: u16,
-    /// Whether it speaks 2-octet ASNs only.
-    pub two_octet: bool,
-    /// How many prefixes a family it takes from us before it ends the session.
-    pub limit: Option<u32>,
-    /// GTSM (RFC 5082), one hop.
-    pub ttl_security: bool,
-    /// The key of TCP MD5 (RFC 2385).
-    pub key: Option<String>,
-    /// Whether it asks for the smallest buffers, where it asks for any.
-    pub small_buffers: bool,
-    /// Whether it offers graceful restart (RFC 4724) of its own, and for how long at most, in seconds. What it does for
-    /// us as a helper it does without.
-    pub graceful_restart: Option<u16>,
-    /// Whether this start is a restart, where the daemon has to be told.
-    pub restarted: bool,
-    /// What it originates.
-    pub originated: Vec<Originated>,
-}
-
-/// Where the peer stands.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// Its namespace.
-    pub namespace: Namespace,
-    /// Where its files lie.
-    pub dir: PathBuf,
-    /// Its end of the link.
-    pub its: LinkEnd,
-    /// Our end.
-    pub ours: LinkEnd,
-    /// Its BGP identifier.
-    pub id: std::net::Ipv4Addr,
-}
-
 /// What the peer says of its session with us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Neighbour {
@@ -246,6 +155,8 @@ pub struct Neighbour {
     pub served: u64,
     /// What we have said that we can.
     pub capabilities: BTreeSet<Capability>,
+    /// What we have said that we are to it.
+    pub role: Option<Role>,
     /// The last NOTIFICATION that it remembers.
     pub notice: Option<Notice>,
     /// Whether it says that it waits for our restart.
@@ -291,6 +202,12 @@ pub struct PeerRoute {
     pub communities: BTreeSet<Community>,
     /// Its large communities.
     pub large: BTreeSet<Large>,
+    /// ORIGINATOR_ID (RFC 4456).
+    pub originator: Option<Ipv4Addr>,
+    /// CLUSTER_LIST (RFC 4456), the last cluster first.
+    pub clusters: Vec<Ipv4Addr>,
+    /// ONLY_TO_CUSTOMER (RFC 9234).
+    pub only_to_customer: Option<u32>,
     /// Whether it is kept from before our restart.
     pub stale: bool,
 }
@@ -303,11 +220,19 @@ pub trait Peer {
     /// It does not answer, or not in words that are known.
     fn neighbour(&self) -> Result<Neighbour>;
 
-    /// A route that it has from us.
+    /// The paths of a prefix that it has from us.
     ///
     /// # Errors
     /// As [`Peer::neighbour`].
-    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>>;
+    fn routes(&self, prefix: IpNetwork) -> Result<Vec<PeerRoute>>;
+
+    /// The first of them.
+    ///
+    /// # Errors
+    /// As [`Peer::neighbour`].
+    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
+        Ok(self.routes(prefix)?.into_iter().next())
+    }
 
     /// Whether a route that it has from us carries exactly these communities, many as they may be.
     ///
@@ -360,6 +285,14 @@ pub trait Peer {
     /// It has ended.
     fn signal(&self, signal: Signal) -> Result<()> {
         self.daemon().signal(signal)
+    }
+
+    /// Ends what runs beside that program, before another peer takes the place of this one.
+    ///
+    /// # Errors
+    /// It does not end.
+    fn end_rest(&mut self) -> Result<()> {
+        Ok(())
     }
 
     /// Its configuration, for messages.

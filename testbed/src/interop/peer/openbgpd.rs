@@ -5,6 +5,8 @@
 //! with such a one is bound over the machine's (in our own mount namespace). That needs a sandbox of root's: in one of an
 //! ordinary user there is nobody else to become. Errors of a session are in the answer for people only, not in its JSON.
 
+mod answers;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
@@ -18,12 +20,9 @@ use ipnetwork::IpNetwork;
 use rustix::io::Errno;
 use rustix::mount::mount_bind;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
-use super::{
-    Capability, Neighbour, Notice, Options, Originated, Peer, PeerRoute, Place, at, community, large, number,
-    numbers,
-};
+use self::answers::{parse_neighbour, parse_routes, unescaped};
+use super::{Neighbour, Options, Originated, Peer, PeerRoute, Place};
 use crate::process::{Daemon, locate, locate_beside};
 use crate::sandbox;
 use crate::wait;
@@ -130,9 +129,9 @@ impl Peer for Openbgpd {
         parse_neighbour(&answer, &self.ask(&["show", "neighbor", &us])?)
     }
 
-    fn route(&self, prefix: IpNetwork) -> Result<Option<PeerRoute>> {
+    fn routes(&self, prefix: IpNetwork) -> Result<Vec<PeerRoute>> {
         let (us, prefix) = (self.us(), prefix.to_string());
-        parse_route(&self.ask(&["-j", "show", "rib", "detail", "in", "neighbor", &us, &prefix])?)
+        parse_routes(&self.ask(&["-j", "show", "rib", "detail", "in", "neighbor", &us, &prefix])?)
     }
 
     fn announce(&mut self, route: Originated) -> Result<()> {
@@ -304,176 +303,32 @@ fn configuration(place: &Place, options: &Options) -> String {
     if let Some(limit) = options.limit {
         let _ = writeln!(text, "  max-prefix {}", limit.saturating_mul(2));
     }
+    if options.add_path {
+        text.push_str("  announce add-path recv yes\n  announce add-path send all\n");
+    }
+    if let Some(role) = options.role {
+        let _ = writeln!(text, "  announce policy {}", role.word());
+    }
+    text.push_str(&reflector(options));
+    text.push_str("}\n");
+    text.push_str(&beside(place, options).unwrap_or_default());
     // Without these it takes nothing and says nothing.
-    text.push_str("}\nallow from any\nallow to any\n");
+    text.push_str("allow from any\nallow to any\n");
     text
 }
 
-fn parse_neighbour(answer: &str, words: &str) -> Result<Neighbour> {
-    let whole: Value = serde_json::from_str(answer).context("bgpctl -j show neighbor")?;
-    let peer = whole
-        .get("neighbors")
-        .and_then(|list| list.get(0))
-        .with_context(|| format!("no neighbour: {answer}"))?;
-    let received = |kind: &[&str]| number(peer, &[&["stats"], kind].concat());
-    let mut seen = Neighbour {
-        established: peer.get("state").and_then(Value::as_str) == Some("Established"),
-        updates: received(&["update", "received", "updates"]),
-        served: received(&["route-refresh", "received", "request"]),
-        notice: notice(words),
-        ..Neighbour::default()
-    };
-    let has = |side: &str, name: &str| {
-        let found = at(peer, &["session", side, "capabilities", name]);
-        found.and_then(Value::as_bool) == Some(true)
-    };
-    for (name, capability) in [
-        ("refresh", Capability::RouteRefresh),
-        ("enhanced_refresh", Capability::EnhancedRefresh),
-        ("as4byte", Capability::FourOctetAsn),
-    ] {
-        if has("remote", name) {
-            seen.capabilities.insert(capability);
-        }
-    }
-    let agreed = at(peer, &["session", "capabilities", "multiprotocol"]).and_then(Value::as_array);
-    for family in agreed.into_iter().flatten().filter_map(Value::as_str) {
-        match family {
-            "IPv4 unicast" => seen.families[0] = true,
-            "IPv6 unicast" => seen.families[1] = true,
-            _ => {}
-        }
-    }
-    // It counts both families together; the cells know how many of each are theirs only as halves.
-    let prefixes = received(&["prefixes", "received"]);
-    seen.received = [prefixes.div_ceil(2), prefixes / 2];
-    seen.answer = format!("{answer}\n{words}");
-    Ok(seen)
+fn reflector(options: &Options) -> String {
+    let words = |cluster| format!("  route-reflector {cluster}\n");
+    options.cluster.map(words).unwrap_or_default()
 }
 
-/// It writes every octet beyond ASCII as `\NNN`, in octal.
-fn unescaped(text: &[u8]) -> String {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, after)) = rest.split_first() {
-        let value = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let value = value.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match value {
-            Some(octet) if first == b'\\' => {
-                octets.push(octet);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            Some(_) | None => {
-                octets.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&octets).into_owned()
-}
-
-/// The last NOTIFICATION in the answer for people; these are the ones that the cells cause.
-fn notice(words: &str) -> Option<Notice> {
-    let line = |start: &str| words.lines().find_map(|line| line.trim().strip_prefix(start));
-    let (from_us, error) = match (line("Last error received: "), line("Last error sent: ")) {
-        (Some(error), _) => (true, error),
-        (None, Some(error)) => (false, error),
-        (None, None) => return None,
-    };
-    let code = match error {
-        "error in OPEN message, AS unacceptable" => Some((2, 2)),
-        "HoldTimer expired" => Some((4, 0)),
-        "Cease, received max-prefix exceeded" => Some((6, 1)),
-        "Cease, administratively down" => Some((6, 2)),
-        "Cease, connection rejected" => Some((6, 5)),
-        "Cease, collision" => Some((6, 7)),
-        _ => Some((0, 0)),
-    };
-    let text = line("Last received shutdown reason: ").unwrap_or_default();
-    let text = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .unwrap_or(text);
-    Some(Notice {
-        from_us,
-        code,
-        text: text.to_owned(),
-    })
-}
-
-fn parse_route(answer: &str) -> Result<Option<PeerRoute>> {
-    let whole: Value = serde_json::from_str(answer).context("bgpctl -j show rib")?;
-    let Some(path) = whole.get("rib").and_then(|list| list.get(0)) else {
-        return Ok(None);
-    };
-    let text = |key: &str| path.get(key).and_then(Value::as_str).unwrap_or_default();
-    let mut route = PeerRoute {
-        path: match text("aspath") {
-            "" => Vec::new(),
-            path => numbers(path, ' ')?,
-        },
-        origin: match text("origin") {
-            "IGP" => Some(0),
-            "EGP" => Some(1),
-            "incomplete" => Some(2),
-            _ => None,
-        },
-        next_hop: text("exit_nexthop").to_owned(),
-        stale: path.get("stale").and_then(Value::as_bool) == Some(true),
-        ..PeerRoute::default()
-    };
-    let list = |key: &str| {
-        let found = path.get(key).and_then(Value::as_array);
-        found.into_iter().flatten().filter_map(Value::as_str)
-    };
-    for text in list("communities") {
-        route.communities.insert(match text {
-            "NO_EXPORT" => (65535, 65281),
-            "NO_ADVERTISE" => (65535, 65282),
-            _ => community(text, ':')?,
-        });
-    }
-    for text in list("large_communities") {
-        route.large.insert(large(text, ':')?);
-    }
-    Ok(Some(route))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{notice, parse_route, unescaped};
-    use crate::interop::peer::Notice;
-
-    #[test]
-    fn reads_what_bgpctl_says_of_the_last_error() {
-        let words = "\
-BGP neighbor is 172.31.0.1, remote AS 64512, Passive
-  Last received shutdown reason: \"bye\"
-  Last error received: Cease, administratively down
-";
-        let expected = Notice {
-            from_us: true,
-            code: Some((6, 2)),
-            text: "bye".to_owned(),
-        };
-        assert_eq!(notice(words), Some(expected));
-        assert_eq!(notice("BGP neighbor is 172.31.0.1\n"), None);
-    }
-
-    #[test]
-    fn texts_beyond_ascii_come_back() {
-        assert_eq!(unescaped(b"Gr\\303\\274\\303\\237e"), "Gr\u{fc}\u{df}e");
-        assert_eq!(unescaped(b"plain \\n \\12"), "plain \\n \\12");
-    }
-
-    #[test]
-    fn reads_a_route() {
-        let answer = r#"{"rib": [{"prefix": "10.244.1.0/24", "aspath": "64512 7", "exit_nexthop": "172.31.0.1",
-            "origin": "IGP", "communities": ["64512:7"], "large_communities": ["64512:1:2"]}]}"#;
-        let route = parse_route(answer).expect("understood").expect("there");
-        assert_eq!((route.path, route.origin), (vec![64512, 7], Some(0)));
-        assert_eq!(route.communities.into_iter().collect::<Vec<_>>(), [(64512, 7)]);
-        assert_eq!(route.large.into_iter().collect::<Vec<_>>(), [(64512, 1, 2)]);
-        assert_eq!(parse_route("{\n\n}\n").expect("understood"), None);
-    }
+/// A second neighbour, of IPv4 only.
+fn beside(place: &Place, options: &Options) -> Option<String> {
+    let (asn, (its, other)) = (options.beside?, place.beside.as_ref()?);
+    Some(format!(
+        "neighbor {} {{\n  remote-as {asn}\n  local-address {}\n  announce IPv4 unicast\n  passive\n{}}}\n",
+        options.transport.of(other),
+        options.transport.of(its),
+        reflector(options)
+    ))
 }

@@ -245,6 +245,31 @@ fn a_neighbour_that_no_node_finds_is_not_established() {
             "1 of 2 nodes have it; node n1: NoDefaultGateway: node n1 has none; add one",
         ),
         (
+            "nobody advertises on any node's interface",
+            nodes(&[
+                &[nobody("NoRouterAdvertisement: nobody on eth0 of n0; see")],
+                &[nobody("NoRouterAdvertisement: nobody on eth0 of n1; see")],
+            ]),
+            [
+                "True Accepted",
+                "True ResolvedRefs",
+                "False NoRouterAdvertisement",
+            ],
+            "0 of 2 nodes have it; node n0: NoRouterAdvertisement: nobody on eth0 of n0; see",
+        ),
+        (
+            "an interface without a link-local address",
+            nodes(&[&[nobody("NoLinkLocalAddress: eth0 of n0; see")]]),
+            ["True Accepted", "True ResolvedRefs", "False NotEstablished"],
+            "0 of 1 node have it; node n0: NoLinkLocalAddress: eth0 of n0; see",
+        ),
+        (
+            "an agent without the capability",
+            nodes(&[&[nobody("NoRawSocket: eth0 of n0; see")]]),
+            ["True Accepted", "True ResolvedRefs", "False NotEstablished"],
+            "0 of 1 node have it; node n0: NoRawSocket: eth0 of n0; see",
+        ),
+        (
             "no node finds another one",
             nodes(&[&[nobody("NoMatchingNodes: no other Node; label one")]]),
             ["True Accepted", "True ResolvedRefs", "False NoMatchingNodes"],

@@ -99,7 +99,7 @@ pub(super) fn not_agreed_on(afi: u16, safi: u8) -> Fault {
 
 /// The next hop; `None` when no packet can be sent to it. The length says the family of the address: IPv4 prefixes have an
 /// IPv6 one only where that was agreed on (RFC 8950 §4). The second address of the longer IPv6 form counts only if it
-/// is link-local (RFC 2545 §3).
+/// is link-local (RFC 2545 §3); it counts alone if the first is no global one.
 fn usable_next_hop(address: &[u8], family: Family, extended: bool) -> Result<Option<NextHop>, Fault> {
     let wrong = || malformed(&format!("a next hop of {} octets for {family}", address.len()));
     let by = match (family, address.len()) {
@@ -119,6 +119,12 @@ fn usable_next_hop(address: &[u8], family: Family, extended: bool) -> Result<Opt
                 second => Some(Ipv6Addr::from(exactly::<16>(second).ok_or_else(wrong)?)),
             };
             let link_local = link_local.filter(Ipv6Addr::is_unicast_link_local);
+            // Who has no global address says its link-local one twice, or `::` before it, or that one alone.
+            let has_none = global.is_unspecified() || global.is_unicast_link_local();
+            let (global, link_local) = match link_local.filter(|_| has_none) {
+                Some(alone) => (alone, None),
+                None => (global, link_local),
+            };
             Ok(is_usable_v6(global).then_some(NextHop::V6 { global, link_local }))
         }
     }

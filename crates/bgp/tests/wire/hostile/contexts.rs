@@ -88,6 +88,26 @@ fn ipv4_by_ipv6() {
             Announce(P, 0),
         ),
         ("link-local alone", reach(local), Announce(P, 0)),
+        (
+            "link-local twice",
+            reach(&format!("{local}{local}")),
+            Announce(P, 0),
+        ),
+        (
+            "link-local behind nothing",
+            reach(&format!("{}{local}", "00".repeat(16))),
+            Announce(P, 0),
+        ),
+        (
+            "link-local behind no host",
+            reach(&format!("{}01{local}", "00".repeat(15))),
+            Withdraw(P),
+        ),
+        (
+            "global behind nothing",
+            reach(&format!("{}{global}", "00".repeat(16))),
+            Withdraw(P),
+        ),
         ("IPv4 all the same", reach("c0000202"), Announce(P, 0)),
         ("IPv4 of no host", reach("7f000001"), Withdraw(P)),
         ("unspecified", reach(&"00".repeat(16)), Withdraw(P)),
@@ -126,6 +146,22 @@ fn ipv4_by_ipv6() {
         link_local: Some("fe80::1".parse().unwrap()),
     };
     assert_eq!(update.announced[0].next_hop, want);
+    // However a link-local address without a global one is said, it is the same.
+    for octets in [
+        local.to_owned(),
+        format!("{local}{local}"),
+        "00".repeat(16) + local,
+    ] {
+        let message = self::update("", &format!("{} {GOOD6}", reach(&octets)), "");
+        let Ok(Message::Update(update)) = read(&message, &extended_next_hop()) else {
+            panic!("refused");
+        };
+        let want = NextHop::V6 {
+            global: "fe80::1".parse().unwrap(),
+            link_local: None,
+        };
+        assert_eq!(update.announced[0].next_hop, want, "{octets}");
+    }
     // IPv6 prefixes stay with IPv6 next hops, and nothing else changes.
     let six = self::update("", &format!("{REACH} {GOOD6}"), "");
     check("IPv6", &six, &extended_next_hop(), &Announce(P6, 0));
