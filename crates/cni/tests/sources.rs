@@ -1,5 +1,7 @@
 //! Pods of the real plugin under the agent's table: what they need passes, and nobody speaks for another.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::fs::File;

@@ -56,9 +56,7 @@ fn source(from: &Namespace, address: &str, to: &UdpSocket) -> IpAddr {
 
 /// A pod's link, as the plugin makes it.
 fn wire(node: &Namespace, pod: &Namespace) {
-    agent
-        .namespace
-        .ip("link add pod0 group 79 type veth peer name eth0");
+    node.ip("link add pod0 group 79 type veth peer name eth0");
     pod.take("eth0", node);
     pod.sysctl("net/ipv6/conf/eth0/accept_dad", "0");
     node.ip("link set pod0 up");
