@@ -115,7 +115,7 @@ struct Bench {
     /// Only this row
     #[arg(long)]
     row: Option<bench::Kind>,
-    /// How often each daemon goes through each row (otherwise 5, and 3 for tables above 500000 routes)
+    /// How often each daemon goes through each row (otherwise 5; 3 in row gather and for tables above 500000 routes)
     #[arg(long)]
     rounds: Option<usize>,
     /// Row install: how many routes
@@ -127,13 +127,13 @@ struct Bench {
     /// Row through: how many routes, one table each
     #[arg(long, value_delimiter = ',', default_value = "10000,100000,1000000")]
     sizes: Vec<u32>,
-    /// Row through: only these of flatroute, bird, frr, gobgp (otherwise all that are installed)
+    /// Rows through, gather, rest: only these of flatroute, bird, frr, gobgp (otherwise all that are installed)
     #[arg(long, value_delimiter = ',')]
     daemons: Vec<String>,
     /// Row through: a real IPv4 table, an MRT file of type TABLE_DUMP_V2 (may end in .bz2)
     #[arg(long)]
     table: Option<PathBuf>,
-    /// Row through: another build of flatroute-agent, measured in the same run
+    /// Rows through, gather, rest: another build of flatroute-agent, measured in the same run
     #[arg(long)]
     against: Option<PathBuf>,
     /// Leave the IPv6 rows out

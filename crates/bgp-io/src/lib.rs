@@ -59,8 +59,9 @@ pub const KEY_NOT_SET: &str = "KeyNotSet";
 pub const READ_CHUNK: usize = 64 * 1024;
 /// How many octets are pulled from the speaker for a connection at once.
 pub const WRITE_CHUNK: usize = 64 * 1024;
-/// How many route changes are handed to the kernel's receiver at once.
-pub const ROUTE_BATCH: usize = 4096;
+/// How many route changes are handed to the kernel's receiver at once. A few of such batches are on their way at any time, and what
+/// they take stays with the allocator after a flood.
+pub const ROUTE_BATCH: usize = 512;
 /// How long UPDATEs wait for the kernel at most.
 pub const KERNEL_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a closed connection may take to deliver its last octets.

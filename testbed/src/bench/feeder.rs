@@ -9,6 +9,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -33,14 +34,15 @@ pub(super) struct Feeder {
 }
 
 impl Feeder {
-    pub(super) fn new(number: u8, routes: u32) -> Result<Self> {
+    /// `routes`: the numbers of those that it announces.
+    pub(super) fn new(number: u8, routes: Range<u32>) -> Result<Self> {
         let namespace = Namespace::create(&format!("feeder{number}"))?;
         for which in ["all", "default"] {
             namespace.set(&format!("net/ipv6/conf/{which}/accept_dad"), "0")?;
         }
         let encode = |transport: Transport| {
             let (local, _) = transport.link(number);
-            talk::announcements(transport, asn(number), local, routes).map(Arc::new)
+            talk::announcements(transport, asn(number), local, routes.clone()).map(Arc::new)
         };
         Ok(Self {
             number,
@@ -51,6 +53,14 @@ impl Feeder {
 
     pub(super) fn asn(&self) -> u32 {
         asn(self.number)
+    }
+
+    /// What it says.
+    pub(super) fn routes(&self, transport: Transport) -> &Arc<Vec<u8>> {
+        match transport {
+            Transport::Ipv4 => &self.routes[0],
+            Transport::Ipv6 => &self.routes[1],
+        }
     }
 
     /// The name of its end of the link to the receiver.
@@ -81,10 +91,7 @@ impl Feed {
         let mut writers = Vec::new();
         for feeder in feeders {
             let (barrier, tell) = (Arc::clone(&barrier), tell.clone());
-            let bytes = Arc::clone(match transport {
-                Transport::Ipv4 => &feeder.routes[0],
-                Transport::Ipv6 => &feeder.routes[1],
-            });
+            let bytes = Arc::clone(feeder.routes(transport));
             let (number, asn, namespace) = (feeder.number, feeder.asn(), feeder.namespace.clone());
             writers.push(std::thread::spawn(move || {
                 let session = namespace

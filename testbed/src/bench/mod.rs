@@ -3,7 +3,8 @@
 //! Row 1 is *installation* ([`install`]): 100,000 routes that BGP peers announce, from Established until the kernel holds
 //! every one of them with all its next hops. Receivers are our agent and BIRD. Row 2 is *passage* ([`passage`]): routes in
 //! from one peer and out to another, and the withdrawal of all, through our agent and every other daemon that is
-//! installed. The peers that announce and that count are the bench's own ([`feeder`], [`ledger`]), the same for all.
+//! installed. Row 3, *gathering* ([`gather`]), is the same with many peers in. Row 4 is *rest* ([`rest`]): what a daemon keeps and uses
+//! when nothing happens. The peers that announce and that count are the bench's own ([`feeder`], [`ledger`]), the same for all.
 //!
 //! What makes the figures comparable:
 //!
@@ -21,6 +22,7 @@
 //! CPU time is that of the receiver's process, kernel work on its behalf included ([`usage`]); memory is its peak.
 
 mod feeder;
+mod gather;
 mod ground;
 mod install;
 mod ledger;
@@ -29,6 +31,7 @@ mod passage;
 mod receiver;
 mod relay;
 mod report;
+mod rest;
 mod sink;
 mod table;
 mod talk;
@@ -51,7 +54,7 @@ use feeder::Feeder;
 use ground::Transport;
 
 /// Nothing in the bench may take longer than this altogether.
-const LIMIT: Duration = Duration::from_secs(480);
+const LIMIT: Duration = Duration::from_secs(600);
 /// How many feeders there are: the most next hops of a route.
 const FEEDERS: u8 = 2;
 /// How long one receiver may take for one round.
@@ -70,6 +73,10 @@ pub enum Kind {
     Install,
     /// Row 2: routes in from one peer and out to another, and their withdrawal
     Through,
+    /// Row 3: routes in from many peers and out to one, and their withdrawal
+    Gather,
+    /// Row 4: memory and CPU time of a daemon that has its routes and nothing to do
+    Rest,
 }
 
 /// What the user asked for.
@@ -85,11 +92,11 @@ pub struct Wishes {
     pub hops: Option<usize>,
     /// Row 2: how many routes.
     pub sizes: Vec<u32>,
-    /// Row 2: only these daemons, by name; none: every one that is installed.
+    /// Rows 2 to 4: only these daemons, by name; none: every one that is installed.
     pub daemons: Vec<String>,
     /// Row 2: a real table for the IPv4 rows, an MRT file.
     pub table: Option<PathBuf>,
-    /// Row 2: another build of our agent, measured beside this one.
+    /// Rows 2 to 4: another build of our agent, measured beside this one.
     pub against: Option<PathBuf>,
     /// Leave the IPv6 rows out.
     pub ipv4_only: bool,
@@ -160,7 +167,7 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
 fn inside(wishes: &Wishes) -> Result<u8> {
     let begin = Instant::now();
     let feeders = (1..=FEEDERS)
-        .map(|number| Feeder::new(number, wishes.routes))
+        .map(|number| Feeder::new(number, 0..wishes.routes))
         .collect::<Result<Vec<_>>>()?;
     let mut code = 0;
     if wishes.wants(Kind::Install) {
@@ -175,6 +182,16 @@ fn inside(wishes: &Wishes) -> Result<u8> {
         if !passage::measure(&feeders, wishes, begin)? {
             code = 1;
         }
+    }
+    if wishes.wants(Kind::Gather) {
+        println!();
+        if !gather::measure(wishes, begin)? {
+            code = 1;
+        }
+    }
+    if wishes.wants(Kind::Rest) {
+        println!();
+        rest::measure(wishes)?;
     }
     println!("\n{} s altogether.", begin.elapsed().as_secs());
     Ok(code)

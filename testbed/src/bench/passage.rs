@@ -1,4 +1,4 @@
-//! All of row 2: which routers, which tables, how many rounds, and the figures for people.
+//! All of row 2: which routers, which tables, how many rounds, and the figures for people, which are those of row 3 too.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,11 +16,11 @@ use super::{Wishes, mrt};
 use crate::paint;
 
 /// New rounds are not begun after this (since the bench began), so that the figures so far are printed.
-const BUDGET: Duration = Duration::from_secs(400);
+const BUDGET: Duration = Duration::from_secs(450);
 
 /// One router's rounds of one row.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     transit: Transit,
     rounds: Vec<Passage>,
     failed: Option<String>,
@@ -35,15 +35,24 @@ impl Line {
     }
 }
 
+/// Whether our own agent was measured.
+pub(super) fn is_well(lines: &[Line]) -> bool {
+    let ours = |line: &&Line| line.transit == Transit::Flatroute;
+    !lines.iter().filter(ours).any(|line| line.failed.is_some())
+}
+
 /// Measures and prints all of row 2; false when our own agent failed.
 pub(super) fn measure(feeders: &[Feeder], wishes: &Wishes, begin: Instant) -> Result<bool> {
-    let daemons = if wishes.alone {
-        vec!["flatroute".to_owned()]
-    } else {
-        wishes.daemons.clone()
+    let transits = Transit::asked_for(wishes)?;
+    let source = match &wishes.table {
+        Some(file) => format!(
+            "IPv4 routes of {}, the rest made in its likeness; IPv6 routes made",
+            file.file_name().unwrap_or_default().to_string_lossy()
+        ),
+        None => "IPv4 routes made (no --table); IPv6 routes made".to_owned(),
     };
-    let transits = Transit::found(&daemons, wishes.against.as_deref())?;
-    print!("{}", conditions(&transits, wishes)?);
+    let title = "Routes in from one peer and out to another, then the withdrawal of all";
+    print!("{}", conditions(&transits, title, &source)?);
     let Some(feeder) = feeders.first() else {
         return Ok(true);
     };
@@ -55,21 +64,21 @@ pub(super) fn measure(feeders: &[Feeder], wishes: &Wishes, begin: Instant) -> Re
         };
         for routes in &wishes.sizes {
             let load = Load::new(feeder, *transport, *routes, &real)?;
-            let lines = rounds(feeders, &load, &transits, wishes, begin)?;
+            let lines = rounds(feeders, &load, &transits, wishes.rounds(*routes), begin)?;
             let floor = through::floor(feeders, &load)?;
-            print!("{}", table(&load, &lines, &floor, &real));
-            let ours = |line: &&Line| line.transit == Transit::Flatroute;
-            well &= !lines.iter().filter(ours).any(|line| line.failed.is_some());
+            print!("{}", table(&load, &lines, Some(&floor), &real));
+            well &= is_well(&lines);
         }
     }
     Ok(well)
 }
 
-fn rounds(
+/// All rounds of one table.
+pub(super) fn rounds(
     feeders: &[Feeder],
     load: &Load,
     transits: &[Transit],
-    wishes: &Wishes,
+    count: usize,
     begin: Instant,
 ) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = transits
@@ -80,12 +89,12 @@ fn rounds(
             failed: None,
         })
         .collect();
-    for round in 0..wishes.rounds(load.routes) {
+    for round in 0..count {
         // Everyone is first once.
-        let count = lines.len().max(1);
+        let daemons = lines.len().max(1);
         for step in 0..lines.len() {
             let Some(line) = lines
-                .get_mut((round + step) % count)
+                .get_mut((round + step) % daemons)
                 .filter(|line| line.is_open())
             else {
                 continue;
@@ -108,11 +117,9 @@ fn rounds(
     Ok(lines)
 }
 
-fn conditions(transits: &[Transit], wishes: &Wishes) -> Result<String> {
-    let mut text = format!(
-        "{}\n",
-        paint::bold("Routes in from one peer and out to another, then the withdrawal of all")
-    );
+/// Where and with what it is measured.
+pub(super) fn conditions(transits: &[Transit], title: &str, source: &str) -> Result<String> {
+    let mut text = format!("{}\n", paint::bold(title));
     let versions = transits
         .iter()
         .map(Transit::version)
@@ -125,16 +132,9 @@ fn conditions(transits: &[Transit], wishes: &Wishes) -> Result<String> {
     };
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Vec<&str> = load.split_whitespace().take(3).collect();
-    let table = match &wishes.table {
-        Some(file) => format!(
-            "of {}, the rest made in its likeness",
-            file.file_name().unwrap_or_default().to_string_lossy()
-        ),
-        None => "made (no --table)".to_owned(),
-    };
     let _ = write!(
         text,
-        "  {}{missing}\n  IPv4 routes {table}; IPv6 routes made; nothing goes into the kernel; load {}\n  \
+        "  {}{missing}\n  {source}; nothing goes into the kernel; load {}\n  \
          from the first byte fed until the sink has every prefix; rounds alternate; one round only for who needs more than {} s\n",
         versions.join(", "),
         load.join(" "),
@@ -143,13 +143,17 @@ fn conditions(transits: &[Transit], wishes: &Wishes) -> Result<String> {
     Ok(text)
 }
 
-fn table(load: &Load, lines: &[Line], floor: &Passage, real: &[Set]) -> String {
+/// The figures of one table.
+pub(super) fn table(load: &Load, lines: &[Line], floor: Option<&Passage>, real: &[Set]) -> String {
     let family = match load.transport {
         Transport::Ipv4 => "IPv4",
         Transport::Ipv6 => "IPv6",
     };
     let real: usize = real.iter().map(|set| set.prefixes.len()).sum();
-    let title = format!("{family}, {} routes", load.routes);
+    let title = match load.feeders() {
+        1 => format!("{family}, {} routes", load.routes),
+        peers => format!("{family}, {peers} peers, {} routes", load.routes),
+    };
     let mut rows = vec![
         [
             &title,
@@ -182,15 +186,7 @@ fn table(load: &Load, lines: &[Line], floor: &Passage, real: &[Set]) -> String {
             );
         }
     }
-    let mut copying = vec![String::new(); 7];
-    for (at, cell) in [
-        (0, "copying alone".to_owned()),
-        (1, seconds(floor.through.time)),
-        (6, seconds(floor.withdrawal.time)),
-    ] {
-        copying[at] = cell;
-    }
-    rows.push(copying);
+    rows.extend(floor.map(copying));
     let mut text = format!(
         "\n{}  {} sets of attributes, {:.1} routes each, {} of the routes real\n{failures}",
         paint::table(&rows),
@@ -205,6 +201,19 @@ fn table(load: &Load, lines: &[Line], floor: &Passage, real: &[Set]) -> String {
         }
     }
     text
+}
+
+/// The row of what feeder and sink need alone.
+fn copying(floor: &Passage) -> Vec<String> {
+    let mut cells = vec![String::new(); 7];
+    for (at, cell) in [
+        (0, "copying alone".to_owned()),
+        (1, seconds(floor.through.time)),
+        (6, seconds(floor.withdrawal.time)),
+    ] {
+        cells[at] = cell;
+    }
+    cells
 }
 
 fn cells(load: &Load, line: &Line) -> Option<Vec<String>> {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,26 +22,33 @@ use crate::wait;
 
 /// The receiver's.
 pub(super) const ASN: u32 = 64512;
+/// What the receivers offer.
+pub(super) const HOLD_SECONDS: u16 = 90;
 /// For a receiver to be ready for sessions.
 const START_BOUND: Duration = Duration::from_secs(10);
 
 /// Starts the receiver and waits until it is ready for the feeders.
 pub(super) fn start(ground: &Ground, software: Software, shape: Shape) -> Result<Daemon> {
-    let dir = sandbox::room().join("lab").join(ground.namespace().name());
-    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     match software {
-        Software::Agent => start_agent(ground, shape, &dir),
-        Software::Bird => start_bird(ground, shape, &dir),
+        Software::Agent => start_agent(ground, shape, &software.find()?),
+        Software::Bird => start_bird(ground, shape),
         Software::Frr => bail!("FRR is not a receiver of this bench"),
     }
 }
 
-fn start_agent(ground: &Ground, shape: Shape, dir: &Path) -> Result<Daemon> {
+fn room(ground: &Ground) -> Result<PathBuf> {
+    let dir = sandbox::room().join("lab").join(ground.namespace().name());
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// `program`: a build of our agent.
+pub(super) fn start_agent(ground: &Ground, shape: Shape, program: &Path) -> Result<Daemon> {
+    let dir = room(ground)?;
     let manifests = dir.join("manifests");
     fs::create_dir_all(&manifests).context("create the manifests' directory")?;
     fs::write(manifests.join("bench.yaml"), agent_manifests(ground, shape)).context("write the manifests")?;
-    let program = Software::Agent.find()?;
-    let mut command = ground.namespace().command(&program);
+    let mut command = ground.namespace().command(program);
     let socket = dir.join("agent.sock");
     command
         .args(["run", "--node-name", "receiver", "--standalone"])
@@ -61,7 +68,7 @@ fn start_agent(ground: &Ground, shape: Shape, dir: &Path) -> Result<Daemon> {
         let peers = control::fetch::<Peers>(&socket, "/v1/peers")?.peers;
         let waiting = |state: &str| ["Active", "Idle"].contains(&state);
         Ok(
-            if peers.len() == shape.hops && peers.iter().all(|peer| waiting(&peer.state)) {
+            if peers.len() == ground.feeders().len() && peers.iter().all(|peer| waiting(&peer.state)) {
                 Ok(())
             } else {
                 Err(format!("{} peers", peers.len()))
@@ -91,6 +98,7 @@ spec:
   peerASN: {asn}
   connectMode: Passive
   families: [{family}]
+  timers: {{holdTime: {HOLD_SECONDS}s}}
   maxPrefixes: {{limit: 2000000}}
   installRoutes: [All]
 "
@@ -99,7 +107,9 @@ spec:
     text
 }
 
-fn start_bird(ground: &Ground, shape: Shape, dir: &Path) -> Result<Daemon> {
+/// BIRD as it is installed.
+pub(super) fn start_bird(ground: &Ground, shape: Shape) -> Result<Daemon> {
+    let dir = room(ground)?;
     let (file, socket) = (dir.join("bird.conf"), dir.join("bird.ctl"));
     fs::write(&file, bird_configuration(ground, shape)).context("write bird.conf")?;
     let mut command = ground.namespace().command(&Software::Bird.find()?);
@@ -117,7 +127,11 @@ fn start_bird(ground: &Ground, shape: Shape, dir: &Path) -> Result<Daemon> {
         let text = String::from_utf8_lossy(&output.context("run birdc")?.stdout).into_owned();
         let sessions = text.lines().filter(|line| line.starts_with("feeder"));
         let waiting = sessions.filter(|line| line.contains("Passive")).count();
-        Ok(if waiting == shape.hops { Ok(()) } else { Err(text) })
+        Ok(if waiting == ground.feeders().len() {
+            Ok(())
+        } else {
+            Err(text)
+        })
     });
     ready.with_context(|| daemon.last_words())?;
     Ok(daemon)
@@ -145,6 +159,7 @@ fn bird_configuration(ground: &Ground, shape: Shape) -> String {
     local {local} as {ASN};
     neighbor {remote} as {asn};
     passive on;
+    hold time {HOLD_SECONDS};
     {family} {{ import all; export none; }};
 }}
 "

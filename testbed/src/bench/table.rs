@@ -61,6 +61,23 @@ pub(super) fn of(transport: Transport, routes: u32, first: u32, real: &[Set]) ->
     Ok(sets)
 }
 
+/// Made sets for several neighbours, `each` prefixes from each, no prefix twice: sets of the first, of the second …
+pub(super) fn shares(transport: Transport, each: u32, neighbours: &[u32]) -> Result<Vec<Vec<Set>>> {
+    let wanted = usize::try_from(each).context("a number of routes")?;
+    let mut maker = Maker::new(transport, 0);
+    let mut shares = Vec::new();
+    for neighbour in neighbours {
+        maker.first = *neighbour;
+        let (mut sets, mut have) = (Vec::new(), 0);
+        while have < wanted {
+            let set = maker.make()?;
+            take(&mut sets, &mut have, wanted, set);
+        }
+        shares.push(sets);
+    }
+    Ok(shares)
+}
+
 fn take(sets: &mut Vec<Set>, have: &mut usize, wanted: usize, mut set: Set) {
     set.prefixes.truncate(wanted - *have);
     *have += set.prefixes.len();
@@ -212,7 +229,7 @@ fn mix(counter: u64) -> u64 {
 mod tests {
     use std::collections::HashSet;
 
-    use super::{Set, Transport, is_fit, of};
+    use super::{Set, Transport, is_fit, of, shares};
 
     fn distinct(sets: &[Set]) -> usize {
         let all: HashSet<_> = sets.iter().flat_map(|set| &set.prefixes).collect();
@@ -227,6 +244,18 @@ mod tests {
             assert_eq!(distinct(&sets), 50_000);
             let a_set = 50_000.0 / sets.len() as f64;
             assert!((5.5..7.0).contains(&a_set), "{a_set} prefixes a set");
+        }
+    }
+
+    #[test]
+    fn neighbours_share_no_prefix_and_begin_each_path() {
+        let shares = shares(Transport::Ipv4, 1000, &[65001, 65002]).expect("made");
+        let all: Vec<Set> = shares.concat();
+        assert_eq!(distinct(&all), 2000);
+        for (sets, asn) in shares.iter().zip([65001_u32, 65002]) {
+            // ORIGIN (4 octets), then the header of AS_PATH and of its segment (5).
+            let first = |set: &Set| set.attributes.before[9..13] == asn.to_be_bytes();
+            assert!(sets.iter().all(first), "{asn}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! It is written apart from our speaker, so that what it announces is not what our encoder would.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use anyhow::{Context as _, Result};
 use ipnetwork::IpNetwork;
@@ -95,12 +96,12 @@ pub(super) fn as_path(asns: impl Iterator<Item = u32>) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// All routes in UPDATEs that are as full as they may be, then End-of-RIB (RFC 4724 §2).
+/// The routes of these numbers in UPDATEs that are as full as they may be, then End-of-RIB (RFC 4724 §2).
 pub(super) fn announcements(
     transport: Transport,
     asn: u32,
     next_hop: IpAddr,
-    routes: u32,
+    routes: Range<u32>,
 ) -> Result<Vec<u8>> {
     let mut before = vec![WELL_KNOWN, ORIGIN, 1, 0];
     before.extend(as_path(std::iter::once(asn)).context("a path of one")?);
@@ -109,7 +110,7 @@ pub(super) fn announcements(
         after: Vec::new(),
     };
     let mut out = Vec::new();
-    let prefixes = (0..routes).map(|number| prefix(transport, number));
+    let prefixes = routes.map(|number| prefix(transport, number));
     announce(&mut out, &attributes, next_hop, prefixes)?;
     out.extend(end_of_rib(transport)?);
     Ok(out)
@@ -315,7 +316,7 @@ mod tests {
     fn announces_every_route_in_full_messages() {
         for (transport, most) in [(Transport::Ipv4, 1013), (Transport::Ipv6, 448)] {
             let (local, _) = transport.link(1);
-            let bytes = announcements(transport, 65001, local, 3000).expect("encodes");
+            let bytes = announcements(transport, 65001, local, 0..3000).expect("encodes");
             let (mut at, mut counts) = (0, Vec::new());
             while let Some((kind, body, length)) = message(&bytes[at..]) {
                 assert!(kind == UPDATE && length <= LARGEST);

@@ -1,11 +1,14 @@
-//! The receivers of row 2: routers that pass on what they learn and write nothing into the kernel.
+//! The receivers of rows 2 and 3: routers that pass on what they learn and write nothing into the kernel.
 //!
-//! All wait for both peers to connect, accept and pass on everything, and have no more than that configured. FRR needs
+//! All wait for the peers to connect, accept and pass on everything, and have no more than that configured. Where there are
+//! more peers than two, only the last one is told anything: otherwise a hundred feeders that never read would each be told
+//! what the other ninety-nine said. FRR needs
 //! zebra to know that next hops can be reached; bgpd runs with `--no_kernel`. What is not installed is left out.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,8 +16,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::ground::{Ground, Transport};
 use super::receiver::ASN;
-use super::talk;
 use super::usage::Usage;
+use super::{Wishes, talk};
 use crate::process::{Daemon, locate, locate_beside};
 use crate::sandbox;
 use crate::speaker::{Software, frr};
@@ -47,6 +50,26 @@ impl Transit {
             .collect();
         found.extend(against.map(|file| Self::Against(file.to_owned())));
         Ok(found)
+    }
+
+    /// Those that the user wants to see.
+    pub(super) fn asked_for(wishes: &Wishes) -> Result<Vec<Self>> {
+        let only_ours = [Self::Flatroute.word().to_owned()];
+        let names = if wishes.alone {
+            &only_ours[..]
+        } else {
+            &wishes.daemons
+        };
+        Self::found(names, wishes.against.as_deref())
+    }
+
+    /// Where the program of an agent of ours is.
+    pub(super) fn program(&self) -> Result<Option<PathBuf>> {
+        Ok(match self {
+            Self::Flatroute => Some(Software::Agent.find()?),
+            Self::Against(file) => Some(file.clone()),
+            Self::Bird | Self::Frr | Self::Gobgp => None,
+        })
     }
 
     /// Those that are not installed.
@@ -165,12 +188,28 @@ struct Place<'a> {
     dir: PathBuf,
 }
 
+/// One neighbour of the router.
+struct Neighbour {
+    address: IpAddr,
+    asn: u32,
+    /// The router's address towards it.
+    ours: IpAddr,
+    /// Whether routes are passed on to it.
+    is_told: bool,
+}
+
 impl Place<'_> {
-    /// Address and ASN of each peer, and our address towards it.
-    fn peers(&self) -> impl Iterator<Item = (std::net::IpAddr, u32, std::net::IpAddr)> {
-        self.ground.feeders().iter().map(|(number, asn)| {
-            let (theirs, ours) = self.transport.link(*number);
-            (theirs, *asn, ours)
+    fn peers(&self) -> impl Iterator<Item = Neighbour> {
+        let feeders = self.ground.feeders();
+        let last = feeders.last().map(|(number, _)| *number);
+        feeders.iter().map(move |(number, asn)| {
+            let (address, ours) = self.transport.link(*number);
+            Neighbour {
+                address,
+                asn: *asn,
+                ours,
+                is_told: feeders.len() <= 2 || last == Some(*number),
+            }
         })
     }
 
@@ -210,7 +249,8 @@ impl Place<'_> {
             Transport::Ipv6 => "IPv6",
         };
         let mut text = "apiVersion: v1\nkind: Node\nmetadata: {name: receiver}\n".to_owned();
-        for (theirs, asn, _) in self.peers() {
+        for peer in self.peers() {
+            let told = if peer.is_told { "LearnedRoutes" } else { "" };
             let _ = write!(
                 text,
                 "---
@@ -218,15 +258,17 @@ apiVersion: flatroute.io/v1alpha1
 kind: BGPPeer
 metadata: {{name: peer{asn}}}
 spec:
-  peerAddress: \"{theirs}\"
+  peerAddress: \"{address}\"
   peerASN: {asn}
   connectMode: Passive
   families: [{family}]
   timers: {{holdTime: {hold}s}}
   maxPrefixes: {{limit: 2000000}}
-  advertise: [LearnedRoutes]
+  advertise: [{told}]
   installRoutes: []
 ",
+                address = peer.address,
+                asn = peer.asn,
                 hold = talk::HOLD_SECONDS
             );
         }
@@ -253,17 +295,21 @@ spec:
             Transport::Ipv6 => "ipv6",
         };
         let mut text = "router id 10.0.1.2;\nlog stderr all;\nprotocol device { }\n".to_owned();
-        for (theirs, asn, ours) in self.peers() {
+        for peer in self.peers() {
+            let told = if peer.is_told { "all" } else { "none" };
             let _ = write!(
                 text,
                 "protocol bgp peer{asn} {{
     local {ours} as {ASN};
-    neighbor {theirs} as {asn};
+    neighbor {address} as {asn};
     passive on;
     hold time {hold};
-    {family} {{ import all; export all; }};
+    {family} {{ import all; export {told}; }};
 }}
 ",
+                address = peer.address,
+                asn = peer.asn,
+                ours = peer.ours,
                 hold = talk::HOLD_SECONDS
             );
         }
@@ -320,16 +366,30 @@ spec:
             hold / 3
         );
         let mut activated = String::new();
-        for (theirs, asn, _) in self.peers() {
+        for Neighbour {
+            address,
+            asn,
+            is_told,
+            ..
+        } in self.peers()
+        {
             let _ = write!(
                 text,
-                " neighbor {theirs} remote-as {asn}\n neighbor {theirs} passive\n neighbor {theirs} advertisement-interval 0\n"
+                " neighbor {address} remote-as {asn}\n neighbor {address} passive\n neighbor {address} advertisement-interval 0\n"
             );
-            let _ = writeln!(activated, "  neighbor {theirs} activate");
+            let _ = writeln!(activated, "  neighbor {address} activate");
+            if !is_told {
+                let _ = writeln!(activated, "  neighbor {address} prefix-list nothing out");
+            }
         }
+        let ip = match self.transport {
+            Transport::Ipv4 => "ip",
+            Transport::Ipv6 => "ipv6",
+        };
         let _ = write!(
             text,
-            " address-family {family} unicast\n{activated} exit-address-family\nexit\n"
+            " address-family {family} unicast\n{activated} exit-address-family\nexit\n\
+             {ip} prefix-list nothing seq 5 deny any\n"
         );
         text
     }
@@ -355,12 +415,13 @@ spec:
         };
         let hold = talk::HOLD_SECONDS;
         let mut text = format!("[global.config]\nas = {ASN}\nrouter-id = \"10.0.1.2\"\n");
-        for (theirs, asn, _) in self.peers() {
+        text.push_str(&self.gobgp_policy());
+        for peer in self.peers() {
             let _ = write!(
                 text,
                 "[[neighbors]]
 [neighbors.config]
-neighbor-address = \"{theirs}\"
+neighbor-address = \"{address}\"
 peer-as = {asn}
 [neighbors.transport.config]
 passive-mode = true
@@ -371,9 +432,41 @@ keepalive-interval = {}
 [neighbors.afi-safis.config]
 afi-safi-name = \"{family}\"
 ",
-                hold / 3
+                hold / 3,
+                address = peer.address,
+                asn = peer.asn,
             );
         }
         text
+    }
+
+    /// Keeps all routes from the neighbours that are told nothing.
+    fn gobgp_policy(&self) -> String {
+        let silent: Vec<String> = self
+            .peers()
+            .filter(|peer| !peer.is_told)
+            .map(|peer| format!("\"{}\"", peer.address))
+            .collect();
+        if silent.is_empty() {
+            return String::new();
+        }
+        format!(
+            "[global.apply-policy.config]
+export-policy-list = [\"silence\"]
+default-export-policy = \"accept-route\"
+[[defined-sets.neighbor-sets]]
+neighbor-set-name = \"silent\"
+neighbor-info-list = [{}]
+[[policy-definitions]]
+name = \"silence\"
+[[policy-definitions.statements]]
+name = \"silence\"
+[policy-definitions.statements.conditions.match-neighbor-set]
+neighbor-set = \"silent\"
+[policy-definitions.statements.actions]
+route-disposition = \"reject-route\"
+",
+            silent.join(", ")
+        )
     }
 }

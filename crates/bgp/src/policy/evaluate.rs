@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Action, Condition, Decision, Filter, PrefixRange, RuleName, Set, Verdict, View};
+use super::{Action, Condition, Decision, Filter, PrefixRange, RuleName, Set, Source, Verdict, View};
 use crate::types::PathAttributes;
 
 /// The name of the rule that stands for a filter's default.
@@ -99,6 +99,19 @@ impl Filter {
             .map(|rule| &rule.set)
     }
 
+    /// Whether a route of this origin may pass, as far as the rules tell without one: false is certain.
+    #[must_use]
+    pub fn may_pass(&self, source: Source) -> bool {
+        for rule in &self.rules {
+            match (rule.action, rule.condition.asks_of(source)) {
+                (Action::Accept, Asked::Everything | Asked::Some) => return true,
+                (Action::Reject, Asked::Everything) => return false,
+                (Action::Reject, Asked::Some) | (Action::Next, _) | (_, Asked::Nothing) => {}
+            }
+        }
+        self.default == Verdict::Accept
+    }
+
     /// Whether any rule looks at the path or the communities; a filter that does not can be asked without them.
     #[must_use]
     pub fn reads_attributes(&self) -> bool {
@@ -115,7 +128,35 @@ impl Outcome {
     }
 }
 
+/// How many of the routes of one origin a condition means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Everything,
+    Some,
+    Nothing,
+}
+
 impl Condition {
+    fn asks_of(&self, source: Source) -> Asked {
+        let Self {
+            prefixes,
+            communities,
+            large_communities,
+            as_path,
+            sources,
+            peers,
+        } = self;
+        if sources.as_ref().is_some_and(|list| !list.contains(&source)) {
+            return Asked::Nothing;
+        }
+        let asks = prefixes.is_some()
+            || communities.is_some()
+            || large_communities.is_some()
+            || as_path.is_some()
+            || peers.is_some();
+        if asks { Asked::Some } else { Asked::Everything }
+    }
+
     fn reads_attributes(&self) -> bool {
         self.communities.is_some() || self.large_communities.is_some() || self.as_path.is_some()
     }

@@ -170,3 +170,48 @@ fn next_collects_changes_and_a_rejection_drops_them() {
     let outcome = filter.evaluate(&Route::new("192.0.2.0/24").view(), &mut changed);
     assert_eq!((outcome.verdict, changed.as_slice()), (Verdict::Reject, &[][..]));
 }
+
+#[test]
+fn what_may_pass_is_known_from_the_rules_alone() {
+    let of = |sources: &[Source]| Condition {
+        sources: Some(sources.to_vec()),
+        ..Condition::default()
+    };
+    let learned_within = Condition {
+        prefixes: within("10.0.0.0/8", 8, 32).prefixes,
+        ..of(&[Source::Learned])
+    };
+    let filter = |rules: &[(&Condition, Action)], default| Filter {
+        rules: rules
+            .iter()
+            .map(|(condition, action)| rule("r", (*condition).clone(), *action))
+            .collect(),
+        default,
+    };
+    let (own, learned, all) = (
+        of(&[Source::PodCidrs]),
+        of(&[Source::Learned]),
+        Condition::default(),
+    );
+    for (rules, default, may) in [
+        (&[][..], Verdict::Reject, false),
+        (&[], Verdict::Accept, true),
+        (&[(&own, Action::Accept)], Verdict::Reject, false),
+        (&[(&own, Action::Reject)], Verdict::Accept, true),
+        (&[(&learned, Action::Reject)], Verdict::Accept, false),
+        (&[(&learned_within, Action::Reject)], Verdict::Accept, true),
+        (&[(&learned_within, Action::Accept)], Verdict::Reject, true),
+        (
+            &[(&all, Action::Next), (&all, Action::Reject)],
+            Verdict::Accept,
+            false,
+        ),
+        (
+            &[(&all, Action::Reject), (&learned, Action::Accept)],
+            Verdict::Accept,
+            false,
+        ),
+    ] {
+        assert_eq!(filter(rules, default).may_pass(Source::Learned), may, "{rules:?}");
+    }
+}

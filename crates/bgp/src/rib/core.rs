@@ -49,7 +49,18 @@ pub(super) struct PeerFamily {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) settings: Arc<PeerSettings>,
+    /// Whether its export filter may let anything through that was learned. If not, it need not be asked for every such route:
+    /// in a mesh of nodes, which tell each other only what is their own, that would be the most of the work.
+    pub(super) hears_learned: bool,
     pub(super) families: [PeerFamily; 2],
+}
+
+impl Peer {
+    /// Other settings; whether everything has to be looked at again is the caller's to know.
+    pub(super) fn set(&mut self, settings: PeerSettings) {
+        self.hears_learned = settings.export.may_pass(Source::Learned);
+        self.settings = Arc::new(settings);
+    }
 }
 
 /// Whether a peer may say no further path of a prefix. As with prefixes, those that outlived its session do not count, but all
@@ -116,7 +127,7 @@ impl Core {
 
     pub(super) fn replace_settings(&mut self, p: u16, settings: PeerSettings) {
         if let Some(peer) = self.peer_mut(p) {
-            peer.settings = Arc::new(settings);
+            peer.set(settings);
         }
     }
 
@@ -147,6 +158,7 @@ impl Core {
         }
         let several = settings.path_ids.sent != FamilySet::NONE;
         let peer = Some(Peer {
+            hears_learned: settings.export.may_pass(Source::Learned),
             settings: Arc::new(settings),
             families,
         });

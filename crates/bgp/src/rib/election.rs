@@ -162,9 +162,10 @@ impl Core {
     }
 
     /// Marks a prefix for all peers but those that know of no route to it and have none to learn of: the best path
-    /// is their own, or there is none.
+    /// is their own, or there is none, or it was learned and they hear of none that was.
     fn mark_peers<K: Key>(&mut self, t: &mut Table<K>, family: Family, id: u32, best: u32) {
-        let gone = best == NIL && t.entry(id).local.is_none();
+        let learned = t.entry(id).local.is_none();
+        let gone = best == NIL && learned;
         let origin = if best == NIL {
             None
         } else {
@@ -174,8 +175,9 @@ impl Core {
             let Some(peer) = self.peers.get_mut(usize::from(*p)).and_then(Option::as_mut) else {
                 continue;
             };
+            let deaf = learned && !peer.hears_learned;
             let out = &mut peer.families[at(family)].out;
-            let nothing_to_say = (gone || origin == Some(*p)) && out.is_silent_about(id);
+            let nothing_to_say = (gone || deaf || origin == Some(*p)) && out.is_silent_about(id);
             if peer.settings.families.contains(family) && !nothing_to_say {
                 out.receiver.mark(t, id);
             }
@@ -190,13 +192,15 @@ impl Core {
         let Some(peer) = self.peer_mut(p).filter(wanted) else {
             return;
         };
+        let hears_learned = peer.hears_learned;
         let receiver = &mut peer.families[at(family)].out.receiver;
         for id in 0..t.end() {
             if !t.is_live(id) {
                 continue;
             }
             let entry = t.entry(id);
-            let used = entry.local.is_some() || (entry.head != NIL && t.path(entry.head).is(SELECTED));
+            let selected = hears_learned && entry.head != NIL && t.path(entry.head).is(SELECTED);
+            let used = entry.local.is_some() || selected;
             if used || receiver.told(id) != 0 {
                 if again {
                     receiver.mark_again(t, id);

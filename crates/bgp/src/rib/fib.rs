@@ -3,6 +3,9 @@
 //! Thousands of prefixes share a handful of next hop sets, so a set is interned, and whether a prefix changed for
 //! the kernel is a comparison of two numbers. Paths in use that the install filter refuses are no legs; two peers
 //! that give the same next hop are one leg, under the first peer's name.
+//!
+//! What is handed out is the set that is kept, not a copy. And most prefixes have the next hops of the prefix before them: then
+//! the set is known without a look into the index.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,6 +63,18 @@ impl NextHopSets {
         id
     }
 
+    /// One more reference to a set that is held already.
+    fn hold(&mut self, id: u32) -> u32 {
+        if id != 0 {
+            self.sets[slot(id)].1 += 1;
+        }
+        id
+    }
+
+    fn set(&self, id: u32) -> Arc<[FibPath]> {
+        self.sets[slot(id)].0.clone()
+    }
+
     fn release(&mut self, id: u32) {
         if id == 0 {
             return;
@@ -98,25 +113,52 @@ pub(super) fn towards(told: NextHop, peer: &PeerSettings) -> (NextHop, Option<u3
     (next_hop, peer.interface.filter(|_| next_hop.is_link_local()))
 }
 
+/// What is at hand while prefixes are told.
+#[derive(Default)]
+struct Hand {
+    /// Peer and told next hop of each path of the prefix.
+    legs: Vec<(u16, NextHop)>,
+    /// Those of the last prefix that has any, and its set, which is held here too.
+    last: (Vec<(u16, NextHop)>, u32),
+    paths: Vec<FibPath>,
+}
+
 impl Core {
-    fn fib_paths<K: Key>(&self, t: &Table<K>, id: u32, paths: &mut Vec<FibPath>) {
-        paths.clear();
-        paths.extend(
+    /// The set of a prefix, with one reference taken for the caller.
+    fn fib_set<K: Key>(&mut self, t: &Table<K>, id: u32, hand: &mut Hand) -> u32 {
+        let Hand { legs, last, paths } = hand;
+        legs.clear();
+        legs.extend(
             t.paths(id)
                 .filter(|(_, path)| path.is(SELECTED | INSTALLABLE))
                 .filter_map(|(_, path)| {
-                    let settings = &self.peer(path.peer)?.settings;
-                    let told = words::next_hop(self.attributes.words(path.effective))?;
-                    let (next_hop, interface) = towards(told, settings);
-                    Some(FibPath {
-                        next_hop,
-                        interface,
-                        peer: settings.name.clone(),
-                    })
+                    let next_hop = words::next_hop(self.attributes.words(path.effective))?;
+                    Some((path.peer, next_hop))
                 }),
         );
+        if legs.is_empty() {
+            return 0;
+        }
+        if *legs == last.0 {
+            return self.sets.hold(last.1);
+        }
+        paths.clear();
+        paths.extend(legs.iter().filter_map(|(peer, told)| {
+            let settings = &self.peer(*peer)?.settings;
+            let (next_hop, interface) = towards(*told, settings);
+            Some(FibPath {
+                next_hop,
+                interface,
+                peer: settings.name.clone(),
+            })
+        }));
         paths.sort_unstable();
         paths.dedup_by(|a, b| same_leg(a, b));
+        let set = self.sets.intern(paths);
+        std::mem::swap(legs, &mut last.0);
+        let before = std::mem::replace(&mut last.1, self.sets.hold(set));
+        self.sets.release(before);
+        set
     }
 
     pub(super) fn poll_fib<K: Key>(
@@ -126,31 +168,34 @@ impl Core {
         max: usize,
         changes: &mut Vec<RouteChange>,
     ) {
-        let mut paths = Vec::new();
+        let mut hand = Hand::default();
         while changes.len() < max {
             let Some((id, again)) = self.kernel[at(family)].pop() else {
                 break;
             };
-            self.fib_paths(t, id, &mut paths);
-            let set = self.sets.intern(&paths);
+            let set = self.fib_set(t, id, &mut hand);
             let told = self.kernel[at(family)].told(id);
             if set == told && (!again || told == 0) {
                 self.sets.release(set);
                 self.lingering[at(family)].end(t, id);
-            } else if told != 0 && !again && self.lingers(t, family, (id, told), &paths) {
+                t.release(id);
+                continue;
+            }
+            let paths = self.sets.set(set);
+            if told != 0 && !again && self.lingers(t, family, (id, told), &paths) {
                 self.sets.release(set);
             } else {
                 self.lingering[at(family)].end(t, id);
-                let prefix = t.prefix(id);
                 changes.push(RouteChange {
-                    prefix,
-                    paths: paths.clone(),
+                    prefix: t.prefix(id),
+                    paths,
                 });
                 let before = self.kernel[at(family)].tell(t, id, set);
                 self.sets.release(before);
             }
             t.release(id);
         }
+        self.sets.release(hand.last.1);
     }
 
     pub(super) fn has_fib_pending(&self) -> bool {

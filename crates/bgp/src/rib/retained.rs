@@ -9,8 +9,6 @@
 //! session. While nothing is retained, the paths of announcements and withdrawals pay for all this with a test of one
 //! empty list a message.
 
-use std::sync::Arc;
-
 use super::PeerSettings;
 use super::attributes::AttrId;
 use super::bits::BitSet;
@@ -93,7 +91,7 @@ impl Core {
             peer.families[at(family)].out = Outbound::opened(held, settings.path_ids.sent.contains(family));
         }
         let several = settings.path_ids.sent != FamilySet::NONE;
-        peer.settings = Arc::new(settings);
+        peer.set(settings);
         self.arrive(p, several);
     }
 

@@ -187,8 +187,8 @@ pub enum Batch {
 pub struct RouteChange {
     /// The prefix.
     pub prefix: Prefix,
-    /// Its paths, sorted, with distinct next hops. None: the route goes.
-    pub paths: Vec<FibPath>,
+    /// Its paths, sorted, with distinct next hops; shared by all prefixes that have the same. None: the route goes.
+    pub paths: Arc<[FibPath]>,
 }
 
 /// One leg of a kernel route.

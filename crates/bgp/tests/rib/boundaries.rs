@@ -1,5 +1,8 @@
 //! What of a route stays inside the AS, and which next hop goes with it.
 
+use std::sync::Arc;
+
+use flatroute_bgp::policy::{Action, Condition, Filter, Rule, Set, Source, Verdict};
 use flatroute_bgp::rib::{Batch, PeerSettings, Rib};
 use flatroute_bgp::types::{Asn, ExtendedCommunity, LargeCommunity, NextHop, PathAttributes, RouterId};
 
@@ -116,6 +119,55 @@ fn ipv4_routes_go_by_ipv6_where_that_was_agreed_on() {
     };
     assert_eq!(sent(&mut rib, inside), Some(learned));
     assert_eq!(sent(&mut rib, inside_without), Some(v4(6)));
+}
+
+/// A neighbour to which nothing learned can pass costs nothing for what is learned, and hears of it when its filter opens.
+#[test]
+fn who_hears_only_what_is_ours_has_nothing_pending_for_what_is_learned() {
+    let ours = Arc::new(Filter {
+        rules: vec![Rule {
+            name: "built-in PodCIDRs".into(),
+            condition: Condition {
+                sources: Some(vec![Source::PodCidrs]),
+                ..Condition::default()
+            },
+            action: Action::Accept,
+            set: Set::default(),
+        }],
+        default: Verdict::Reject,
+    });
+    let all = Arc::new(Filter::accept_all());
+    let mut rib = rib();
+    let p = rib.peer_up(peer(1, 65001));
+    let other = rib.peer_up(PeerSettings {
+        export: ours.clone(),
+        ..peer(2, 65002)
+    });
+    drain(&mut rib, other);
+    rib.announce(p, hop(1), &path(&[65001]), &[prefix(NET)]);
+    assert!(!rib.has_pending(other), "it is not even looked at");
+    rib.originate(prefix("10.244.9.0/24"), Source::PodCidrs);
+    assert_eq!(drain(&mut rib, other).len(), 1);
+    rib.originate(prefix(NET), Source::PodCidrs);
+    assert_eq!(drain(&mut rib, other).len(), 1, "ours while it is ours");
+    rib.unoriginate(prefix(NET));
+    let batches = drain(&mut rib, other);
+    assert!(
+        matches!(batches.as_slice(), [Batch::Unreach { .. }]),
+        "{batches:?}"
+    );
+    rib.set_filters(other, all.clone(), all.clone());
+    let batches = drain(&mut rib, other);
+    assert!(
+        matches!(batches.as_slice(), [Batch::Reach { prefixes, .. }] if *prefixes == [prefix(NET)]),
+        "{batches:?}"
+    );
+    rib.set_filters(other, all, ours);
+    let batches = drain(&mut rib, other);
+    assert!(
+        matches!(batches.as_slice(), [Batch::Unreach { .. }]),
+        "{batches:?}"
+    );
 }
 
 /// RFC 8950 on a link that nobody has numbered: a peer at a link-local address is told ours, for both families, and is reached

@@ -578,7 +578,7 @@ impl Model {
                     "removed without a route"
                 );
             } else {
-                self.kernel.insert(change.prefix, change.paths);
+                self.kernel.insert(change.prefix, change.paths.to_vec());
             }
         }
     }

@@ -104,7 +104,7 @@ impl Mutant {
         }
         if self == Self::OneLeg {
             for change in changes {
-                change.paths.truncate(1);
+                change.paths = change.paths.iter().take(1).cloned().collect();
             }
         }
     }
