@@ -12,6 +12,7 @@ mod gateways;
 mod links;
 mod live;
 mod marker;
+mod pods;
 mod routers;
 mod why;
 mod words;
@@ -74,6 +75,8 @@ pub(crate) struct Seen {
     pub(crate) fib: control::FibStatus,
     /// How far they are behind what was chosen.
     pub(crate) kernel: ready::Kernel,
+    /// The rules for packets of pods; none: the node has no pods.
+    pub(crate) pod_rules: Option<control::PodRules>,
 }
 
 /// What those who act have to tell.

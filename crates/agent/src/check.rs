@@ -89,6 +89,7 @@ fn together(merged: Merged) -> Vec<Problem> {
         ..Facts::default()
     };
     let of_the_machine = [
+        ProblemReason::ClusterCIDRsUnknown,
         ProblemReason::NodeNotFound,
         ProblemReason::InterfaceNotFound,
         ProblemReason::NoMatchingNodes,

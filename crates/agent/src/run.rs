@@ -279,9 +279,21 @@ impl<A: Act> Owner<A> {
         let new = plan(&self.node, state, &self.facts);
         self.tell_problems(&new.problems);
         let same = |old: &Plan| {
-            (&old.speaker, &old.fib, old.listen, old.local_asn, old.router_id)
-                == (&new.speaker, &new.fib, new.listen, new.local_asn, new.router_id)
-                && old.sought == new.sought
+            (
+                &old.speaker,
+                &old.fib,
+                &old.pod_network,
+                old.listen,
+                old.local_asn,
+                old.router_id,
+            ) == (
+                &new.speaker,
+                &new.fib,
+                &new.pod_network,
+                new.listen,
+                new.local_asn,
+                new.router_id,
+            ) && old.sought == new.sought
         };
         if !self.is_shut_down && !self.in_force.as_ref().is_some_and(same) {
             self.act
@@ -455,6 +467,7 @@ impl<A: Act> Owner<A> {
             peers: seen.peers.len() + self.sought.len(),
             established: seen.peers.iter().filter(|p| p.state == "Established").count(),
             fib: seen.fib,
+            pod_rules: seen.pod_rules,
             restarting: seen.restarting,
             shut_down: self.is_shut_down,
             respawned: self.predecessors.as_ref().map(Predecessors::described),

@@ -9,6 +9,7 @@ mod end_to_end {
     mod keys;
     mod lab;
     mod leadership;
+    mod pods;
     mod readiness;
     mod reflection;
     mod relay;

@@ -30,6 +30,9 @@ pub struct Status {
     pub established: usize,
     /// The kernel's routes.
     pub fib: FibStatus,
+    /// The rules for packets of pods; none: the node has no pods, or no plan yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_rules: Option<PodRules>,
     /// After a restart: what is waited for before routes are chosen; until then the kernel goes on forwarding as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarting: Option<Restarting>,
@@ -112,6 +115,19 @@ pub struct FibStatus {
     pub waiting: u64,
     /// Complete read-backs of the kernel's routes.
     pub resyncs: u64,
+}
+
+/// The rules for packets of pods: nf_tables' table `inet flatroute`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodRules {
+    /// Whether they are in the kernel as they shall be.
+    pub in_force: bool,
+    /// Why not, and what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Times that another program changed them, and they were repaired.
+    pub drift: u64,
 }
 
 /// `GET /v1/peers`
@@ -429,6 +445,9 @@ pub struct Config {
     pub install: Vec<String>,
     /// The static part of the kernel's routes.
     pub fib: Vec<String>,
+    /// What is done with packets of the node's pods; nothing: it has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pod_network: Vec<String>,
     /// Where the objects in force come from; the planner leaves it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<Objects>,

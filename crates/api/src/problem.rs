@@ -65,6 +65,8 @@ macro_rules! reasons {
 reasons! {
     /// The API server does not answer.
     APIServerUnreachable,
+    /// Nobody says which prefixes hold the pods of the cluster, and something depends on it.
+    ClusterCIDRsUnknown,
     /// Another BGPPeer has the same neighbour on the same node.
     ConflictingPeer,
     /// The copy of the objects on the node's disk is not used.

@@ -14,7 +14,6 @@ pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPConfiguration, "spec.drain"),
     (Kind::BGPConfiguration, "spec.communities"),
     (Kind::BGPConfiguration, "spec.podNetwork.mtu"),
-    (Kind::BGPConfiguration, "spec.podNetwork.masquerade"),
 ];
 
 /// Values of fields that exist, by kind and path.

@@ -503,6 +503,21 @@ pub fn configuration(name: &str, spec: &BGPConfigurationSpec) -> Vec<Problem> {
             }
         }
     }
+    let masquerade = spec.pod_network.as_ref().and_then(|n| n.masquerade.as_ref());
+    for (i, cidr) in masquerade
+        .and_then(|m| m.non_masquerade_cidrs.as_ref())
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        if cidr.0.prefix() == 0 {
+            report.add(
+                format!("spec.podNetwork.masquerade.nonMasqueradeCIDRs[{i}]"),
+                format!("{cidr} is every address: nothing would be masqueraded"),
+                "remove it, or set mode: Disabled",
+            );
+        }
+    }
     report.problems
 }
 

@@ -15,7 +15,7 @@ use flatroute_netlink::Mac;
 use crate::invocation::Attachment;
 
 /// Link group of all host interfaces of pods; one nf_tables rule can speak of them all.
-pub(crate) const LINK_GROUP: u32 = 79;
+pub(crate) const LINK_GROUP: u32 = flatroute_netlink::POD_LINK_GROUP;
 /// First word of every alias.
 const ALIAS_MARK: &str = "flatroute";
 /// The longest alias of Linux in bytes (IFALIASZ without the final zero).

@@ -71,6 +71,11 @@ impl Error {
         self.is(&[Errno::NODEV, Errno::NOENT, Errno::SRCH, Errno::ADDRNOTAVAIL])
     }
 
+    /// A batch was made for rules that have changed since (ERESTART): read them, and make it anew.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Refused { .. }) && self.errno() == Some(crate::netfilter::STALE)
+    }
+
     /// The kernel said that a number that we chose (an interface index) is taken (EBUSY).
     pub fn is_busy(&self) -> bool {
         self.is(&[rustix::io::Errno::BUSY])

@@ -15,6 +15,7 @@
 //! * **Namespaces without surprises.** A socket belongs for its whole life to the namespace in which it was opened.
 //!   [`netns::within`] runs a closure in another namespace on a thread of its own, so that no caller's thread can
 //!   be left in a wrong place.
+//! * **nfnetlink** ([`NetfilterSocket`]): the same manners for nf_tables, whose messages `flatroute-nft` makes.
 //! * **Veth pairs in one message** ([`Veth`]): both ends with names, indexes, addresses and namespaces, so that
 //!   nothing has to be looked up, moved or renamed afterwards.
 
@@ -27,6 +28,7 @@ mod address;
 mod error;
 mod link;
 mod neighbour;
+mod netfilter;
 pub mod netns;
 mod route;
 mod socket;
@@ -35,10 +37,14 @@ pub use address::Address;
 pub use error::Error;
 pub use link::{Link, LinkChange, Veth, VethEnd};
 pub use neighbour::Neighbour;
+pub use netfilter::{NetfilterMessage, NetfilterSocket};
 pub use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub use netlink_packet_route as packet;
 pub use route::{NextHop, Route};
 pub use socket::Socket;
+
+/// Link group of the host's ends of all pods' links. The plugin puts them there; rules for all pods speak of it.
+pub const POD_LINK_GROUP: u32 = 79;
 
 /// A six-byte Ethernet address.
 pub type Mac = [u8; 6];

@@ -16,15 +16,15 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use crate::{Error, Result, netns};
 
-const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+pub(crate) const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// `MSG_TRUNC`: the kernel returns the real length of a message, also when it was cut.
-const MSG_TRUNC: i32 = 0x20;
+pub(crate) const MSG_TRUNC: i32 = 0x20;
 /// How often an interrupted dump is asked again.
-const DUMP_TRIES: u32 = 16;
+pub(crate) const DUMP_TRIES: u32 = 16;
 /// Extended acknowledgement: the attribute that holds the kernel's text (`NLMSGERR_ATTR_MSG`).
 const EXT_ACK_MESSAGE: u16 = 1;
 /// Bytes of the header of the refused request, which an acknowledgement repeats (NETLINK_CAP_ACK cuts the rest).
-const NETLINK_HEADER_BYTES: usize = 16;
+pub(crate) const NETLINK_HEADER_BYTES: usize = 16;
 
 /// A blocking rtnetlink socket in one network namespace.
 #[derive(Debug)]
@@ -232,7 +232,7 @@ fn read_datagram(
     Ok(Progress::More)
 }
 
-fn refused(what: &dyn Fn() -> String, code: i32, text: Option<String>) -> Error {
+pub(crate) fn refused(what: &dyn Fn() -> String, code: i32, text: Option<String>) -> Error {
     Error::Refused {
         what: what(),
         source: io::Error::from_raw_os_error(code.saturating_abs()),
@@ -248,7 +248,7 @@ fn ext_ack_of(error: &ErrorMessage, flags: u16) -> Option<String> {
     text_of(error.header.get(NETLINK_HEADER_BYTES..)?)
 }
 
-fn text_of(attributes: &[u8]) -> Option<String> {
+pub(crate) fn text_of(attributes: &[u8]) -> Option<String> {
     NlasIterator::new(attributes)
         .flatten()
         .find(|attribute| attribute.kind() == EXT_ACK_MESSAGE)
@@ -259,7 +259,7 @@ fn text_of(attributes: &[u8]) -> Option<String> {
 }
 
 /// Repeats a system call that a signal interrupted.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

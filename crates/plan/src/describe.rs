@@ -13,7 +13,7 @@ use flatroute_bgp::speaker::{
 use flatroute_bgp::types::LargeCommunity;
 use flatroute_bgp::wire::AddPathMode;
 
-use crate::Plan;
+use crate::{Plan, PodNetwork};
 
 impl Plan {
     /// The plan in words.
@@ -64,6 +64,7 @@ impl Plan {
             ),
             install: filter(&self.speaker.install),
             fib: self.describe_fib(),
+            pod_network: self.pod_network.iter().flat_map(PodNetwork::describe).collect(),
             // Who plans does not know.
             objects: None,
             problems: self.problems.clone(),

@@ -14,7 +14,7 @@
 //!
 //! Rooms: `identity` (who this node is), `filters` (rails, user rules, built-ins as data),
 //! `targets` (who the neighbours are), `unnumbered` (those that an interface finds) and `mesh` (those that no object names), `peers` (one of them to the speaker's
-//! configuration), `auth` (its key, from a Secret), `describe` (a plan in words, for people and for snapshots).
+//! configuration), `auth` (its key, from a Secret), `pod_network` (what is done with packets of pods), `describe` (a plan in words, for people and for snapshots).
 #![forbid(unsafe_code)]
 
 mod auth;
@@ -23,6 +23,7 @@ mod filters;
 mod identity;
 mod mesh;
 mod peers;
+mod pod_network;
 mod selector;
 mod synced;
 mod targets;
@@ -39,6 +40,7 @@ use ipnetwork::IpNetwork;
 
 pub use auth::DEFAULT_KEY;
 pub use mesh::{MARK, MAX_MESH, Mesh, MeshSession};
+pub use pod_network::{MAX_DIRECT, Masquerade, PodNetwork};
 pub use selector::matches as selects;
 pub use synced::{Listing, Synced};
 pub use targets::{MAX_DISCOVERED, Origin};
@@ -73,6 +75,8 @@ pub struct Links {
     /// The next hops of default routes: those there are, and those whose route has not been gone for long. How long is the
     /// caller's affair, who has a clock.
     pub default_gateways: BTreeSet<Gateway>,
+    /// The addresses of the machine itself, loopback and link-local ones aside.
+    pub addresses: BTreeSet<IpAddr>,
 }
 
 /// What is heard of routers on an interface.
@@ -131,6 +135,8 @@ pub struct Plan {
     pub speaker: Config,
     /// The kernel's routes, as far as they are known before any is learned.
     pub fib: FibPlan,
+    /// What is done with packets of the node's pods. None: it has no pod CIDRs, and what stands is left as it is.
+    pub pod_network: Option<PodNetwork>,
     /// Where each neighbour comes from.
     pub origins: BTreeMap<PeerName, Origin>,
     /// Those that are found by the router advertisements of a link, found or not, by name: what is listened on, and advertised on.
@@ -224,6 +230,7 @@ pub fn needs_other_nodes(state: &ClusterState, facts: &Facts) -> bool {
             || installs.is_some_and(|i| i.contains(&api::InstallRoutes::NodeAddresses))
     };
     !has_cidrs
+        || pod_network::needs_addresses(state)
         || state.peers.values().any(|object| names_nodes(&object.spec))
         || (mesh::is_wanted(state) && !mesh::is_superseded(state))
 }
@@ -256,6 +263,7 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
         .map(|(name, p)| (PeerName::from(name.as_str()), p.origin.clone()))
         .collect();
     let kernel = kernel(state);
+    let pod_network = pod_network::plan(&identity, &cluster_cidrs, (state, facts), &mut problems);
     let speaker = Config {
         install: filters::install(&context, &planned, &ranges),
         originate: originate(
@@ -288,6 +296,7 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
         listen: listen(state),
         speaker,
         fib: fib(&identity, &kernel),
+        pod_network,
         origins,
         sought,
         cluster_cidrs,

@@ -4,6 +4,7 @@ use super::*;
 use flatroute_api::{ProblemReason, manifest};
 
 mod neighbours;
+mod pod_network;
 mod reflection;
 mod unnumbered;
 

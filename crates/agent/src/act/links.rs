@@ -101,6 +101,12 @@ pub(crate) fn facts(
             .filter_map(on_link)
             .collect(),
         default_gateways,
+        addresses: links
+            .iter()
+            .flat_map(|link| &link.addresses)
+            .filter(|address| !address.ip().is_loopback() && !is_link_local(address))
+            .map(IpNetwork::ip)
+            .collect(),
         heard: routers::facts(heard, has_address),
     }
 }

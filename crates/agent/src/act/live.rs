@@ -8,6 +8,7 @@
 //!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways, nd
 //! ```
 //!
+//! The rules for packets of pods are kept by a task of their own (`pods`), which neither waits for routes nor they for it.
 //! Four small tasks carry things between them (`carry`, `links`); each waits for room at its receiver, so a busy kernel holds the
 //! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
 //!
@@ -34,7 +35,7 @@ use super::carry::{carry_reports, carry_routes, carry_sessions, tell, watch_over
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
 use super::routers::Memory;
 use super::why::{Known, why};
-use super::{Act, Event, Marker, Seen, words};
+use super::{Act, Event, Marker, Seen, pods, words};
 use crate::control::query::{RouteQuery, RouteView};
 
 /// How soon to look whether the kernel's routes have been read, at the start.
@@ -55,6 +56,7 @@ pub(crate) struct Live {
     routers: flatroute_nd::Handle,
     state_dir: Option<PathBuf>,
     marker: Marker,
+    pods: pods::Keeper,
     /// Every session has ended, for good.
     is_shut_down: bool,
     sender: mpsc::Sender<Event>,
@@ -89,6 +91,7 @@ impl Live {
             routers: flatroute_nd::spawn(memory.routers().clone()),
             state_dir: state_dir.map(Path::to_owned),
             marker,
+            pods: pods::Keeper::start(sender.clone()),
             is_shut_down: false,
             sender,
             events,
@@ -219,6 +222,7 @@ impl Act for Live {
                 .send(fib_io::Command::Static(static_routes.clone()))
                 .await?;
         }
+        self.pods.wants(plan.pod_network.as_ref());
         self.routers
             .want(plan.sought.values().filter_map(|sought| sought.index).collect());
         running.bgp.configure(plan.speaker.clone()).await?;
@@ -267,6 +271,7 @@ impl Act for Live {
             sessions: words::sessions(&status.peers),
             fib: words::fib(&counts),
             kernel: words::kernel(&counts, status.routes_pending || on_their_way),
+            pod_rules: self.pods.seen(),
         })
     }
 

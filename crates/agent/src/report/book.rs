@@ -49,6 +49,10 @@ pub(crate) enum Reason {
     HostPortUnavailable,
     /// The agent died, and its parent started it again.
     AgentRespawned,
+    /// Packets of pods are not checked and not masqueraded as they shall be.
+    PodRulesFailed,
+    /// Another program changed the rules for packets of pods.
+    PodRulesDrift,
 }
 
 impl Reason {
@@ -64,6 +68,8 @@ impl Reason {
             Self::ConfigurationInvalid => "ConfigurationInvalid",
             Self::HostPortUnavailable => "HostPortUnavailable",
             Self::AgentRespawned => "AgentRespawned",
+            Self::PodRulesFailed => "PodRulesFailed",
+            Self::PodRulesDrift => "PodRulesDrift",
         }
     }
 
@@ -78,7 +84,9 @@ impl Reason {
             | Self::FIBDrift
             | Self::ConfigurationInvalid
             | Self::HostPortUnavailable
-            | Self::AgentRespawned => "Warning",
+            | Self::AgentRespawned
+            | Self::PodRulesFailed
+            | Self::PodRulesDrift => "Warning",
         }
     }
 }

@@ -275,6 +275,7 @@ fn ground(word: &str) -> Ground {
         P::NoMatchingNodes => Ground::Nobody(PeerReason::NoMatchingNodes),
         P::NoCommonFamily | P::NoLinkLocalAddress | P::NoRawSocket => Ground::Node,
         P::APIServerUnreachable
+        | P::ClusterCIDRsUnknown
         | P::CopyRefused
         | P::Duplicate
         | P::Forbidden

@@ -134,7 +134,9 @@ fn event(node: &str, snapshot: &Snapshot, told: &Told, first: Timestamp) -> Even
 fn action(reason: Reason) -> &'static str {
     match reason {
         Reason::PeerEstablished | Reason::PeerDown | Reason::PrefixLimit | Reason::AuthFailed => "Peering",
-        Reason::RouteRejected | Reason::FIBDrift => "Routing",
+        Reason::RouteRejected | Reason::FIBDrift | Reason::PodRulesFailed | Reason::PodRulesDrift => {
+            "Routing"
+        }
         Reason::ConfigurationInvalid | Reason::HostPortUnavailable => "Configuring",
         Reason::AgentRespawned => "Starting",
     }

@@ -126,6 +126,8 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "FIBDrift" => Reason::FIBDrift,
         "HostPortUnavailable" => Reason::HostPortUnavailable,
         "AgentRespawned" => Reason::AgentRespawned,
+        "PodRulesFailed" => Reason::PodRulesFailed,
+        "PodRulesDrift" => Reason::PodRulesDrift,
         _ => return None,
     };
     let object = |peer: &str| plan?.object_of(&PeerName::from(peer));
@@ -176,6 +178,7 @@ fn reason(of: ProblemReason) -> Reason {
             Reason::AuthFailed
         }
         P::APIServerUnreachable
+        | P::ClusterCIDRsUnknown
         | P::ConflictingPeer
         | P::CopyRefused
         | P::Duplicate

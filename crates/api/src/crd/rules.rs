@@ -428,6 +428,13 @@ const RULES: &[Rule] = &[
         "!isCIDR(self) || cidr(self).prefixLength() > 0",
         "clusterCIDRs has a prefix that is every address, not the pods of a cluster; use the one that the pod CIDRs are taken from",
     ),
+    rule(
+        CONFIGURATION,
+        "spec.podNetwork.masquerade.nonMasqueradeCIDRs[]",
+        "",
+        "!isCIDR(self) || cidr(self).prefixLength() > 0",
+        "nonMasqueradeCIDRs has a prefix that is every address, so that nothing would be masqueraded; remove it, or set mode: Disabled",
+    ),
 ];
 
 /// Adds the rules of a kind to the schema of its objects.

@@ -165,6 +165,31 @@ pub struct PodNetwork {
     #[serde(default, rename = "clusterCIDRs", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub cluster_cidrs: Option<Vec<Cidr>>,
+    /// How pods reach what is outside of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masquerade: Option<Masquerade>,
+}
+
+/// How pods reach what is outside of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Masquerade {
+    /// Whether they do it with an address of their node: its InternalIP of that family where the node has it on a link, else one of
+    /// the link that a packet leaves by. `Disabled`: with their own, which the way back must then be known to. Default: `Enabled`
+    /// where the cluster's pod CIDRs are known, as they always are with an API server, else `Disabled`. A change concerns
+    /// new connections, and resets no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Toggle>,
+    /// What pods reach with their own addresses, besides the cluster's pod CIDRs and the InternalIPs of its Nodes, which are always
+    /// of it. Default: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7. Where this holds the
+    /// InternalIPs of a Node it is taken to hold those of all, and they are not asked for.
+    #[serde(
+        default,
+        rename = "nonMasqueradeCIDRs",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 64))]
+    pub non_masquerade_cidrs: Option<Vec<Cidr>>,
 }
 
 impl BGPConfigurationSpec {

@@ -77,6 +77,7 @@ fn what_happens_becomes_events_by_the_names_of_the_api() {
             None,
             Some((Reason::AgentRespawned, About::Node, "text")),
         ),
+        ("PodRulesInForce", None, None),
         ("Transition", Some("tor"), None),
         ("EndOfRib", Some("tor"), None),
         ("Forbidden", None, None),
@@ -85,6 +86,17 @@ fn what_happens_becomes_events_by_the_names_of_the_api() {
         let got = told(&happening(kind, peer), Some(&plan));
         let got = got.as_ref().map(|t| (t.reason, t.about.clone(), t.note.as_str()));
         assert_eq!(got, want, "{kind} {peer:?}");
+    }
+}
+
+#[test]
+fn what_happens_to_the_rules_for_pods_is_told_of_the_node() {
+    for (kind, want) in [
+        ("PodRulesFailed", Reason::PodRulesFailed),
+        ("PodRulesDrift", Reason::PodRulesDrift),
+    ] {
+        let got = told(&happening(kind, None), None).expect("an Event");
+        assert_eq!((got.reason, got.about), (want, About::Node));
     }
 }
 

@@ -1,0 +1,10 @@
+//! The table in real kernels: fresh network namespaces, real packets.
+//!
+//! As root, or under `unshare -rn`. Where there is an `nft` program, what it reads and what it would write is compared with ours.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod kernel {
+    mod lab;
+    mod packets;
+    mod table;
+}
