@@ -46,6 +46,7 @@ pub(super) fn configuration() -> BGPConfiguration {
     let spec = BGPConfigurationSpec {
         pod_network: Some(PodNetwork {
             cluster_cidrs: Some(vec![cidr("10.128.0.0/9"), cidr("fd00:244::/48")]),
+            masquerade: None,
         }),
         ..BGPConfigurationSpec::default()
     };
