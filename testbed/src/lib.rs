@@ -4,12 +4,13 @@
 //! vanishes as a whole; [`speaker`] runs routing software on its routers; [`pod`] adds pods through the CNI plugin;
 //! [`probe`], [`traffic`] and [`capture`] ask whether it works, and [`kernel`] reads what the routes are. The [`demo`]
 //! tells that as a story; `tests/` asserts it piece by piece, through the small runner of [`trial`]; [`interop`] meets
-//! other routing daemons, and the [`mod@bench`] measures it beside one. [`image`] makes container images of programs,
+//! other routing daemons, [`conformance`] any CNI plugin, and the [`mod@bench`] measures it beside one. [`image`] makes container images of programs,
 //! and [`manifests`] the one file that installs flatroute.
 
 pub mod bench;
 pub mod capture;
 pub mod cluster;
+pub mod conformance;
 pub mod control;
 pub mod demo;
 pub mod fabric;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use flatroute_testbed::bench;
 use flatroute_testbed::cluster::exam::Part;
 use flatroute_testbed::cluster::{self, standing::State};
+use flatroute_testbed::conformance;
 use flatroute_testbed::demo::{self, Wishes, keep};
 use flatroute_testbed::image::Image;
 use flatroute_testbed::lab::{Cast, Wiring};
@@ -90,6 +91,8 @@ enum Command {
         #[arg(long, default_value = "target/image/flatroute.tar", global = true)]
         image: PathBuf,
     },
+    /// Put a CNI plugin, anybody's, to 116 questions (docs/conformance.md)
+    CniConformance(Conformance),
     /// Write deploy/install.yaml (`make manifests`)
     Manifests,
     /// Remove a lab that was left up
@@ -108,6 +111,33 @@ enum Act {
     Bench,
     /// Remove it
     Down,
+}
+
+#[derive(Debug, Args)]
+struct Conformance {
+    /// Where the plugins are
+    #[arg(long)]
+    plugin_dir: PathBuf,
+    /// A .conflist, or a .conf with one plugin; a pool of at most 260 addresses lets every leak be seen
+    #[arg(long)]
+    conf: PathBuf,
+    /// Only these items, such as 14,22-30
+    #[arg(long, default_value = "", hide_default_value = true)]
+    only: String,
+    /// JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Conformance {
+    fn run(self) -> Result<ExitCode> {
+        conformance::run(&conformance::Wishes {
+            plugin_dir: self.plugin_dir,
+            conf: self.conf,
+            only: conformance::numbers(&self.only)?,
+            json: self.json,
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -257,6 +287,7 @@ fn run(command: Command) -> Result<ExitCode> {
                 Act::Down => println!("{}", cluster::down(&wishes.state)?),
             }
         }
+        Command::CniConformance(asked) => return asked.run(),
         Command::Manifests => {
             let deploy = manifests::deploy_dir();
             std::fs::write(deploy.join("install.yaml"), manifests::install_yaml(&deploy)?)?;
