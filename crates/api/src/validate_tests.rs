@@ -1,4 +1,5 @@
 use super::*;
+use crate::objects::BGPPeerSpec;
 use serde_json::{Value, json};
 
 fn peer_with(extra: &Value) -> Vec<String> {

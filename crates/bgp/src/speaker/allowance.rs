@@ -1,6 +1,10 @@
+//! How much is told of what happens to a neighbour.
+
 use std::time::Duration;
 
-use crate::types::Instant;
+use super::message::{Event, EventKind, Output};
+use super::{MAX_EVENTS, Speaker};
+use crate::types::{Instant, PeerName};
 
 /// How many events of one kind and one peer are told in a row.
 pub const EVENT_BURST: u32 = 256;
@@ -41,6 +45,49 @@ impl Allowance {
     /// How many have happened.
     pub(super) fn seen(&self) -> u64 {
         self.seen
+    }
+}
+
+impl Speaker {
+    /// Tells of something, or only counts it when there was too much of it lately.
+    pub(super) fn event(&mut self, peer: Option<PeerName>, kind: EventKind, at: Instant) {
+        let neighbour = peer.as_ref().and_then(|name| self.neighbours.get_mut(name));
+        let allowance = match neighbour {
+            None => &mut self.strangers,
+            Some(neighbour) => match &kind {
+                EventKind::Malformed { .. } => &mut neighbour.offences,
+                EventKind::Notification { .. } => &mut neighbour.notifications,
+                EventKind::Transition { .. }
+                | EventKind::Established
+                | EventKind::Down { .. }
+                | EventKind::PrefixLimit { .. }
+                | EventKind::EndOfRib(_)
+                | EventKind::Refreshed { .. }
+                | EventKind::Retained { .. }
+                | EventKind::LongLived { .. }
+                | EventKind::Swept { .. }
+                | EventKind::DeferralEnded { .. }
+                | EventKind::RefreshTooEarly(_)
+                | EventKind::Stranger(_)
+                | EventKind::Refused { .. }
+                | EventKind::Unsendable { .. } => &mut neighbour.happenings,
+            },
+        };
+        if let Some(untold) = allowance.take(at) {
+            self.say(peer, kind, untold, at);
+        }
+    }
+
+    pub(super) fn say(&mut self, peer: Option<PeerName>, kind: EventKind, untold: u64, at: Instant) {
+        if self.events < MAX_EVENTS {
+            self.events += 1;
+            self.outputs.push_back(Output::Event(Event {
+                at,
+                peer,
+                kind,
+                untold,
+            }));
+        }
     }
 }
 

@@ -412,47 +412,6 @@ impl Speaker {
         });
         self.renew_offer(name);
     }
-
-    /// Tells of something, or only counts it when there was too much of it lately.
-    fn event(&mut self, peer: Option<PeerName>, kind: EventKind, at: Instant) {
-        let neighbour = peer.as_ref().and_then(|name| self.neighbours.get_mut(name));
-        let allowance = match neighbour {
-            None => &mut self.strangers,
-            Some(neighbour) => match &kind {
-                EventKind::Malformed { .. } => &mut neighbour.offences,
-                EventKind::Notification { .. } => &mut neighbour.notifications,
-                EventKind::Transition { .. }
-                | EventKind::Established
-                | EventKind::Down { .. }
-                | EventKind::PrefixLimit { .. }
-                | EventKind::EndOfRib(_)
-                | EventKind::Refreshed { .. }
-                | EventKind::Retained { .. }
-                | EventKind::LongLived { .. }
-                | EventKind::Swept { .. }
-                | EventKind::DeferralEnded { .. }
-                | EventKind::RefreshTooEarly(_)
-                | EventKind::Stranger(_)
-                | EventKind::Refused { .. }
-                | EventKind::Unsendable { .. } => &mut neighbour.happenings,
-            },
-        };
-        if let Some(untold) = allowance.take(at) {
-            self.say(peer, kind, untold, at);
-        }
-    }
-
-    fn say(&mut self, peer: Option<PeerName>, kind: EventKind, untold: u64, at: Instant) {
-        if self.events < MAX_EVENTS {
-            self.events += 1;
-            self.outputs.push_back(Output::Event(Event {
-                at,
-                peer,
-                kind,
-                untold,
-            }));
-        }
-    }
 }
 
 fn target(config: &PeerConfig) -> Target {

@@ -1,4 +1,4 @@
-use flatroute_api::objects::{FamilyPrefixes, Negotiated};
+use flatroute_api::objects::{Family, FamilyPrefixes, Negotiated, SessionState};
 use flatroute_api::values::PeerAsn;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
