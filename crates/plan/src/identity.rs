@@ -232,6 +232,28 @@ pub(crate) fn cluster_cidrs(state: &ClusterState, facts: &Facts) -> ClusterCidrs
     }
 }
 
+/// This node's pod CIDRs that are not of the cluster's: the other nodes refuse the routes to them.
+pub(crate) fn outside(identity: &Identity, cluster: &ClusterCidrs, problems: &mut Vec<Problem>) {
+    let Some(prefixes) = &cluster.prefixes else { return };
+    for of_node in &identity.pod_cidrs {
+        if prefixes.iter().any(|prefix| prefix.covers(*of_node)) {
+            continue;
+        }
+        let all: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
+        problems.push(Problem::new(
+            Kind::Node.as_str(),
+            &identity.name,
+            "spec.podCIDRs",
+            format!(
+                "{of_node} is outside of the cluster's pod CIDRs ({}, {}), so other nodes refuse the route to it",
+                all.join(", "),
+                cluster.from
+            ),
+            "let spec.podNetwork.clusterCIDRs of BGPConfiguration default hold the pod CIDRs of all nodes",
+        ));
+    }
+}
+
 /// The smallest prefix a family that covers all of them; those themselves when it would be shorter than /8 or
 /// /32.
 fn covering(all: &BTreeSet<Prefix>) -> BTreeSet<Prefix> {

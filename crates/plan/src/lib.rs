@@ -242,6 +242,7 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
     let mut problems = Vec::new();
     let identity = Identity::of(node_name, state, facts.source, &mut problems);
     let cluster_cidrs = identity::cluster_cidrs(state, facts);
+    identity::outside(&identity, &cluster_cidrs, &mut problems);
     let (targets, ranges, sought) = if identity.is_gone {
         (Vec::new(), Vec::new(), BTreeMap::new())
     } else {

@@ -76,9 +76,33 @@ fn dual_stack_with_two_tors_and_cluster_cidrs() {
         + &object(
             "BGPConfiguration",
             "default",
-            "{localASN: 64999, podNetwork: {clusterCIDRs: [10.244.0.0/16, 'fd00:244::/48']}, kernel: {maxPaths: 1, table: 100, nexthopObjects: Disabled}, bestPath: {multipath: Strict}, listenAddress: 10.0.1.11, listenPort: 1179}",
+            "{localASN: 64999, podNetwork: {clusterCIDRs: [10.244.0.0/16, 'fd00:244::/32']}, kernel: {maxPaths: 1, table: 100, nexthopObjects: Disabled}, bestPath: {multipath: Strict}, listenAddress: 10.0.1.11, listenPort: 1179}",
         );
     insta::assert_snapshot!(words(&planned(&manifests, &Facts::default())));
+}
+
+#[test]
+fn a_pod_cidr_that_is_not_of_the_cluster_is_a_problem() {
+    let problems = |cidrs: &str| -> Vec<(String, String)> {
+        let spec = format!("{{podNetwork: {{clusterCIDRs: {cidrs}}}}}");
+        let plan = planned(
+            &(NODE.to_owned() + &object("BGPConfiguration", "default", &spec)),
+            &Facts::default(),
+        );
+        plan.problems.into_iter().map(|p| (p.field, p.message)).collect()
+    };
+    assert_eq!(problems("[10.244.0.0/16, 'fd00:244::/32']"), []);
+    let told = problems("[10.244.0.0/16, 'fd00:244::/48']");
+    let [(field, message)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(field, "spec.podCIDRs");
+    assert!(
+        message.starts_with(
+            "fd00:244:1::/64 is outside of the cluster's pod CIDRs (10.244.0.0/16, fd00:244::/48, "
+        ),
+        "{message}"
+    );
 }
 
 #[test]
