@@ -40,10 +40,10 @@ mod tests {
     fn a_table_is_replaced_and_nothing_else() {
         let mut report = Report::default();
         report.verdicts.push((1, Verdict::Pass));
-        let page =
-            with_table(&format!("# Page\n{BEGIN}\nold\n{END}\nafter\n"), &report).expect("it has marks");
+        let page = with_table(&format!("# Page\n{BEGIN}\nformer rows\n{END}\nafter\n"), &report)
+            .expect("it has marks");
         assert!(
-            page.starts_with("# Page\n") && page.ends_with("after\n") && !page.contains("old"),
+            page.starts_with("# Page\n") && page.ends_with("after\n") && !page.contains("former rows"),
             "{page}"
         );
         assert_eq!(with_table(&page, &report).expect("it has marks"), page);
