@@ -9,7 +9,6 @@
 //! refusal of the batch as a whole comes with the number of its first message. So the last answer ends the wait,
 //! and nothing is read twice.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -20,9 +19,7 @@ use netlink_packet_core::{
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use crate::socket::{
-    DUMP_TRIES, MSG_TRUNC, NETLINK_HEADER_BYTES, RECEIVE_BUFFER_BYTES, refused, retry, text_of,
-};
+use crate::socket::{self, DUMP_TRIES, NETLINK_HEADER_BYTES, RECEIVE_BUFFER_BYTES, refused, text_of};
 use crate::{Error, Result};
 
 /// The first message of a batch.
@@ -265,33 +262,11 @@ impl NetfilterSocket {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        let sent =
-            retry(|| self.inner.send(bytes, 0)).map_err(|source| Error::Socket { what: "send", source })?;
-        if sent == bytes.len() {
-            return Ok(());
-        }
-        Err(Error::Socket {
-            what: "send",
-            source: io::Error::from(io::ErrorKind::WriteZero),
-        })
+        socket::send(&self.inner, bytes)
     }
 
     fn receive(&mut self, what: &dyn Fn() -> String) -> Result<usize> {
-        let length =
-            retry(|| self.inner.recv(&mut self.received.as_mut_slice(), MSG_TRUNC)).map_err(|source| {
-                Error::Socket {
-                    what: "receive",
-                    source,
-                }
-            })?;
-        if length > self.received.len() {
-            let reason = format!(
-                "a message of {length} bytes does not fit {} bytes",
-                self.received.len()
-            );
-            return Err(Error::Unreadable { what: what(), reason });
-        }
-        Ok(length)
+        socket::receive(&self.inner, &mut self.received, what)
     }
 }
 

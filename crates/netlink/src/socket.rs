@@ -18,7 +18,7 @@ use crate::{Error, Result, netns};
 
 pub(crate) const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// `MSG_TRUNC`: the kernel returns the real length of a message, also when it was cut.
-pub(crate) const MSG_TRUNC: i32 = 0x20;
+const MSG_TRUNC: i32 = 0x20;
 /// How often an interrupted dump is asked again.
 pub(crate) const DUMP_TRIES: u32 = 16;
 /// Extended acknowledgement: the attribute that holds the kernel's text (`NLMSGERR_ATTR_MSG`).
@@ -157,34 +157,42 @@ impl Socket {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        let sent =
-            retry(|| self.inner.send(&bytes, 0)).map_err(|source| Error::Socket { what: "send", source })?;
-        if sent == bytes.len() {
-            return Ok(());
-        }
-        Err(Error::Socket {
-            what: "send",
-            source: io::Error::from(io::ErrorKind::WriteZero),
-        })
+        send(&self.inner, &bytes)
     }
 
     fn receive(&mut self, what: &dyn Fn() -> String) -> Result<usize> {
-        let length =
-            retry(|| self.inner.recv(&mut self.received.as_mut_slice(), MSG_TRUNC)).map_err(|source| {
-                Error::Socket {
-                    what: "receive",
-                    source,
-                }
-            })?;
-        if length > self.received.len() {
-            let reason = format!(
-                "a message of {length} bytes does not fit {} bytes",
-                self.received.len()
-            );
-            return Err(Error::Unreadable { what: what(), reason });
-        }
-        Ok(length)
+        receive(&self.inner, &mut self.received, what)
     }
+}
+
+/// Sends one datagram, whole.
+pub(crate) fn send(socket: &netlink_sys::Socket, bytes: &[u8]) -> Result<()> {
+    let sent = retry(|| socket.send(bytes, 0)).map_err(|source| Error::Socket { what: "send", source })?;
+    if sent == bytes.len() {
+        return Ok(());
+    }
+    Err(Error::Socket {
+        what: "send",
+        source: io::Error::from(io::ErrorKind::WriteZero),
+    })
+}
+
+/// Receives one datagram, whole; its length.
+pub(crate) fn receive(
+    socket: &netlink_sys::Socket,
+    mut into: &mut [u8],
+    what: &dyn Fn() -> String,
+) -> Result<usize> {
+    let room = into.len();
+    let length = retry(|| socket.recv(&mut into, MSG_TRUNC)).map_err(|source| Error::Socket {
+        what: "receive",
+        source,
+    })?;
+    if length > room {
+        let reason = format!("a message of {length} bytes does not fit {room} bytes");
+        return Err(Error::Unreadable { what: what(), reason });
+    }
+    Ok(length)
 }
 
 /// Reads all messages of one datagram.
@@ -259,7 +267,7 @@ pub(crate) fn text_of(attributes: &[u8]) -> Option<String> {
 }
 
 /// Repeats a system call that a signal interrupted.
-pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
