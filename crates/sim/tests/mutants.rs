@@ -7,8 +7,10 @@ use sim::world::Mutant;
 
 type Story = fn(u64, Option<Mutant>, Trace) -> Outcome;
 
-/// How many seeds a defect may go unfound: fewer than those that `stories.rs` tells of any story with faults.
-const SEEDS: u64 = 12;
+/// How many seeds a defect may go unfound: less than a tenth of those that `stories.rs` tells of `swarm`.
+const SEEDS: u64 = 8;
+/// One needs a fault of its own at its own moment, and is found a little later.
+const RARE: (Mutant, u64) = (Mutant::ResetsAll, 12);
 
 /// A defect, the story that finds it, and what that says.
 const FOUND: [(Mutant, Story, &[&str]); 16] = [
@@ -39,7 +41,8 @@ fn every_defect_of_one_speaker_is_found_and_named() {
     assert_eq!(FOUND.map(|(mutant, _, _)| mutant), Mutant::ALL);
     let mut unfound = Vec::new();
     for (mutant, story, words) in FOUND {
-        let failures = (1..=SEEDS).map(|seed| (seed, story(seed, Some(mutant), Trace::silent()).failure));
+        let seeds = if mutant == RARE.0 { RARE.1 } else { SEEDS };
+        let failures = (1..=seeds).map(|seed| (seed, story(seed, Some(mutant), Trace::silent()).failure));
         let failure = failures
             .into_iter()
             .find_map(|(seed, failure)| Some((seed, failure?)));
