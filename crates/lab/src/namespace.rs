@@ -1,10 +1,16 @@
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::skip::note_skip;
 use crate::sys;
+
+/// How long a socket waits: for its port, and for a packet.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -71,6 +77,28 @@ impl Namespace {
     pub fn ip(&self, arguments: &str) -> String {
         let arguments = arguments.to_owned();
         self.inside(move || ip(&arguments))
+    }
+
+    /// A socket for datagrams inside, whose reads end after 5 s.
+    ///
+    /// Another test's child process holds a copy of every open socket from its fork to its exec, so a port that was just
+    /// given back can stay taken for a moment: that is waited for.
+    ///
+    /// # Panics
+    /// The address is not there, or the port stays taken.
+    #[must_use]
+    pub fn udp(&self, address: IpAddr, port: u16) -> UdpSocket {
+        let deadline = Instant::now() + PATIENCE;
+        let socket = loop {
+            match self.inside(move || UdpSocket::bind((address, port))) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                made => break made.expect("a socket"),
+            }
+        };
+        socket.set_read_timeout(Some(PATIENCE)).expect("a bound");
+        socket
     }
 
     /// Takes a link from another one.

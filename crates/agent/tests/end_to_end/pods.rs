@@ -1,8 +1,7 @@
 //! The rules for packets of pods, kept by a real agent in a real kernel, with real packets.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::net::{IpAddr, UdpSocket};
 
 use flatroute_api::control::{PodRules, Status};
 use flatroute_nft::{Kernel, Observed, TABLE};
@@ -31,12 +30,7 @@ fn rules(agent: &Agent, what: &str, is_it: impl Fn(&PodRules) -> bool) -> PodRul
 }
 
 fn socket(there: &Namespace, address: &str, port: u16) -> UdpSocket {
-    let at = SocketAddr::new(address.parse().expect("an address"), port);
-    let socket = there.inside(move || UdpSocket::bind(at)).expect("a socket");
-    socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a bound");
-    socket
+    there.udp(address.parse().expect("an address"), port)
 }
 
 /// A packet's source as it arrives.

@@ -10,13 +10,9 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
-use std::time::Duration;
 
 use flatroute_lab::Namespace;
 use flatroute_nft::{Kernel, Masquerade, Operation, PodNetwork, Result};
-
-/// How long a packet that must arrive may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Lab {
     pub(super) node: Namespace,
@@ -126,10 +122,7 @@ fn wire(node: &Namespace, pod: &Namespace, name: &str, addresses: [&str; 2]) {
 
 /// A socket in a namespace.
 pub(super) fn socket(there: &Namespace, address: &str, port: u16) -> UdpSocket {
-    let at = SocketAddr::new(address.parse::<IpAddr>().expect("an address"), port);
-    let socket = there.inside(move || UdpSocket::bind(at)).expect("a socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a bound");
-    socket
+    there.udp(address.parse().expect("an address"), port)
 }
 
 /// Sends a word from a socket.
