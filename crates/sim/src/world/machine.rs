@@ -58,6 +58,8 @@ pub struct Machine {
     pub unchosen: bool,
     /// Whether it may keep routes of sessions that are gone.
     pub(super) keeps: bool,
+    /// Whether that was not looked at since it lost the last of them.
+    pub(super) kept_lately: bool,
     /// When the process began.
     pub started: Instant,
     pub(super) swept: bool,
@@ -86,6 +88,7 @@ impl Machine {
             met: BTreeMap::new(),
             unchosen: false,
             keeps: false,
+            kept_lately: false,
             started: Instant::ZERO,
             swept: false,
             accepted: 0,

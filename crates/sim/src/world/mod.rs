@@ -273,6 +273,7 @@ impl World {
             EventKind::Retained { .. } => {
                 marks.reach(Mark::RoutesRetained);
                 self.machines[host].keeps = true;
+                self.machines[host].kept_lately = true;
             }
             EventKind::Swept { .. } => marks.reach(Mark::StaleSwept),
             EventKind::DeferralEnded { missing, .. } if missing.is_empty() => {

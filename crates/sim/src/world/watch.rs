@@ -100,21 +100,32 @@ impl World {
         }
     }
 
-    /// After a fact: whether a process that has restarted may choose from now on.
+    /// After a fact: whether a process that has restarted may choose from now on; then it has.
     pub(super) fn watch_choice(&mut self, host: HostId) {
-        if self.options.watches && self.machines[host].unchosen && verify::may_choose(self, host) {
-            self.machines[host].unchosen = false;
+        if !self.options.watches || !self.machines[host].unchosen || !verify::may_choose(self, host) {
+            return;
+        }
+        let machine = &mut self.machines[host];
+        machine.unchosen = false;
+        let speaker = machine.speaker.as_ref();
+        if speaker.is_some_and(|speaker| speaker.restarting(self.now).is_some()) {
+            let name = self.name(host).to_owned();
+            self.fail(|| {
+                format!("{name} waits on before it chooses its routes, though nobody is left to wait for")
+            });
         }
     }
 
-    /// After a kernel has all that its process wants: no stale leg is in it beside a fresh one.
+    /// After a kernel has all that its process wants, or a session was lost: no stale leg is in it beside a fresh one.
     pub(super) fn watch_stale(&mut self, host: HostId) {
         let machine = &self.machines[host];
         let is_settled =
             machine.swept && !machine.unchosen && !machine.retry_set && !machine.kernel.refuses();
-        if !machine.keeps || !is_settled || self.last_change != self.now || self.may_hold(host) {
+        let is_news = machine.kept_lately || self.last_change == self.now;
+        if !machine.keeps || !is_settled || !is_news || self.may_hold(host) {
             return;
         }
+        self.machines[host].kept_lately = false;
         match verify::stale(self, host) {
             Err(words) => self.fail(|| words),
             Ok(found) => {
