@@ -15,6 +15,7 @@ mod install;
 mod invocation;
 mod ipam;
 mod loopback;
+mod mtu;
 mod pod;
 mod result;
 mod sysctl;

@@ -48,8 +48,8 @@ pub(crate) struct PodLink {
     pub(crate) pod_interface: String,
     /// The pod's MAC.
     pub(crate) pod_mac: Mac,
-    /// MTU of both ends; the kernel's choice when `None`.
-    pub(crate) mtu: Option<u32>,
+    /// MTU of both ends.
+    pub(crate) mtu: u32,
     /// Alias of the host end.
     pub(crate) alias: String,
     /// The pod's addresses, in order.
@@ -126,7 +126,7 @@ impl PodLink {
         prefix: &str,
         addresses: Vec<IpAddr>,
         mac: Option<Mac>,
-        mtu: Option<u32>,
+        mtu: u32,
     ) -> Self {
         Self {
             host_interface: identity.host_interface(prefix),
@@ -185,7 +185,7 @@ impl PodLink {
                     name: &self.host_interface,
                     index: Some(*host_index),
                     mac: Some(HOST_MAC),
-                    mtu: self.mtu,
+                    mtu: Some(self.mtu),
                     group: Some(LINK_GROUP),
                     tx_queue_len: Some(TX_QUEUE_LEN),
                     netns: None,
@@ -194,7 +194,7 @@ impl PodLink {
                     name: &self.pod_interface,
                     index: Some(*pod_index),
                     mac: Some(self.pod_mac),
-                    mtu: self.mtu,
+                    mtu: Some(self.mtu),
                     group: None,
                     tx_queue_len: Some(TX_QUEUE_LEN),
                     netns: Some(pod_netns.as_fd()),
@@ -250,7 +250,7 @@ impl PodLink {
         sysctl::set(Family::Ipv4, host, "proxy_arp", "0")?;
         // Loose: a pod with two interfaces may answer through the other one. Sources are checked by one nf_tables rule.
         sysctl::set(Family::Ipv4, host, "rp_filter", "2")?;
-        if !sysctl::ipv6_exists() {
+        if !sysctl::has_ipv6(host) {
             return Ok(());
         }
         // A pod must not configure the host by router advertisements, whatever its own families are.

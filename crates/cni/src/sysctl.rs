@@ -19,6 +19,13 @@ pub(crate) fn ipv6_exists() -> bool {
     std::path::Path::new("/proc/sys/net/ipv6/conf").exists()
 }
 
+/// Whether an interface has IPv6: the kernel gives it none when its MTU is below 1280 (RFC 8200 §5).
+pub(crate) fn has_ipv6(interface: &str) -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6/conf")
+        .join(interface)
+        .exists()
+}
+
 /// Sets `net.FAMILY.conf.INTERFACE.KEY`.
 ///
 /// # Errors

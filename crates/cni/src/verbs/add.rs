@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::invocation::Invocation;
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
-use crate::result;
+use crate::{mtu, result};
 
 /// Attaches the container.
 ///
@@ -27,10 +27,15 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
     let (mac, mtu) = (config.mac()?, config.mtu()?);
     let pod_netns = open_netns(call)?;
     let identity = identity(config, &call.attachment);
+    let name = identity.host_interface(&config.prefix);
+    let mut host = Socket::open()?;
+    let mtu = match mtu {
+        Some(mtu) => mtu,
+        None => mtu::of_uplinks(&mut host, &plan.wishes)?.unwrap_or(mtu::DEFAULT),
+    };
     let store = store(config);
     let _turn = store.turn()?;
-    let lock = store.begin(&identity.host_interface(&config.prefix))?;
-    let mut host = Socket::open()?;
+    let lock = store.begin(&name)?;
     let addresses = match allocate(&store, &mut host, &identity, &plan) {
         Ok(addresses) => addresses,
         Err(error) => {
@@ -69,7 +74,7 @@ pub(crate) fn open_netns(call: &Invocation) -> Result<std::fs::File> {
     Ok(file)
 }
 
-/// One address a pool, or none at all.
+/// One address a wish, or none at all.
 fn allocate(
     store: &Store,
     host: &mut Socket,
@@ -77,9 +82,9 @@ fn allocate(
     plan: &AddressPlan,
 ) -> Result<Vec<IpAddr>> {
     let mut locked = store.lock(|| survivors(host, &identity.network))?;
-    let mut addresses = Vec::with_capacity(plan.pools.len());
-    for pool in &plan.pools {
-        match locked.allocate(pool, &identity.attachment, plan.cooldown) {
+    let mut addresses = Vec::with_capacity(plan.wishes.len());
+    for wish in &plan.wishes {
+        match locked.allocate(wish, &identity.attachment, plan.cooldown) {
             Ok(address) => addresses.push(address),
             Err(error) => {
                 for address in addresses {
