@@ -4,7 +4,7 @@
 //! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
 //! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
 //! specification wants it, except those which ask for something that would silently not happen (`ipam.type`,
-//! `runtimeConfig.portMappings`, `runtimeConfig.bandwidth`): ADD refuses them with code 2.
+//! `runtimeConfig.portMappings`): ADD refuses them with code 2.
 
 mod addresses;
 
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::bandwidth::Limits;
 use crate::error::{CniError, Code, Result};
 use crate::identity::HOST_MAC;
 use crate::invocation::{Attachment, is_name};
@@ -184,13 +185,6 @@ impl Config {
                 "chain the portmap plugin, and do not declare the capability here",
             );
         }
-        if !runtime.bandwidth.is_null() {
-            return unsupported(
-                "runtimeConfig.bandwidth",
-                &runtime.bandwidth,
-                "chain the bandwidth plugin, and do not declare the capability here",
-            );
-        }
         Ok(())
     }
 
@@ -207,6 +201,16 @@ impl Config {
                 format!("{mtu} is neither 0 nor between 68 and 65535"),
             )),
         }
+    }
+
+    /// `runtimeConfig.bandwidth`
+    ///
+    /// # Errors
+    /// Code 7.
+    pub(crate) fn bandwidth(&self) -> Result<Limits> {
+        let object: Map<String, Value> =
+            typed("runtimeConfig.bandwidth", &self.raw.runtime_config.bandwidth)?;
+        Limits::read(&object)
     }
 
     /// `runtimeConfig.mac`, or `args.cni.mac`, where meta plugins put it when the capability is not declared.

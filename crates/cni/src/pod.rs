@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use flatroute_netlink::{LinkChange, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
 
+use crate::bandwidth::Shaping;
 use crate::error::{CniError, Code, Result, io_error};
 use crate::identity::{HOST_MAC, Identity, LINK_GROUP};
 use crate::sysctl::{self, Family};
@@ -56,6 +57,8 @@ pub(crate) struct PodLink {
     pub(crate) addresses: Vec<IpAddr>,
     /// Indexes to try, host's and pod's.
     pub(crate) indexes: Vec<(u32, u32)>,
+    /// Its limits; none for most.
+    pub(crate) shaping: Option<Shaping>,
 }
 
 /// What ADD made.
@@ -138,6 +141,7 @@ impl PodLink {
             indexes: (0..INDEX_ATTEMPTS)
                 .map(|attempt| identity.indexes(attempt))
                 .collect(),
+            shaping: None,
         }
     }
 
@@ -158,6 +162,9 @@ impl PodLink {
             .because("remove it from podCIDRs, or boot without ipv6.disable=1"));
         }
         let (host_index, pod_index) = self.create(host, pod_netns)?;
+        if let Some(shaping) = &self.shaping {
+            shaping.apply(host, host_index)?;
+        }
         let mut pod = netns::within(pod_netns.as_fd(), || self.settle_pod())
             .map_err(io_error("enter the pod's network namespace"))??;
         self.settle_host()?;

@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::invocation::Invocation;
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
-use crate::{mtu, result};
+use crate::{bandwidth, mtu, result};
 
 /// Attaches the container.
 ///
@@ -24,7 +24,7 @@ use crate::{mtu, result};
 pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
     config.check_supported()?;
     let plan = config.address_plan()?;
-    let (mac, mtu) = (config.mac()?, config.mtu()?);
+    let (mac, mtu, limits) = (config.mac()?, config.mtu()?, config.bandwidth()?);
     let pod_netns = open_netns(call)?;
     let identity = identity(config, &call.attachment);
     let name = identity.host_interface(&config.prefix);
@@ -33,6 +33,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
         Some(mtu) => mtu,
         None => mtu::of_uplinks(&mut host, &plan.wishes)?.unwrap_or(mtu::DEFAULT),
     };
+    let shaping = limits.plan(&identity, &name, mtu)?;
     let store = store(config);
     let _turn = store.turn()?;
     let lock = store.begin(&name)?;
@@ -43,7 +44,10 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
             return Err(error);
         }
     };
-    let link = PodLink::plan(&identity, &config.prefix, addresses, mac, mtu);
+    let link = PodLink {
+        shaping,
+        ..PodLink::plan(&identity, &config.prefix, addresses, mac, mtu)
+    };
     match link.apply(&mut host, &pod_netns) {
         Ok(wired) => Ok(result::of_add(config, &link, &wired, &call.netns)),
         Err(error) => {
@@ -109,6 +113,9 @@ fn undo(
         && identity.owns(found.alias.as_deref())
     {
         delete_link(host, found.index)?;
+    }
+    if link.shaping.is_some() {
+        bandwidth::remove(host, &link.host_interface, |alias| identity.owns(alias))?;
     }
     // After a conflict over a route the address must not be the next one given out.
     let rest = if error.code == Code::TryAgainLater {

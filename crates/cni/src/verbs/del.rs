@@ -7,6 +7,7 @@
 use flatroute_netlink::{Link, NextHop, Socket};
 
 use super::{delete_link, identity, store};
+use crate::bandwidth;
 use crate::config::Config;
 use crate::error::Result;
 use crate::identity::{Identity, LINK_GROUP};
@@ -29,6 +30,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     {
         delete_link(&mut host, link.index)?;
     }
+    bandwidth::remove(&mut host, &name, |alias| identity.owns(alias))?;
     if let Some(mut locked) = store.lock_as_is()? {
         release(&mut locked, &mut host, &identity)?;
     }
@@ -49,6 +51,7 @@ pub(crate) fn release(locked: &mut Locked, host: &mut Socket, identity: &Identit
             && is_ours(&link, identity)
         {
             delete_link(host, index)?;
+            bandwidth::remove(host, &link.name, |alias| identity.owns(alias))?;
         }
         locked.release(address, Rest::Cooldown)?;
     }

@@ -1,6 +1,7 @@
 //! GC: what is not in the runtime's list of valid attachments goes.
 //!
-//! Three kinds of traces are looked at: links whose alias names this network, address files, and lock files. The
+//! Three kinds of traces are looked at: links and devices for bandwidth whose alias names this network, address files,
+//! and lock files. The
 //! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
 //! failures are reported at the end.
 
@@ -8,7 +9,8 @@ use std::collections::BTreeSet;
 
 use flatroute_netlink::Socket;
 
-use super::{delete_link, identity, links_of_network, store};
+use super::{delete_link, identity, is_pod_link, links_of_network, store};
+use crate::bandwidth;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
 use crate::ipam::Rest;
@@ -28,7 +30,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let mut failures = Vec::new();
     let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
 
-    for (link, alias) in links_of_network(&mut host, &config.network)? {
+    for (link, alias) in links_of_network(&mut host, &config.network, |link| {
+        is_pod_link(link) || bandwidth::is_device(link)
+    })? {
         if !valid.contains(&alias.identity.attachment) {
             note(delete_link(&mut host, link.index));
         }
@@ -46,6 +50,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         {
             note(delete_link(&mut host, link.index));
         }
+        note(bandwidth::remove(&mut host, name, |alias| alias.is_none()));
     }
     if let Some(mut locked) = store.lock_as_is()? {
         for record in locked.records() {
