@@ -27,6 +27,15 @@ use portmap::Portmap;
 const NAME: &str = "10-flatroute.conflist";
 /// The versions of CNI that the list can be asked in; `cniVersion` is for runtimes that know no `cniVersions`.
 const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
+/// What the runtime is to pass on to the plugin of what it knows of a pod.
+const CAPABILITIES: [&str; 6] = [
+    "bandwidth",
+    "dns",
+    "io.kubernetes.cri.pod-annotations",
+    "ipRanges",
+    "ips",
+    "mac",
+];
 /// How long after a failure it is tried again, and how often the plugins are looked at.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -39,11 +48,11 @@ pub(crate) struct Places {
     pub(crate) bin_dir: PathBuf,
 }
 
-/// The pod CIDRs that the plugin can use, as they stand in the Node: its networks in order, the first of each family.
+/// The pod CIDRs that the plugin can use, as they stand in the Node: its networks in order, several of a family too.
 pub(crate) fn usable<'a>(pod_cidrs: impl Iterator<Item = &'a str>) -> Vec<IpNetwork> {
     let mut found: Vec<IpNetwork> = Vec::new();
     for cidr in pod_cidrs.filter_map(|text| text.parse::<IpNetwork>().ok()) {
-        if !found.iter().any(|other| other.is_ipv4() == cidr.is_ipv4()) {
+        if !found.contains(&cidr) {
             found.push(cidr);
         }
     }
@@ -58,11 +67,15 @@ fn render(pod_cidrs: &[IpNetwork], portmap: &Portmap) -> String {
         .filter(|version| chained.is_none_or(|speaks| speaks.iter().any(|v| v == version)))
         .collect();
     let cidrs: Vec<String> = pod_cidrs.iter().map(ToString::to_string).collect();
+    let capabilities: serde_json::Map<String, Value> = CAPABILITIES
+        .map(|name| (name.to_owned(), true.into()))
+        .into_iter()
+        .collect();
     let mut plugins = vec![json!({
         "type": "flatroute-cni",
         "podCIDRs": cidrs,
         "mtu": 0,
-        "capabilities": {"ips": true, "mac": true, "dns": true},
+        "capabilities": capabilities,
     })];
     if chained.is_some() {
         plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));

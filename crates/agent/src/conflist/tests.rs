@@ -11,10 +11,16 @@ fn speaks(versions: &[&str]) -> Portmap {
 }
 
 #[test]
-fn the_order_of_the_node_stays_and_each_family_has_one() {
-    let texts = ["fd00:244:1::/64", "10.244.1.0/24", "rubbish", "10.244.9.0/24"];
+fn the_order_of_the_node_stays_and_families_may_have_several() {
+    let texts = [
+        "fd00:244:1::/64",
+        "10.244.1.0/24",
+        "rubbish",
+        "10.244.9.0/24",
+        "10.244.1.0/24",
+    ];
     let found: Vec<String> = cidrs(&texts).iter().map(ToString::to_string).collect();
-    assert_eq!(found, ["fd00:244:1::/64", "10.244.1.0/24"]);
+    assert_eq!(found, ["fd00:244:1::/64", "10.244.1.0/24", "10.244.9.0/24"]);
 }
 
 #[test]
@@ -35,6 +41,13 @@ fn the_list_has_what_the_plugins_speak() {
             json!(["10.244.1.0/24", "fd00:244:1::/64"])
         );
         assert_eq!(list["plugins"][0]["mtu"], 0);
+        let capabilities = list["plugins"][0]["capabilities"].as_object().unwrap();
+        assert!(
+            CAPABILITIES
+                .iter()
+                .all(|name| capabilities.get(*name) == Some(&true.into())),
+            "{capabilities:?}"
+        );
         let last = list["plugins"].get(1);
         assert_eq!(
             last.cloned(),
