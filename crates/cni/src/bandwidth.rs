@@ -20,12 +20,13 @@
 use std::time::Duration;
 
 use flatroute_netlink::packet::link::InfoKind;
-use flatroute_netlink::{Link, LinkChange, SHAPER_LINK_GROUP, Socket, TokenBucket, VethEnd};
+use flatroute_netlink::{Link, LinkChange, LinkSettings, SHAPER_LINK_GROUP, Socket, TokenBucket, VethEnd};
 use serde_json::{Map, Value};
 
 use crate::error::{CniError, Code, Result};
 use crate::identity::{Identity, shaper_interface};
-use crate::sysctl::{self, Family};
+use crate::removal::{delete_link, is_marked};
+use crate::sysctl;
 
 /// Rates that are accepted, in bit/s: those that Kubernetes accepts in its annotations.
 const RATES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000_000;
@@ -198,11 +199,16 @@ impl Shaping {
             host.add_token_bucket(device, bucket)
                 .map_err(needs("sch_tbf", "CONFIG_NET_SCH_TBF"))?;
             let change = LinkChange {
-                up: Some(true),
                 alias: Some(&self.alias),
+                settings: LinkSettings {
+                    // It is nobody's interface: no address of its own.
+                    link_local: sysctl::ipv6_exists_on(&self.device).then_some(false),
+                    ..LinkSettings::default()
+                },
                 ..LinkChange::default()
             };
             host.change_link(device, &change)?;
+            host.set_up(device)?;
             host.add_ingress(host_index)
                 .map_err(needs("sch_ingress", "CONFIG_NET_SCH_INGRESS"))?;
             host.add_redirect(host_index, device).map_err(needs(
@@ -223,10 +229,6 @@ impl Shaping {
         };
         host.add_single(&end, InfoKind::Ifb)
             .map_err(needs("ifb", "CONFIG_IFB"))?;
-        if sysctl::has_ipv6(&self.device) {
-            // It is nobody's interface: no address, no packets of its own.
-            sysctl::set(Family::Ipv6, &self.device, "disable_ipv6", "1")?;
-        }
         match host.link_by_name(&self.device)? {
             Some(link) => Ok(link.index),
             None => Err(CniError::new(
@@ -306,10 +308,25 @@ fn needs(module: &'static str, option: &'static str) -> impl FnOnce(flatroute_ne
 
 /// Whether a link is a device for packets from a pod.
 pub(crate) fn is_device(link: &Link) -> bool {
-    link.kind.as_deref() == Some("ifb") && link.group == SHAPER_LINK_GROUP
+    link.kind.as_deref() == Some("ifb") && (link.group == SHAPER_LINK_GROUP || is_marked(link.group))
 }
 
-/// Removes the device that belongs to a host interface, if there is one and `owns` its alias.
+/// The index of the device that belongs to a host interface, if there is one and `owns` its alias.
+///
+/// # Errors
+/// Anything but its absence.
+pub(crate) fn device(
+    host: &mut Socket,
+    host_interface: &str,
+    owns: impl FnOnce(Option<&str>) -> bool,
+) -> Result<Option<u32>> {
+    let link = host.link_by_name(&shaper_interface(host_interface))?;
+    Ok(link
+        .filter(|link| is_device(link) && owns(link.alias.as_deref()))
+        .map(|link| link.index))
+}
+
+/// Removes that device.
 ///
 /// # Errors
 /// It is there and cannot be removed.
@@ -318,16 +335,10 @@ pub(crate) fn remove(
     host_interface: &str,
     owns: impl FnOnce(Option<&str>) -> bool,
 ) -> Result<()> {
-    let Some(link) = host.link_by_name(&shaper_interface(host_interface))? else {
-        return Ok(());
-    };
-    if is_device(&link) && owns(link.alias.as_deref()) {
-        match host.delete_link(link.index) {
-            Err(error) if !error.is_missing() => return Err(error.into()),
-            _ => {}
-        }
+    match device(host, host_interface, owns)? {
+        Some(index) => delete_link(host, index),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod ipam;
 mod loopback;
 mod mtu;
 mod pod;
+mod removal;
 mod result;
 mod sysctl;
 mod verbs;

@@ -34,6 +34,7 @@ mod netfilter;
 pub mod netns;
 mod nexthop;
 mod route;
+mod settings;
 mod socket;
 mod traffic;
 mod uplink;
@@ -46,6 +47,7 @@ pub use netfilter::{NetfilterMessage, NetfilterSocket};
 pub use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub use netlink_packet_route as packet;
 pub use route::{NextHop, Route};
+pub use settings::LinkSettings;
 pub use socket::Socket;
 pub use traffic::TokenBucket;
 

@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use flatroute_netlink::{Socket, netns};
 use serde_json::Value;
 
-use super::{delete_link, identity, store, survivors};
+use super::{identity, store, survivors};
 use crate::config::{AddressPlan, Config};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::identity::Identity;
 use crate::invocation::Invocation;
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
+use crate::removal::delete_link;
 use crate::{bandwidth, mtu, result};
 
 /// Attaches the container.
@@ -28,14 +29,14 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
     let pod_netns = open_netns(call)?;
     let identity = identity(config, &call.attachment);
     let name = identity.host_interface(&config.prefix);
+    let store = store(config);
+    let _turn = store.turn()?;
     let mut host = Socket::open()?;
     let mtu = match mtu {
         Some(mtu) => mtu,
         None => mtu::of_uplinks(&mut host, &plan.wishes)?.unwrap_or(mtu::DEFAULT),
     };
     let shaping = limits.plan(&identity, &name, mtu)?;
-    let store = store(config);
-    let _turn = store.turn()?;
     let lock = store.begin(&name)?;
     let addresses = match allocate(&store, &mut host, &identity, &plan) {
         Ok(addresses) => addresses,
