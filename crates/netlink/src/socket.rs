@@ -111,7 +111,7 @@ impl Socket {
     ) -> Result<Option<M>> {
         let mut found = None;
         self.exchange(message, flags | NLM_F_ACK, what, &mut |answer| {
-            found = Some(answer)
+            found = Some(answer);
         })?;
         Ok(found)
     }
