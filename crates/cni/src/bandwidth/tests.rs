@@ -84,3 +84,26 @@ fn senseless_values_are_refused_by_name() {
         assert!(said, "{} does not say {text}", error.msg);
     }
 }
+
+#[test]
+fn what_the_kernel_lacks_is_named() {
+    let refused = |errno: i32| flatroute_netlink::Error::Refused {
+        what: "add the queueing discipline tbf".into(),
+        source: std::io::Error::from_raw_os_error(errno),
+        text: Some("Specified qdisc kind is unknown".into()),
+    };
+    let (enoent, eopnotsupp, eperm) = (2, 95, 1);
+    for errno in [enoent, eopnotsupp] {
+        let error = needs("sch_tbf", "CONFIG_NET_SCH_TBF")(refused(errno));
+        assert!(error.msg.contains("tbf"), "{error}");
+        assert!(
+            error
+                .details
+                .contains("sch_tbf of the kernel (CONFIG_NET_SCH_TBF)"),
+            "{}",
+            error.details
+        );
+    }
+    let other = needs("sch_tbf", "CONFIG_NET_SCH_TBF")(refused(eperm));
+    assert_eq!(other.details, "");
+}
