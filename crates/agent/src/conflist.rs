@@ -2,7 +2,7 @@
 //!
 //! A container runtime takes a node for ready as soon as it finds a configuration, so the file is the last step of a
 //! start. It is written beside its place and renamed over it, so that nobody ever reads half of it; it is
-//! rewritten when the Node's podCIDRs change, and never removed: pods that run need it for their end.
+//! rewritten when the Node's podCIDRs or `podNetwork.mtu` change, and never removed: pods that run need it for their end.
 //!
 //! hostPort is the business of the standard portmap plugin, chained where it is present (`portmap`). A runtime asks
 //! every plugin of a list in one version of CNI, so the list then names only versions that portmap speaks.
@@ -59,14 +59,23 @@ pub(crate) fn usable<'a>(pod_cidrs: impl Iterator<Item = &'a str>) -> Vec<IpNetw
     found
 }
 
+/// What it is written for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pods {
+    /// See [`usable`]; none: the node cannot serve pods yet.
+    pub(crate) cidrs: Vec<IpNetwork>,
+    /// The MTU of their links in octets; 0: the plugin looks at the uplinks.
+    pub(crate) mtu: u16,
+}
+
 /// The file's text.
-fn render(pod_cidrs: &[IpNetwork], portmap: &Portmap) -> String {
+fn render(pods: &Pods, portmap: &Portmap) -> String {
     let chained = portmap.speaks();
     let versions: Vec<&str> = VERSIONS
         .into_iter()
         .filter(|version| chained.is_none_or(|speaks| speaks.iter().any(|v| v == version)))
         .collect();
-    let cidrs: Vec<String> = pod_cidrs.iter().map(ToString::to_string).collect();
+    let cidrs: Vec<String> = pods.cidrs.iter().map(ToString::to_string).collect();
     let capabilities: serde_json::Map<String, Value> = CAPABILITIES
         .map(|name| (name.to_owned(), true.into()))
         .into_iter()
@@ -74,7 +83,7 @@ fn render(pod_cidrs: &[IpNetwork], portmap: &Portmap) -> String {
     let mut plugins = vec![json!({
         "type": "flatroute-cni",
         "podCIDRs": cidrs,
-        "mtu": 0,
+        "mtu": pods.mtu,
         "capabilities": capabilities,
     })];
     if chained.is_some() {
@@ -91,18 +100,14 @@ fn render(pod_cidrs: &[IpNetwork], portmap: &Portmap) -> String {
 
 /// Keeps the file as it should be: whenever there are pod CIDRs (none: the node cannot serve pods yet), and when
 /// the plugins beside ours change. What it has to tell goes to `teller`; when that has no room, it is logged only.
-pub(crate) async fn keep(
-    places: Places,
-    mut wanted: watch::Receiver<Vec<IpNetwork>>,
-    teller: mpsc::Sender<Happening>,
-) {
+pub(crate) async fn keep(places: Places, mut wanted: watch::Receiver<Pods>, teller: mpsc::Sender<Happening>) {
     let mut told = None;
     loop {
-        let cidrs = wanted.borrow_and_update().clone();
-        if !cidrs.is_empty() {
+        let pods = wanted.borrow_and_update().clone();
+        if !pods.cidrs.is_empty() {
             let places = places.clone();
             // Files and another program: beside the runtime, so that no keepalive is late.
-            let done = tokio::task::spawn_blocking(move || write(&places, &cidrs)).await;
+            let done = tokio::task::spawn_blocking(move || write(&places, &pods)).await;
             let text = match done {
                 Ok(outcome) => outcome,
                 Err(error) => Outcome::failed(format!("the CNI configuration was not written: {error}")),
@@ -134,13 +139,13 @@ impl Outcome {
     }
 }
 
-fn write(places: &Places, cidrs: &[IpNetwork]) -> Outcome {
+fn write(places: &Places, pods: &Pods) -> Outcome {
     let portmap = portmap::ask(&places.bin_dir);
     let trouble = portmap
         .trouble(&places.bin_dir)
         .map(|text| ("HostPortUnavailable", text));
     let path = places.conf_dir.join(NAME);
-    let text = render(cidrs, &portmap);
+    let text = render(pods, &portmap);
     let current = std::fs::read_to_string(&path);
     if current.is_ok_and(|current| current == text) {
         return Outcome {
@@ -150,7 +155,7 @@ fn write(places: &Places, cidrs: &[IpNetwork]) -> Outcome {
     }
     match place::replace(&path, &text) {
         Ok(()) => Outcome {
-            written: Some(describe(&path, cidrs, &portmap)),
+            written: Some(describe(&path, &pods.cidrs, &portmap)),
             trouble,
         },
         Err(error) => Outcome::failed(format!(

@@ -6,6 +6,13 @@ fn cidrs(texts: &[&str]) -> Vec<IpNetwork> {
     usable(texts.iter().copied())
 }
 
+fn pods(texts: &[&str]) -> Pods {
+    Pods {
+        cidrs: cidrs(texts),
+        mtu: 0,
+    }
+}
+
 fn speaks(versions: &[&str]) -> Portmap {
     Portmap::Speaks(versions.iter().map(ToString::to_string).collect())
 }
@@ -32,7 +39,7 @@ fn the_list_has_what_the_plugins_speak() {
         (speaks(&["1.0.0", "1.1.0"]), vec!["1.0.0", "1.1.0"], true),
     ];
     for (portmap, versions, chained) in rows {
-        let text = render(&cidrs(&["10.244.1.0/24", "fd00:244:1::/64"]), &portmap);
+        let text = render(&pods(&["10.244.1.0/24", "fd00:244:1::/64"]), &portmap);
         let list: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(list["cniVersion"], "1.0.0");
         assert_eq!(list["cniVersions"], json!(versions), "{portmap:?}");
@@ -120,7 +127,7 @@ async fn the_file_follows_the_node_and_others_files_stay() {
         conf_dir: conf.path().to_owned(),
         bin_dir: bin.path().to_owned(),
     };
-    let (tell, wanted) = watch::channel(Vec::new());
+    let (tell, wanted) = watch::channel(Pods::default());
     let (teller, mut told) = mpsc::channel(4);
     let task = tokio::spawn(keep(places, wanted, teller));
 
@@ -128,7 +135,7 @@ async fn the_file_follows_the_node_and_others_files_stay() {
         let happening = timeout(Duration::from_secs(20), told.recv()).await;
         happening.unwrap().unwrap()
     };
-    tell.send_replace(cidrs(&["10.244.1.0/24"]));
+    tell.send_replace(pods(&["10.244.1.0/24"]));
     assert_eq!(next().await.kind, "CNIConfigured");
     let trouble = next().await;
     assert_eq!(trouble.kind, "HostPortUnavailable");
@@ -144,9 +151,16 @@ async fn the_file_follows_the_node_and_others_files_stay() {
     );
 
     // The same trouble is not told again.
-    tell.send_replace(cidrs(&["10.244.7.0/24"]));
+    tell.send_replace(Pods {
+        mtu: 8900,
+        ..pods(&["10.244.7.0/24"])
+    });
     assert!(next().await.text.contains("10.244.7.0/24"));
-    assert!(std::fs::read_to_string(&path).unwrap().contains("10.244.7.0/24"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        text.contains("10.244.7.0/24") && text.contains("\"mtu\": 8900"),
+        "{text}"
+    );
 
     drop(tell);
     timeout(Duration::from_secs(20), task).await.unwrap().unwrap();
@@ -166,7 +180,7 @@ fn a_directory_that_is_not_there_is_told_with_the_remedy() {
         conf_dir: dir.path().join("net.d"),
         bin_dir: dir.path().to_owned(),
     };
-    let outcome = write(&places, &cidrs(&["10.244.1.0/24"]));
+    let outcome = write(&places, &pods(&["10.244.1.0/24"]));
     let (kind, text) = outcome.trouble.unwrap();
     assert_eq!((outcome.written, kind), (None, "CNITrouble"));
     assert!(text.contains("net.d/10-flatroute.conflist: "), "{text}");
