@@ -201,7 +201,18 @@ fn ranges_are_parts_of_pod_cidrs() {
             json!([[{"subnet": "10.244.0.0/16", "rangeStart": "10.244.1.9", "rangeEnd": "10.244.1.9"}]]),
         );
         assert_eq!(addresses(&add(&lab, "d", &wide)), ["10.244.1.9"]);
-        let mut fixed = sets.clone();
+        for id in ["a", "b", "c", "d"] {
+            lab.del(id);
+        }
+        lab.assert_clean();
+    });
+}
+
+#[test]
+fn ranges_that_do_not_fit_are_refused() {
+    in_lab("ranges_that_do_not_fit_are_refused", |lab| {
+        let with = |sets: Value| json!({"runtimeConfig": {"ipRanges": sets}});
+        let mut fixed = with(json!([[{"subnet": "10.244.1.0/28"}]]));
         fixed["runtimeConfig"]["ips"] = json!(["10.244.1.99"]);
         for (more, words) in [
             (
@@ -236,9 +247,6 @@ fn ranges_are_parts_of_pod_cidrs() {
             (fixed, "10.244.1.99 is in none of"),
         ] {
             refused(&lab, &more, 7, words);
-        }
-        for id in ["a", "b", "c", "d"] {
-            lab.del(id);
         }
         lab.assert_clean();
     });
