@@ -2,16 +2,18 @@
 //!
 //! Only facts of this host are used: the link of the computed name, the address files that carry the container's id. The
 //! pod's namespace is never entered, so it does not matter whether it is gone, or whether its path now leads to the
-//! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours.
+//! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours. Ports of the host
+//! go first: nothing may lead to an address that is given back.
 
 use flatroute_netlink::{Link, NextHop, Socket};
 
 use super::{delete_link, identity, store};
 use crate::config::Config;
 use crate::error::Result;
+use crate::host_ports;
 use crate::identity::{Identity, LINK_GROUP};
 use crate::invocation::Invocation;
-use crate::ipam::{Locked, Rest};
+use crate::ipam::{AttachmentLock, Locked, Rest};
 
 /// Detaches the container.
 ///
@@ -22,6 +24,9 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     let store = store(config);
     let name = identity.host_interface(&config.prefix);
     let lock = store.resume(&name)?;
+    if lock.as_ref().is_none_or(AttachmentLock::has_host_ports) {
+        host_ports::withdraw(&identity)?;
+    }
     let mut host = Socket::open()?;
     // The link first: while it exists, its route would be in the way of the address's next owner.
     if let Some(link) = host.link_by_name(&name)?

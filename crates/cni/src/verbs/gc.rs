@@ -1,6 +1,6 @@
 //! GC: what is not in the runtime's list of valid attachments goes.
 //!
-//! Three kinds of traces are looked at: links whose alias names this network, address files, and lock files. The
+//! Four kinds of traces are looked at: ports of the host and links whose alias names this network, address files, and lock files. The
 //! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
 //! failures are reported at the end.
 
@@ -11,6 +11,7 @@ use flatroute_netlink::Socket;
 use super::{delete_link, identity, links_of_network, store};
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
+use crate::host_ports;
 use crate::ipam::Rest;
 
 /// Removes everything of this network that is not in the list.
@@ -28,6 +29,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let mut failures = Vec::new();
     let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
 
+    note(host_ports::collect(&config.network, &valid));
     for (link, alias) in links_of_network(&mut host, &config.network)? {
         if !valid.contains(&alias.identity.attachment) {
             note(delete_link(&mut host, link.index));
