@@ -61,7 +61,6 @@ impl Happening {
             "FIBDrift",
             "Forbidden",
             "ForeignRoute",
-            "HostPortUnavailable",
             "MalformedUpdate",
             "NotInstalled",
             "NotKept",
