@@ -18,14 +18,13 @@
 
 use std::net::IpAddr;
 
-use flatroute_netlink::Socket;
+use flatroute_netlink::{LinkChange, LinkSettings, Socket};
 use flatroute_nft::host_ports::MAX_OWNER;
 use flatroute_nft::{Conntrack, Element, Error, HostPort, Kernel, Protocol, Width};
 
 use crate::error::{CniError, Code, Result};
 use crate::identity::{Alias, Identity};
 use crate::invocation::Attachment;
-use crate::sysctl::{self, Family};
 
 /// Makes the ports lead to the container.
 ///
@@ -45,8 +44,20 @@ pub(crate) fn publish(
         return Err(CniError::new(Code::InvalidConfig, msg));
     }
     Kernel::open()?.add_host_ports(&owner, ports)?;
-    if ports.iter().any(|port| port.to().is_ipv4()) {
-        sysctl::set(Family::Ipv4, host_interface, "route_localnet", "1")?;
+    if ports.iter().any(|port| port.to().is_ipv4())
+        && let Some(link) = host.link_by_name(host_interface)?
+    {
+        let settings = LinkSettings {
+            route_localnet: Some(true),
+            ..LinkSettings::default()
+        };
+        host.change_link(
+            link.index,
+            &LinkChange {
+                settings,
+                ..LinkChange::default()
+            },
+        )?;
     }
     forget_arrivals(ports, host)
 }

@@ -18,6 +18,7 @@ mod ipam;
 mod loopback;
 mod pod;
 mod port_mappings;
+mod removal;
 mod result;
 mod sysctl;
 mod verbs;

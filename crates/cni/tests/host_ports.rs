@@ -78,8 +78,17 @@ fn socket(there: &File, address: &str, port: u16) -> UdpSocket {
 
 fn client(there: &File, to: SocketAddr) -> UdpSocket {
     let client = socket(there, if to.is_ipv4() { "0.0.0.0" } else { "::" }, 0);
-    client.connect(to).unwrap();
+    connect(&client, to);
     client
+}
+
+/// The kernel makes an IPv6 address usable from a work queue: also the host's, which was made a moment ago.
+fn connect(client: &UdpSocket, to: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = client.connect(to) {
+        assert!(Instant::now() < deadline, "{to}: {error}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Asks and is answered by the server, by the name that was asked; whom the server saw.
@@ -139,7 +148,7 @@ fn the_next_pod_gets_what_a_client_goes_on_sending() {
         let mut clients = Vec::new();
         for (host, from) in [(HOST_V4, HOST_V4), (HOST_V6, HOST_V6), ("127.0.0.1", "127.0.0.1")] {
             let client = socket(&lab.host, from, 0);
-            client.connect((host, 8080)).unwrap();
+            connect(&client, SocketAddr::new(host.parse().unwrap(), 8080));
             client.set_nonblocking(true).unwrap();
             clients.push(client);
         }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use flatroute_netlink::{Socket, netns};
 use serde_json::Value;
 
-use super::{delete_link, identity, store, survivors};
+use super::{identity, store, survivors};
 use crate::config::{AddressPlan, Config};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::host_ports;
@@ -18,6 +18,7 @@ use crate::invocation::Invocation;
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
 use crate::port_mappings;
+use crate::removal::delete_link;
 use crate::result;
 
 /// Attaches the container.
