@@ -7,6 +7,7 @@ use std::time::Duration;
 use flatroute_lab::{Namespace, in_fresh_netns, note_skip_of};
 use flatroute_nft::host_ports::{Owned, table};
 use flatroute_nft::{Conntrack, Element, Error, HostPort, Kernel, Protocol, Result, TABLE, Width};
+use socket2::{Domain, Socket, Type};
 
 use super::lab::{Lab, NODE, OTHER, OUTSIDE, POD, apply, heard, nft, received, send, socket, wanted};
 
@@ -133,6 +134,50 @@ fn connections_end_with_the_port_for_new_ones_only() {
             }
         }
     }
+}
+
+/// SCTP: the first packet of an association comes to the pod with its own port.
+#[test]
+fn an_sctp_association_is_begun_with_the_pod() {
+    let Some(lab) = Lab::new() else { return };
+    lab.add(OWNER, both(Protocol::Sctp, 8080, POD)).expect("added");
+    for family in 0..2 {
+        let raw = move || {
+            let domain = [Domain::IPV4, Domain::IPV6][family];
+            let socket = Socket::new(domain, Type::RAW, Some(socket2::Protocol::from(132)))?;
+            socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+            std::io::Result::Ok(socket)
+        };
+        let server = lab.pod.inside(raw).expect("a socket");
+        let client = lab.world.inside(raw).expect("a socket");
+        let to = SocketAddr::new(address(NODE[family]), 0);
+        client.send_to(&init(4000, 8080), &to.into()).expect("sent");
+        let mut packet = [0; 128];
+        let length = (&server).read(&mut packet).expect("it arrives");
+        // A raw socket of IPv4 also shows the header before.
+        let packet = &packet[[20, 0][family]..length];
+        assert_eq!(packet, init(4000, 80));
+    }
+}
+
+/// A packet that begins an association: ports, no tag yet, a checksum, and a chunk INIT (RFC 9260 §3).
+fn init(from: u16, to: u16) -> Vec<u8> {
+    let mut packet = [from.to_be_bytes(), to.to_be_bytes()].concat();
+    packet.extend([0; 8]);
+    packet.extend([1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 0x10, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
+    let checksum = crc32c(&packet).to_le_bytes();
+    packet[8..12].copy_from_slice(&checksum);
+    packet
+}
+
+/// The checksum of SCTP (RFC 9260 appendix A).
+fn crc32c(bytes: &[u8]) -> u32 {
+    let of_octet = |sum: u32, octet: &u8| {
+        (0..8).fold(sum ^ u32::from(*octet), |sum, _| {
+            (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg())
+        })
+    };
+    !bytes.iter().fold(u32::MAX, of_octet)
 }
 
 /// A port of one address goes before that of all, and another protocol is another port.
