@@ -11,12 +11,12 @@
 //!
 //! **Flows of UDP** that began before a change would not follow it, because a client that keeps its port keeps its flow. ADD
 //! makes the kernel forget those that were sent to its ports at the host's own addresses, DEL those that its containers'
-//! ports answered: no others. Connections of TCP and SCTP end by themselves.
+//! ports answered: no others. Connections of TCP and SCTP end by themselves. Only a pod with a hostPort of UDP pays for that (some
+//! 10 ms a family, because the kernel walks all of its table); translations of service proxies to an address that is given
+//! back are for these to forget, and it rests for the cool-down.
 //!
 //! **127.0.0.1.** A packet with a loopback source leaves only by a link that allows it (`route_localnet`): that is set on the
 //! container's own link, after the rules stand which keep the container from using it the other way.
-
-use std::net::IpAddr;
 
 use flatroute_netlink::{LinkChange, LinkSettings, Socket};
 use flatroute_nft::host_ports::MAX_OWNER;
@@ -43,7 +43,8 @@ pub(crate) fn publish(
         );
         return Err(CniError::new(Code::InvalidConfig, msg));
     }
-    Kernel::open()?.add_host_ports(&owner, ports)?;
+    let mut kernel = Kernel::open()?;
+    kernel.add_host_ports(&owner, ports)?;
     if ports.iter().any(|port| port.to().is_ipv4())
         && let Some(link) = host.link_by_name(host_interface)?
     {
@@ -59,7 +60,7 @@ pub(crate) fn publish(
             },
         )?;
     }
-    forget_arrivals(ports, host)
+    forget_arrivals(ports, &mut kernel, host)
 }
 
 /// Takes away what leads to the attachment, whatever that is.
@@ -121,30 +122,49 @@ fn remove(is_unwanted: impl Fn(&str) -> bool) -> Result<()> {
     }
 }
 
+/// Flows are told for each family by itself.
+const FAMILIES: [Width; 2] = [Width::Ipv4, Width::Ipv6];
+
 /// The one port, if it is the only one: the kernel then tells of its flows alone, and of all others only once.
-fn only(mut ports: impl Iterator<Item = u16>) -> Option<u16> {
-    let first = ports.next()?;
-    ports.all(|port| port == first).then_some(first)
+fn only(ports: &[u16]) -> Option<u16> {
+    let (first, rest) = ports.split_first()?;
+    rest.iter().all(|port| port == first).then_some(*first)
 }
 
 /// Forgets flows of UDP that began before their destination led to the container.
-fn forget_arrivals(ports: &[HostPort], host: &mut Socket) -> Result<()> {
-    for family in [Width::Ipv4, Width::Ipv6] {
-        let is = |port: &&HostPort| port.protocol() == Protocol::Udp && Width::of(port.to().ip()) == family;
-        let udp: Vec<&HostPort> = ports.iter().filter(is).collect();
-        if udp.is_empty() {
-            continue;
+fn forget_arrivals(ports: &[HostPort], kernel: &mut Kernel, host: &mut Socket) -> Result<()> {
+    let is_udp = |port: &&HostPort| port.protocol() == Protocol::Udp;
+    let udp: Vec<&HostPort> = ports.iter().filter(is_udp).collect();
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let mut conntrack = Conntrack::open()?;
+    let mut flows = Vec::new();
+    for family in FAMILIES {
+        let of_family = udp.iter().filter(|port| Width::of(port.to().ip()) == family);
+        let of_family: Vec<u16> = of_family.map(|port| port.port()).collect();
+        if !of_family.is_empty() {
+            flows.extend(conntrack.udp_to(family, only(&of_family))?);
         }
-        let mut conntrack = Conntrack::open()?;
-        let number = only(udp.iter().map(|port| port.port()));
-        for flow in conntrack.udp_to(family, number)? {
-            let to = flow.original.destination;
-            let taken = udp.iter().find(|port| port.takes(Protocol::Udp.number(), to));
-            // What arrived since the element was written goes the right way already.
-            let is_stale = taken.is_some_and(|port| flow.reply.source != port.to());
-            if is_stale && host.is_own(to.ip())? {
-                conntrack.forget(&flow)?;
-            }
+    }
+    flows.retain(|flow| {
+        let to = flow.original.destination;
+        udp.iter().any(|port| port.takes(Protocol::Udp.number(), to))
+    });
+    if flows.is_empty() {
+        return Ok(());
+    }
+    let all = kernel.host_ports()?;
+    for flow in flows {
+        let to = flow.original.destination;
+        // What arrived since the elements were written goes the right way, and so does what a port of one address takes
+        // before ours.
+        let is_right = all.iter().any(|owned| match owned.element {
+            Element::Port(port) => port.takes(Protocol::Udp.number(), to) && port.to() == flow.reply.source,
+            Element::Hairpin(_) => false,
+        });
+        if !is_right && host.is_own(to.ip())? {
+            conntrack.forget(&flow)?;
         }
     }
     Ok(())
@@ -157,14 +177,17 @@ fn forget_answers(gone: &[Element]) -> flatroute_nft::Result<()> {
         Element::Port(_) | Element::Hairpin(_) => None,
     });
     let udp: Vec<_> = udp.collect();
-    let mut pods: Vec<IpAddr> = udp.iter().map(|to| to.ip()).collect();
-    pods.sort_unstable();
-    pods.dedup();
-    for pod in pods {
-        let of_pod = udp.iter().filter(|to| to.ip() == pod);
-        let number = only(of_pod.map(|to| to.port()));
-        let mut conntrack = Conntrack::open()?;
-        for flow in conntrack.udp_answered_by(pod, number)? {
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let mut conntrack = Conntrack::open()?;
+    for family in FAMILIES {
+        let of_family = udp.iter().filter(|to| Width::of(to.ip()) == family);
+        let of_family: Vec<u16> = of_family.map(|to| to.port()).collect();
+        if of_family.is_empty() {
+            continue;
+        }
+        for flow in conntrack.udp_from(family, only(&of_family))? {
             if udp.contains(&flow.reply.source) {
                 conntrack.forget(&flow)?;
             }
@@ -231,8 +254,8 @@ mod tests {
 
     #[test]
     fn one_port_is_asked_for_alone() {
-        assert_eq!(only([].into_iter()), None);
-        assert_eq!(only([80, 80].into_iter()), Some(80));
-        assert_eq!(only([80, 81].into_iter()), None);
+        assert_eq!(only(&[]), None);
+        assert_eq!(only(&[80, 80]), Some(80));
+        assert_eq!(only(&[80, 81]), None);
     }
 }

@@ -392,17 +392,17 @@ fn flows_are_found_and_forgotten_one_by_one() {
             .node
             .inside(move || {
                 let mut conntrack = Conntrack::open()?;
-                let of_port = conntrack.udp_answered_by(address(POD[family]), Some(81))?;
-                assert_eq!(of_port, []);
-                let of_port = conntrack.udp_answered_by(address(POD[family]), Some(80))?;
-                let found = conntrack.udp_answered_by(address(POD[family]), None)?;
-                assert_eq!(of_port, found);
+                assert_eq!(conntrack.udp_from(width, Some(81))?, []);
+                let mut found = conntrack.udp_from(width, Some(80))?;
+                found.retain(|flow| flow.reply.source.ip() == address(POD[family]));
                 let to_port = conntrack.udp_to(width, Some(8080))?;
                 for flow in &found {
                     conntrack.forget(flow)?;
                     conntrack.forget(flow)?;
                 }
-                Result::Ok((found, to_port, conntrack.udp_to(width, None)?))
+                let left = conntrack.udp_to(width, None)?;
+                assert_eq!(conntrack.udp_from(width, None)?, left);
+                Result::Ok((found, to_port, left))
             })
             .expect("conntrack");
         assert_eq!((found.len(), to_port.len()), (2, 2), "{found:?} {to_port:?}");
