@@ -11,6 +11,7 @@
 mod bandwidth;
 mod config;
 mod error;
+mod host_ports;
 mod identity;
 mod install;
 mod invocation;
@@ -18,6 +19,7 @@ mod ipam;
 mod loopback;
 mod mtu;
 mod pod;
+mod port_mappings;
 mod removal;
 mod result;
 mod sysctl;

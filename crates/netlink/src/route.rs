@@ -183,14 +183,23 @@ impl Socket {
     /// Anything but the absence of a route.
     pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<Route>> {
         Ok(self
-            .look_up(destination, RouteFlags::empty())?
+            .way_to(destination, RouteFlags::empty())?
             .as_ref()
             .and_then(read))
     }
 
+    /// Whether the address is one of the namespace's own, of whatever link.
+    ///
+    /// # Errors
+    /// Anything but the absence of a route.
+    pub fn is_own(&mut self, address: IpAddr) -> Result<bool> {
+        let way = self.way_to(address, RouteFlags::empty())?;
+        Ok(way.is_some_and(|message| message.header.kind == RouteType::Local))
+    }
+
     /// What the kernel says about the way to `destination`; with [`RouteFlags::FibMatch`] the table's route with all
     /// of its legs, without it the leg that a packet would take.
-    pub(crate) fn look_up(&mut self, destination: IpAddr, flags: RouteFlags) -> Result<Option<RouteMessage>> {
+    pub(crate) fn way_to(&mut self, destination: IpAddr, flags: RouteFlags) -> Result<Option<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family_of(destination);
         message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };

@@ -37,7 +37,7 @@ impl Socket {
             NOWHERE_V4.map(IpAddr::V4)
         };
         for address in nowhere {
-            let route = self.look_up(address, RouteFlags::FibMatch)?;
+            let route = self.way_to(address, RouteFlags::FibMatch)?;
             if let Some(route) = route.filter(|route| route.header.destination_prefix_length == 0) {
                 return self.legs(&route);
             }
