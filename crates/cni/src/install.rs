@@ -106,7 +106,7 @@ impl Options {
                 "mtu": 0,
                 "capabilities": {
                     "bandwidth": true, "dns": true, "io.kubernetes.cri.pod-annotations": true,
-                    "ipRanges": true, "ips": true, "mac": true,
+                    "ipRanges": true, "ips": true, "mac": true, "portMappings": true,
                 },
             }],
         });
