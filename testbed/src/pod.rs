@@ -66,6 +66,16 @@ impl Pod {
         if ipv6 { self.ipv6.into() } else { self.ipv4.into() }
     }
 
+    /// Its addresses in the order of the plugins' result; none for a pod that was wired by hand.
+    ///
+    /// # Errors
+    /// The result has another form than CNI's.
+    pub fn ips(&self) -> Result<Vec<IpAddr>> {
+        self.result
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |result| addresses(Some(result)))
+    }
+
     /// The container id under which the runtime knows it.
     #[must_use]
     pub fn container_id(&self) -> String {
@@ -79,6 +89,8 @@ pub struct Runtime {
     node: Namespace,
     plugin_dir: PathBuf,
     conflist: PathBuf,
+    /// Whether each family of its pods is IPv6, the first one first.
+    order: Vec<bool>,
 }
 
 impl Runtime {
@@ -87,6 +99,15 @@ impl Runtime {
     /// # Errors
     /// The conflist cannot be written.
     pub fn new(fabric: &Fabric, node: &Router, plugin: &Path) -> Result<Self> {
+        Self::with_families(fabric, node, plugin, &[false, true])
+    }
+
+    /// As [`Runtime::new`], for pods of some families (whether each is IPv6), in their order. It may be done again for a node
+    /// that has pods.
+    ///
+    /// # Errors
+    /// The conflist cannot be written.
+    pub fn with_families(fabric: &Fabric, node: &Router, plugin: &Path, order: &[bool]) -> Result<Self> {
         let dir = sandbox::room().join("lab").join(&node.name);
         let conf_dir = dir.join("net.d");
         fs::create_dir_all(&conf_dir).context("create net.d")?;
@@ -94,7 +115,8 @@ impl Runtime {
             .pod_cidrs
             .with_context(|| format!("{} has no pod CIDRs", node.name))?;
         let conflist = conf_dir.join("10-flatroute.conflist");
-        let text = serde_json::to_vec_pretty(&configuration(&cidrs, &dir.join("cni"))).context("conflist")?;
+        let text =
+            serde_json::to_vec_pretty(&configuration(&cidrs, order, &dir.join("cni"))).context("conflist")?;
         fs::write(&conflist, text).context("write the conflist")?;
         let plugin_dir = plugin
             .parent()
@@ -104,6 +126,7 @@ impl Runtime {
             node: fabric.namespace(&node.name)?.clone(),
             plugin_dir,
             conflist,
+            order: order.to_vec(),
         })
     }
 
@@ -132,9 +155,11 @@ impl Runtime {
                 IpAddr::V6(address) => pod.ipv6 = address,
             }
         }
-        if pod.ipv4.is_unspecified() || pod.ipv6.is_unspecified() {
+        let families: Vec<bool> = pod.ips()?.iter().map(IpAddr::is_ipv6).collect();
+        if families != self.order {
+            let [wanted, given] = [&self.order, &families].map(|of| in_words(of));
             bail!(
-                "{}: CNI ADD gave not both an IPv4 and an IPv6 address: {:?}",
+                "{}: CNI ADD gave {given} instead of {wanted}: {:?}",
                 pod.name,
                 pod.result
             );
@@ -214,14 +239,22 @@ impl Runtime {
 }
 
 /// The conflist that the agent would write, with its state in a directory of this node.
-fn configuration(cidrs: &PodCidrs, state_dir: &Path) -> Value {
+fn configuration(cidrs: &PodCidrs, order: &[bool], state_dir: &Path) -> Value {
+    let of = |ipv6: &bool| {
+        if *ipv6 {
+            cidrs.ipv6.to_string()
+        } else {
+            cidrs.ipv4.to_string()
+        }
+    };
+    let cidrs: Vec<String> = order.iter().map(of).collect();
     json!({
         "cniVersion": "1.0.0",
         "cniVersions": VERSIONS,
         "name": "flatroute",
         "plugins": [{
             "type": "flatroute-cni",
-            "podCIDRs": [cidrs.ipv4.to_string(), cidrs.ipv6.to_string()],
+            "podCIDRs": cidrs,
             "mtu": 0,
             "stateDir": state_dir,
             "cooldown": "0s",
@@ -276,6 +309,15 @@ impl List {
         }
         request.into()
     }
+}
+
+/// Families, such as `IPv4, IPv6`.
+fn in_words(order: &[bool]) -> String {
+    let names: Vec<&str> = order
+        .iter()
+        .map(|ipv6| if *ipv6 { "IPv6" } else { "IPv4" })
+        .collect();
+    names.join(", ")
 }
 
 fn addresses(result: Option<&Value>) -> Result<Vec<IpAddr>> {
