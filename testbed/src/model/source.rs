@@ -37,7 +37,7 @@ pub(crate) fn m22(scene: &Scene<'_>) -> Answer {
             forged.iter().map(line).collect()
         };
         batch(&near.namespace, *ipv6, &lines("add"))?;
-        let asked = forge(scene, (near, far), *ipv6, &forged);
+        let asked = unguarded(scene, near, *ipv6, || forge(scene, (near, far), *ipv6, &forged));
         batch(&near.namespace, *ipv6, &lines("del"))?;
         said += asked?;
         serve_addresses(scene, near, *ipv6)?;
@@ -55,6 +55,21 @@ pub(crate) fn m22(scene: &Scene<'_>) -> Answer {
             ""
         }
     ))
+}
+
+/// Does something while a pod's link lacks the kernel's own check of sources (of IPv4), which on a link without an address
+/// is strict whatever it is set to: what is asked for is a check that holds in both families.
+fn unguarded<T>(scene: &Scene<'_>, pod: &Pod, ipv6: bool, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if ipv6 {
+        return work();
+    }
+    let node = scene.node(&pod.node)?;
+    let setting = format!("net/ipv4/conf/{}/rp_filter", link_of(node, pod, ipv6)?);
+    let before = node.read(&setting)?;
+    node.set(&setting, "0")?;
+    let done = work();
+    node.set(&setting, &before)?;
+    done
 }
 
 /// Sends from addresses of others to a node, a pod of the other rack and the world; how many packets.
@@ -150,7 +165,8 @@ fn advertise(scene: &Scene<'_>, pod: &Pod) -> Result<()> {
         return Ok(());
     }
     let node = scene.node(&pod.node)?;
-    let setting = format!("net/ipv6/conf/{}/accept_ra", link_of(node, pod)?);
+    let setting = format!("net/ipv6/conf/{}/accept_ra", link_of(node, pod, true)?);
+    let before = node.read(&setting)?;
     node.set(&setting, "2")?;
     let asked = || -> Result<()> {
         let inbox = ask::open(node, scene.router(&pod.node)?.ipv6.into())?;
@@ -175,14 +191,14 @@ fn advertise(scene: &Scene<'_>, pod: &Pod) -> Result<()> {
         Ok(())
     };
     let asked = asked();
-    node.set(&setting, "0")?;
+    node.set(&setting, &before)?;
     asked
 }
 
 /// The node's end of a pod's link.
-fn link_of(node: &Namespace, pod: &Pod) -> Result<String> {
+fn link_of(node: &Namespace, pod: &Pod, ipv6: bool) -> Result<String> {
     let mut netlink = node.netlink()?;
-    let route = netlink.route_to(pod.address(true))?.context("a route to a pod")?;
+    let route = netlink.route_to(pod.address(ipv6))?.context("a route to a pod")?;
     let NextHop::Link { index } = route.next_hop else {
         anyhow::bail!("{} is not on a link of {}", pod.name, pod.node);
     };
