@@ -16,6 +16,7 @@ mod invocation;
 mod ipam;
 mod loopback;
 mod pod;
+mod removal;
 mod result;
 mod sysctl;
 mod verbs;

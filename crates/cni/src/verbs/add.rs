@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use flatroute_netlink::{Socket, netns};
 use serde_json::Value;
 
-use super::{delete_link, identity, store, survivors};
+use super::{identity, store, survivors};
 use crate::config::{AddressPlan, Config};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::identity::Identity;
 use crate::invocation::Invocation;
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
+use crate::removal::delete_link;
 use crate::result;
 
 /// Attaches the container.
