@@ -44,6 +44,8 @@ pub struct Pod {
     pub ipv6: Ipv6Addr,
     /// What the last plugin of the list answered; `None` for a pod that was wired by hand.
     result: Option<Value>,
+    /// What the runtime asks for it (`runtimeConfig`).
+    wishes: Map<String, Value>,
 }
 
 impl Pod {
@@ -57,6 +59,7 @@ impl Pod {
             ipv4,
             ipv6,
             result: None,
+            wishes: Map::new(),
         }
     }
 
@@ -135,6 +138,14 @@ impl Runtime {
     /// # Errors
     /// A plugin failed (its own words), or its result lacks an address.
     pub fn add(&self, name: &str) -> Result<Pod> {
+        self.add_with(name, Map::new())
+    }
+
+    /// As [`Runtime::add`], with a `runtimeConfig`; each plugin hears of what it has the capability for.
+    ///
+    /// # Errors
+    /// As [`Runtime::add`].
+    pub fn add_with(&self, name: &str, wishes: Map<String, Value>) -> Result<Pod> {
         let namespace = Namespace::create(name)?;
         let mut pod = Pod {
             name: name.to_owned(),
@@ -143,6 +154,7 @@ impl Runtime {
             ipv4: Ipv4Addr::UNSPECIFIED,
             ipv6: Ipv6Addr::UNSPECIFIED,
             result: None,
+            wishes,
         };
         let list = self.read()?;
         for plugin in &list.plugins {
@@ -201,7 +213,7 @@ impl Runtime {
             .get("type")
             .and_then(Value::as_str)
             .context("a plugin without type")?;
-        let request = list.request(plugin, pod.result.as_ref());
+        let request = list.request(plugin, pod);
         let mut command = self.node.command(&self.plugin_dir.join(kind));
         let mut child = command
             .env("CNI_COMMAND", verb)
@@ -258,7 +270,7 @@ fn configuration(cidrs: &PodCidrs, order: &[bool], state_dir: &Path) -> Value {
             "mtu": 0,
             "stateDir": state_dir,
             "cooldown": "0s",
-            "capabilities": {"ips": true, "mac": true, "dns": true},
+            "capabilities": {"ips": true, "mac": true, "dns": true, "portMappings": true},
         }],
     })
 }
@@ -299,12 +311,19 @@ impl List {
         })
     }
 
-    fn request(&self, plugin: &Map<String, Value>, previous: Option<&Value>) -> Value {
+    fn request(&self, plugin: &Map<String, Value>, pod: &Pod) -> Value {
         let mut request = plugin.clone();
-        request.remove("capabilities");
+        let capabilities = request.remove("capabilities").unwrap_or_default();
+        let is_capable =
+            |(key, _): &(&String, &Value)| capabilities.get(key.as_str()) == Some(&Value::Bool(true));
+        let wishes = pod.wishes.iter().filter(is_capable);
+        let wishes: Map<String, Value> = wishes.map(|(key, wish)| (key.clone(), wish.clone())).collect();
+        if !wishes.is_empty() {
+            request.insert("runtimeConfig".into(), wishes.into());
+        }
         request.insert("cniVersion".into(), self.version.clone().into());
         request.insert("name".into(), self.name.clone().into());
-        if let Some(previous) = previous {
+        if let Some(previous) = &pod.result {
             request.insert("prevResult".into(), previous.clone());
         }
         request.into()
@@ -340,7 +359,10 @@ fn addresses(result: Option<&Value>) -> Result<Vec<IpAddr>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{List, addresses};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::{List, Pod, addresses};
+    use crate::namespace::Namespace;
 
     #[test]
     fn a_conflist_is_read_as_libcni_does() {
@@ -348,11 +370,17 @@ mod tests {
                        "plugins": [{"type": "t", "mtu": 0, "capabilities": {"mac": true}}]}"#;
         let list = List::read(text).expect("a good list");
         assert_eq!(list.version, "1.1.0");
-        let request = list.request(&list.plugins[0], None);
+        let namespace = Namespace::found("p", "/proc/self/ns/net".into());
+        let mut pod = Pod::found("p", "n", namespace, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
         assert_eq!(
-            request,
+            list.request(&list.plugins[0], &pod),
             serde_json::json!({"cniVersion": "1.1.0", "name": "n", "type": "t", "mtu": 0})
         );
+        for wish in ["mac", "ips"] {
+            pod.wishes.insert(wish.to_owned(), "wish".into());
+        }
+        let request = list.request(&list.plugins[0], &pod);
+        assert_eq!(request["runtimeConfig"], serde_json::json!({"mac": "wish"}));
     }
 
     #[test]

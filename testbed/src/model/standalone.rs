@@ -8,6 +8,7 @@
 //! What a sentence needs Kubernetes for is asked where that is; the row says where.
 
 mod alone;
+mod ports;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -72,7 +73,7 @@ const ASKS: [Ask; SENTENCES.len()] = [
     Ask::Packets(reach::m6),
     Ask::Packets(reach::m7),
     Ask::Elsewhere("a Service: make cluster-test"),
-    Ask::Elsewhere("a Service: make cluster-test"),
+    Ask::Elsewhere("a Service: make cluster-test; through a port of its node: M20"),
     Ask::Elsewhere("a Service: make cluster-test"),
     Ask::Elsewhere("a Service: make cluster-test"),
     Ask::Packets(reach::m12),
@@ -83,7 +84,7 @@ const ASKS: [Ask; SENTENCES.len()] = [
     Ask::Packets(path::m17),
     Ask::Elsewhere("a cluster's DNS: make cluster-test"),
     Ask::Packets(egress::m19),
-    Ask::Elsewhere("a hostPort: make cluster-test"),
+    Ask::Alone(ports::m20),
     Ask::Alone(alone::m21),
     Ask::Packets(source::m22),
     Ask::Packets(path::m23),
