@@ -8,14 +8,19 @@
 //! Also here: `flatroute-cni install`, which puts the plugin on a node ([`install`]), and the `loopback` plugin, which
 //! is this program under that name ([`loopback`]). Without CNI_COMMAND the program says what it is.
 
+mod bandwidth;
 mod config;
 mod error;
+mod host_ports;
 mod identity;
 mod install;
 mod invocation;
 mod ipam;
 mod loopback;
+mod mtu;
 mod pod;
+mod port_mappings;
+mod removal;
 mod result;
 mod sysctl;
 mod verbs;

@@ -14,6 +14,9 @@ use netlink_packet_route::route::{
 use crate::address::family_of;
 use crate::{Error, Result, Socket};
 
+/// The table of the namespace's own addresses (RT_TABLE_LOCAL).
+const TABLE_LOCAL: u8 = 255;
+
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextHop {
@@ -97,6 +100,30 @@ impl Socket {
         })
     }
 
+    /// Adds the route by which the namespace takes packets to an IPv6 address of its own, as the kernel does by itself
+    /// for each address, but from a work queue, some time after the address is there. The kernel's own comes beside
+    /// it (its metric is 0, this one's 1024).
+    ///
+    /// # Errors
+    /// [`Error::is_exists`] when there is one.
+    pub fn add_local_route(&mut self, index: u32, address: Ipv6Addr, protocol: u8) -> Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(address.into());
+        message.header.destination_prefix_length = 128;
+        message.header.table = TABLE_LOCAL;
+        message.header.protocol = RouteProtocol::from(protocol);
+        message.header.kind = RouteType::Local;
+        message
+            .attributes
+            .push(RouteAttribute::Destination(IpAddr::from(address).into()));
+        message.attributes.push(RouteAttribute::Oif(index));
+        self.request(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+            || format!("add the local route to {address}"),
+        )
+    }
+
     /// Deletes a route that equals `route`.
     ///
     /// # Errors
@@ -155,15 +182,34 @@ impl Socket {
     /// # Errors
     /// Anything but the absence of a route.
     pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<Route>> {
+        Ok(self
+            .way_to(destination, RouteFlags::empty())?
+            .as_ref()
+            .and_then(read))
+    }
+
+    /// Whether the address is one of the namespace's own, of whatever link.
+    ///
+    /// # Errors
+    /// Anything but the absence of a route.
+    pub fn is_own(&mut self, address: IpAddr) -> Result<bool> {
+        let way = self.way_to(address, RouteFlags::empty())?;
+        Ok(way.is_some_and(|message| message.header.kind == RouteType::Local))
+    }
+
+    /// What the kernel says about the way to `destination`; with [`RouteFlags::FibMatch`] the table's route with all
+    /// of its legs, without it the leg that a packet would take.
+    pub(crate) fn way_to(&mut self, destination: IpAddr, flags: RouteFlags) -> Result<Option<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family_of(destination);
         message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
+        message.header.flags = flags;
         message
             .attributes
             .push(RouteAttribute::Destination(destination.into()));
         let what = || format!("look up the route to {destination}");
         match self.query(RouteNetlinkMessage::GetRoute(message), what) {
-            Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(read(&message)),
+            Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(Some(message)),
             Ok(other) => Err(Error::Unreadable {
                 what: what(),
                 reason: format!("unexpected answer {other:?}"),
@@ -178,10 +224,13 @@ impl Socket {
     }
 }
 
-/// No route at all, or one that says `unreachable`: a node's own pod CIDR is covered by such a one.
-const NO_WAY: [i32; 2] = [
+/// No route at all, or one that says so: `unreachable` (a node's own pod CIDR is covered by such a one), `blackhole`
+/// (EINVAL), `prohibit` (EACCES).
+const NO_WAY: [i32; 4] = [
     rustix::io::Errno::NETUNREACH.raw_os_error(),
     rustix::io::Errno::HOSTUNREACH.raw_os_error(),
+    rustix::io::Errno::INVAL.raw_os_error(),
+    rustix::io::Errno::ACCESS.raw_os_error(),
 ];
 
 fn unspecified(ipv6: bool) -> IpAddr {

@@ -124,7 +124,6 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "PrefixLimit" => Reason::PrefixLimit,
         "MalformedUpdate" | "RouteFailed" | "ForeignRoute" => Reason::RouteRejected,
         "FIBDrift" => Reason::FIBDrift,
-        "HostPortUnavailable" => Reason::HostPortUnavailable,
         "AgentRespawned" => Reason::AgentRespawned,
         "PodRulesFailed" => Reason::PodRulesFailed,
         "PodRulesDrift" => Reason::PodRulesDrift,
@@ -200,6 +199,7 @@ fn reason(of: ProblemReason) -> Reason {
         | P::NotKept
         | P::NotSupported
         | P::NotYAML
+        | P::OverlappingCIDRs
         | P::OwnAddress
         | P::Refused
         | P::Required

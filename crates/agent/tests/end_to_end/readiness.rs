@@ -30,14 +30,7 @@ fn a_node_is_ready_once_its_neighbour_has_sent_all_and_stays_so() {
     std::fs::create_dir(&net_d).expect("a directory");
     let conflist = net_d.join("10-flatroute.conflist");
     let conf_dir = net_d.to_str().expect("a path").to_owned();
-    let options = [
-        "--http-listen",
-        ":9179",
-        "--cni-conf-dir",
-        &conf_dir,
-        "--cni-bin-dir",
-        &conf_dir,
-    ];
+    let options = ["--http-listen", ":9179", "--cni-conf-dir", &conf_dir];
     one.start_with(&options);
 
     // Its only neighbour is not there: alive, not ready, and no pod is let in.
@@ -76,6 +69,12 @@ fn a_node_is_ready_once_its_neighbour_has_sent_all_and_stays_so() {
     let node = std::fs::read_to_string(one.manifest("node.yaml")).expect("the Node");
     one.write("node.yaml", &node.replace("10.244.1.0/24", "10.244.77.0/24"));
     written("10.244.77.0/24");
+    written("\"mtu\": 0");
+    one.write(
+        "configuration.yaml",
+        "apiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {podNetwork: {mtu: 8900}}\n",
+    );
+    written("\"mtu\": 8900");
     assert!(two.terminate().success());
     until("the session is down", || {
         let peer = one.peer("two")?;

@@ -1,7 +1,7 @@
 //! CHECK: is everything that ADD made still there?
 //!
-//! The expectation is `prevResult`, which the runtime kept; the facts are the address files, the host's link and
-//! routes, and the pod's link, addresses, neighbours and routes. More than ADD made is fine: later plugins of the chain
+//! The expectation is `prevResult`, which the runtime kept; the facts are the address files, the host's link, bandwidth and
+//! routes, the pod's link, addresses, neighbours and routes, and the ports of the host that were asked for. More than ADD made is fine: later plugins of the chain
 //! may add to it. All faults are reported at once.
 
 use std::fs::File;
@@ -12,11 +12,14 @@ use flatroute_netlink::{NextHop, Route, Socket};
 use serde_json::Value;
 
 use super::{add::open_netns, identity, store};
+use crate::bandwidth::Limits;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
+use crate::host_ports;
 use crate::identity::{HOST_MAC, Identity};
 use crate::invocation::Invocation;
 use crate::pod::gateway;
+use crate::port_mappings;
 use crate::result::mac_text;
 
 /// What `prevResult` says about this attachment.
@@ -42,13 +45,20 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     let pod_netns = open_netns(call)?;
     let mut faults = Vec::new();
     check_addresses(config, &identity, &expected, &mut faults)?;
+    let limits = config.bandwidth()?;
     check_host(
         &identity.host_interface(&config.prefix),
         &identity,
         &expected,
+        &limits,
         &mut faults,
     )?;
     check_pod(&pod_netns, &call.attachment.interface, &expected, &mut faults)?;
+    let mappings = port_mappings::read(config.port_mappings())?;
+    if !mappings.is_empty() {
+        let ports = port_mappings::ports(&mappings, &expected.addresses)?;
+        host_ports::check(&ports, &identity, &mut faults)?;
+    }
     if faults.is_empty() {
         return Ok(());
     }
@@ -139,7 +149,13 @@ fn check_addresses(
     Ok(())
 }
 
-fn check_host(name: &str, identity: &Identity, expected: &Expected, faults: &mut Vec<String>) -> Result<()> {
+fn check_host(
+    name: &str,
+    identity: &Identity,
+    expected: &Expected,
+    limits: &Limits,
+    faults: &mut Vec<String>,
+) -> Result<()> {
     let mut host = Socket::open()?;
     let Some(link) = host.link_by_name(name)? else {
         faults.push(format!("the host interface {name} is gone"));
@@ -152,7 +168,7 @@ fn check_host(name: &str, identity: &Identity, expected: &Expected, faults: &mut
     {
         faults.push(format!(
             "the host interface {name} has the alias {:?}",
-            link.alias.unwrap_or_default()
+            link.alias.as_deref().unwrap_or_default()
         ));
     }
     if !link.up {
@@ -172,6 +188,9 @@ fn check_host(name: &str, identity: &Identity, expected: &Expected, faults: &mut
                 "the host's permanent neighbour {address} on {name} is gone"
             ));
         }
+    }
+    if let Some(shaping) = limits.plan(identity, name, link.mtu)? {
+        faults.extend(shaping.faults(&mut host, &link)?);
     }
     Ok(())
 }

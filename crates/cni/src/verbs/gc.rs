@@ -1,17 +1,21 @@
 //! GC: what is not in the runtime's list of valid attachments goes.
 //!
-//! Three kinds of traces are looked at: links whose alias names this network, address files, and lock files. The
+//! Four kinds of traces are looked at: ports of the host, links and devices for bandwidth whose alias names this network,
+//! address files, and lock files. The
 //! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
 //! failures are reported at the end.
 
 use std::collections::BTreeSet;
 
-use flatroute_netlink::Socket;
+use flatroute_netlink::{Link, Socket};
 
-use super::{delete_link, identity, links_of_network, store};
+use super::{identity, is_pod_link, links_of_network, store};
+use crate::bandwidth;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
+use crate::host_ports;
 use crate::ipam::Rest;
+use crate::removal::delete_links;
 
 /// Removes everything of this network that is not in the list.
 ///
@@ -25,14 +29,14 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         .collect();
     let store = store(config);
     let mut host = Socket::open()?;
-    let mut failures = Vec::new();
-    let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
-
-    for (link, alias) in links_of_network(&mut host, &config.network)? {
-        if !valid.contains(&alias.identity.attachment) {
-            note(delete_link(&mut host, link.index));
-        }
-    }
+    // First, as in DEL: nothing may lead to an address that is given back.
+    let ports = host_ports::collect(&config.network, &valid);
+    let is_of_pod = |link: &Link| is_pod_link(link) || bandwidth::is_device(link);
+    let mut doomed: BTreeSet<_> = links_of_network(&mut host, &config.network, is_of_pod)?
+        .into_iter()
+        .filter(|(_, alias)| !valid.contains(&alias.identity.attachment))
+        .map(|(link, _)| link.index)
+        .collect();
     // Before the address files: a link without alias is known by the name of its lock file only.
     let stale: Vec<_> = store
         .attachments()?
@@ -44,9 +48,14 @@ pub(crate) fn run(config: &Config) -> Result<()> {
             && link.kind.as_deref() == Some("veth")
             && link.alias.is_none()
         {
-            note(delete_link(&mut host, link.index));
+            doomed.insert(link.index);
         }
+        doomed.extend(bandwidth::device(&mut host, name, |alias| alias.is_none())?);
     }
+    let failures = delete_links(&mut host, &doomed);
+    let mut failures: Vec<_> = failures.into_iter().map(|error| error.msg).collect();
+    let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
+    note(ports);
     if let Some(mut locked) = store.lock_as_is()? {
         for record in locked.records() {
             if !valid.contains(&record.attachment) {
