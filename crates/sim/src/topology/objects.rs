@@ -55,6 +55,7 @@ pub(super) fn configuration() -> BGPConfiguration {
         pod_network: Some(PodNetwork {
             cluster_cidrs: Some(vec![cidr("10.128.0.0/9"), cidr("fd00:244::/48")]),
             masquerade: None,
+            mtu: None,
         }),
         ..BGPConfigurationSpec::default()
     };
