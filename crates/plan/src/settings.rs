@@ -134,7 +134,7 @@ pub fn conf(family: Family, interface: &str, file: &str) -> String {
 
 /// The interfaces on whose link a neighbour, found or not, or a default gateway is.
 pub(crate) fn uplinks(
-    targets: &[Target],
+    targets: &[Target<'_>],
     sought: &BTreeMap<String, Sought>,
     links: &Links,
 ) -> BTreeSet<String> {
