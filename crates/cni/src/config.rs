@@ -3,8 +3,8 @@
 //! A configuration is read in two steps. What DEL needs (name, version, state directory, prefix) is checked always;
 //! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
 //! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
-//! specification wants it, except those which ask for something that would silently not happen (`ipam.type`,
-//! `runtimeConfig.portMappings`, `runtimeConfig.bandwidth`): ADD refuses them with code 2.
+//! specification wants it, except those which ask for something that would silently not happen
+//! (`runtimeConfig.portMappings`, `runtimeConfig.bandwidth`): ADD refuses them with code 2.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::delegate::Delegate;
 use crate::error::{CniError, Code, Result};
 use crate::invocation::{Attachment, is_name};
 use crate::ipam::Pool;
@@ -25,7 +26,7 @@ const DEFAULT_COOLDOWN: Duration = Duration::from_secs(30);
 /// With more, too few characters would be left for the hash in a host interface's name.
 const PREFIX_MAX: usize = 5;
 /// The smallest MTU of IPv6 (RFC 8200 §5).
-const IPV6_MINIMUM_MTU: u32 = 1280;
+pub(crate) const IPV6_MINIMUM_MTU: u32 = 1280;
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,7 +41,7 @@ struct Raw {
     state_dir: Option<PathBuf>,
     host_interface_prefix: Option<String>,
     mtu: u32,
-    ipam: Map<String, Value>,
+    ipam: Option<Map<String, Value>>,
     dns: Option<Value>,
     runtime_config: RawRuntime,
     prev_result: Option<Value>,
@@ -78,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) state_dir: PathBuf,
     /// `hostInterfacePrefix`
     pub(crate) prefix: String,
+    /// `ipam`, when it names another plugin for the addresses.
+    pub(crate) delegate: Option<Delegate>,
     raw: Raw,
 }
 
@@ -147,8 +150,38 @@ impl Config {
             network: raw.name.clone(),
             state_dir,
             prefix,
+            delegate: raw.ipam.as_ref().and_then(|ipam| Delegate::of(ipam, input)),
             raw,
         })
+    }
+
+    /// Refuses fields that would do nothing because another plugin gives the addresses.
+    ///
+    /// # Errors
+    /// Code 7, naming them.
+    pub(crate) fn check_ipam(&self) -> Result<()> {
+        let Some(delegate) = &self.delegate else {
+            return Ok(());
+        };
+        let idle = [
+            ("podCIDRs", !self.raw.pod_cidrs.is_empty()),
+            ("reserved", !self.raw.reserved.is_empty()),
+            ("cooldown", self.raw.cooldown.is_some()),
+        ];
+        let idle: Vec<_> = idle
+            .iter()
+            .filter(|(_, given)| *given)
+            .map(|(key, _)| *key)
+            .collect();
+        if idle.is_empty() {
+            return Ok(());
+        }
+        let problem = format!(
+            "{} gives the addresses, so {} would do nothing; remove one or the other",
+            delegate.kind,
+            idle.join(", ")
+        );
+        Err(invalid("ipam.type", problem))
     }
 
     /// Refuses what an ADD could not honour.
@@ -164,9 +197,6 @@ impl Config {
             .because(remedy))
         };
         let runtime = &self.raw.runtime_config;
-        if let Some(kind) = self.raw.ipam.get("type") {
-            return unsupported("ipam.type", kind, "addresses come from podCIDRs; remove ipam");
-        }
         if !runtime.port_mappings.is_empty() {
             let value = Value::from(runtime.port_mappings.clone());
             return unsupported(

@@ -9,6 +9,8 @@
 //! is this program under that name ([`loopback`]). Without CNI_COMMAND the program says what it is.
 
 mod config;
+mod delegate;
+mod dns;
 mod error;
 mod identity;
 mod install;

@@ -222,6 +222,15 @@ impl Store {
 }
 
 impl AttachmentLock {
+    /// Lets the programs that are started from now on hold the lock too, until the last of them has ended.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn pass_on(&self) -> Result<()> {
+        rustix::io::fcntl_setfd(&self.file, rustix::io::FdFlags::empty())
+            .map_err(io_error(format!("pass on {}", self.path.display())))
+    }
+
     /// Ends the attachment: its lock file goes.
     ///
     /// # Errors

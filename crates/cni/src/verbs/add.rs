@@ -3,19 +3,32 @@
 //! The lock file of the attachment comes first and goes last. As long as it exists there may be something to clean up,
 //! so a second ADD of the same attachment fails at once and DEL knows that it has work, whenever the first one died.
 
+use std::fs::File;
 use std::net::IpAddr;
 
-use flatroute_netlink::{Socket, netns};
-use serde_json::Value;
+use flatroute_netlink::{Mac, Socket, netns};
+use serde_json::{Map, Value};
 
 use super::{delete_link, identity, store, survivors};
-use crate::config::{AddressPlan, Config};
+use crate::config::{AddressPlan, Config, IPV6_MINIMUM_MTU};
+use crate::delegate::{Given, Plugin};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::identity::Identity;
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, Verb};
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
 use crate::result;
+
+/// What a call asks for, wherever its addresses come from.
+struct Order<'a> {
+    call: &'a Invocation,
+    config: &'a Config,
+    identity: Identity,
+    store: Store,
+    pod_netns: File,
+    mac: Option<Mac>,
+    mtu: Option<u32>,
+}
 
 /// Attaches the container.
 ///
@@ -23,36 +36,125 @@ use crate::result;
 /// Whatever failed first; nothing of this ADD is left then.
 pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
     config.check_supported()?;
-    let plan = config.address_plan()?;
-    let (mac, mtu) = (config.mac()?, config.mtu()?);
-    let pod_netns = open_netns(call)?;
-    let identity = identity(config, &call.attachment);
-    let store = store(config);
-    let _turn = store.turn()?;
-    let lock = store.begin(&identity.host_interface(&config.prefix))?;
-    let mut host = Socket::open()?;
-    let addresses = match allocate(&store, &mut host, &identity, &plan) {
-        Ok(addresses) => addresses,
-        Err(error) => {
+    config.check_ipam()?;
+    let plan = match &config.delegate {
+        None => Ok(config.address_plan()?),
+        Some(delegate) => Err(delegate.find()?),
+    };
+    let order = Order {
+        call,
+        config,
+        identity: identity(config, &call.attachment),
+        store: store(config),
+        mac: config.mac()?,
+        mtu: config.mtu()?,
+        pod_netns: open_netns(call)?,
+    };
+    match plan {
+        Ok(plan) => order.from_pools(&plan),
+        Err(plugin) => order.from_plugin(&plugin),
+    }
+}
+
+impl Order<'_> {
+    fn from_pools(&self, plan: &AddressPlan) -> Result<Value> {
+        let _turn = self.store.turn()?;
+        let lock = self.store.begin(&self.host_interface())?;
+        let mut host = Socket::open()?;
+        let addresses = match allocate(&self.store, &mut host, &self.identity, plan) {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                lock.end()?;
+                return Err(error);
+            }
+        };
+        let link = self.link(addresses);
+        self.wire(&link, &mut host, None).inspect_err(|error| {
+            // The first error is the one to tell; what cannot be undone now DEL will find by the lock file.
+            if undo(&self.store, &mut host, &self.identity, &link, error).is_ok() {
+                drop(lock.end());
+            }
+        })
+    }
+
+    /// The plugin is asked before a turn is taken: it may be slow, and nobody else has to wait for it.
+    fn from_plugin(&self, plugin: &Plugin<'_>) -> Result<Value> {
+        let lock = self.store.begin(&self.host_interface())?;
+        let mut host = Socket::open()?;
+        if let Some(error) = self.in_the_way(&mut host)? {
             lock.end()?;
             return Err(error);
         }
-    };
-    let link = PodLink::plan(&identity, &config.prefix, addresses, mac, mtu);
-    match link.apply(&mut host, &pod_netns) {
-        Ok(wired) => Ok(result::of_add(config, &link, &wired, &call.netns)),
-        Err(error) => {
-            // The first error is the one to tell; what cannot be undone now DEL will find by the lock file.
-            if undo(&store, &mut host, &identity, &link, &error).is_ok() {
-                lock.end()?;
+        lock.pass_on()?;
+        let given = match plugin.add() {
+            Ok(given) => given,
+            Err(failed) => {
+                if failed.clean {
+                    lock.end()?;
+                }
+                return Err(failed.error);
             }
-            Err(error)
+        };
+        let link = PodLink {
+            destinations: given.destinations.clone(),
+            ..self.link(given.addresses.clone())
+        };
+        let made = self
+            .check_mtu(&given)
+            .and_then(|()| self.store.turn())
+            .and_then(|_turn| self.wire(&link, &mut host, Some(&given.dns)));
+        made.inspect_err(|error| {
+            let undone =
+                undo_link(&mut host, &self.identity, &link, error).and_then(|()| plugin.call(Verb::Del));
+            if undone.is_ok() {
+                drop(lock.end());
+            }
+        })
+    }
+
+    fn host_interface(&self) -> String {
+        self.identity.host_interface(&self.config.prefix)
+    }
+
+    fn link(&self, addresses: Vec<IpAddr>) -> PodLink {
+        PodLink::plan(&self.identity, &self.config.prefix, addresses, self.mac, self.mtu)
+    }
+
+    fn wire(&self, link: &PodLink, host: &mut Socket, dns: Option<&Map<String, Value>>) -> Result<Value> {
+        let wired = link.apply(host, &self.pod_netns)?;
+        let dns = crate::dns::of(self.config, dns);
+        Ok(result::of_add(self.config, link, &wired, &self.call.netns, dns))
+    }
+
+    /// With its lock file lost, an attachment is known by its link; asking the plugin, and then telling it DEL, would take the
+    /// address away from a pod that lives.
+    fn in_the_way(&self, host: &mut Socket) -> Result<Option<CniError>> {
+        let found = host.link_by_name(&self.host_interface())?;
+        Ok(found.map(|link| {
+            CniError::new(
+                Code::Exists,
+                format!("the host interface {} exists already", link.name),
+            )
+            .because(format!(
+                "its alias: {}; DEL that attachment or remove the link",
+                link.alias.unwrap_or_else(|| "none".into())
+            ))
+        }))
+    }
+
+    fn check_mtu(&self, given: &Given) -> Result<()> {
+        match self.mtu {
+            Some(mtu) if mtu < IPV6_MINIMUM_MTU && given.addresses.iter().any(IpAddr::is_ipv6) => {
+                let msg = format!("network configuration: mtu: {mtu} is below 1280, the minimum of IPv6");
+                Err(CniError::new(Code::InvalidConfig, msg))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 }
 
 /// Opens CNI_NETNS and makes sure that it is a network namespace and not our own.
-pub(crate) fn open_netns(call: &Invocation) -> Result<std::fs::File> {
+pub(crate) fn open_netns(call: &Invocation) -> Result<File> {
     let path = call.netns_path();
     let file = netns::open(&path).map_err(|error| {
         CniError::new(Code::Io, format!("open CNI_NETNS {}: {error}", path.display()))
@@ -99,12 +201,7 @@ fn undo(
     link: &PodLink,
     error: &CniError,
 ) -> Result<()> {
-    if let Some(found) = host.link_by_name(&link.host_interface)?
-        && error.code != Code::Exists
-        && identity.owns(found.alias.as_deref())
-    {
-        delete_link(host, found.index)?;
-    }
+    undo_link(host, identity, link, error)?;
     // After a conflict over a route the address must not be the next one given out.
     let rest = if error.code == Code::TryAgainLater {
         Rest::Cooldown
@@ -115,6 +212,16 @@ fn undo(
         for address in &link.addresses {
             locked.release(*address, rest)?;
         }
+    }
+    Ok(())
+}
+
+fn undo_link(host: &mut Socket, identity: &Identity, link: &PodLink, error: &CniError) -> Result<()> {
+    if let Some(found) = host.link_by_name(&link.host_interface)?
+        && error.code != Code::Exists
+        && identity.owns(found.alias.as_deref())
+    {
+        delete_link(host, found.index)?;
     }
     Ok(())
 }

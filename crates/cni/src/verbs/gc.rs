@@ -2,7 +2,7 @@
 //!
 //! Three kinds of traces are looked at: links whose alias names this network, address files, and lock files. The
 //! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
-//! failures are reported at the end.
+//! failures are reported at the end. A plugin that gives the addresses is told too.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,7 @@ use flatroute_netlink::Socket;
 use super::{delete_link, identity, links_of_network, store};
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
+use crate::invocation::Verb;
 use crate::ipam::Rest;
 
 /// Removes everything of this network that is not in the list.
@@ -53,6 +54,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
                 note(locked.release(record.address, Rest::Cooldown));
             }
         }
+    }
+    if let Some(delegate) = &config.delegate {
+        note(delegate.find().and_then(|plugin| plugin.call(Verb::Gc)));
     }
     for name in &stale {
         note(
