@@ -18,6 +18,7 @@ mod invocation;
 mod ipam;
 mod loopback;
 mod pod;
+mod removal;
 mod result;
 mod sysctl;
 mod verbs;

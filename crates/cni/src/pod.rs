@@ -7,23 +7,26 @@
 //! a /128 route to the host end.
 //!
 //! The order of the steps matters in two places. The host end comes up before the pod's, so that the pod's end finds its
-//! carrier at once and the kernel gives it a usable link-local address in the same call. And the host end's carrier, which
-//! the kernel reports through a work queue, is waited for before routes are laid over it: until then its queue drops
-//! packets, and `ignore_routes_with_linkdown` would hide the routes. In the same way the end of ADD waits until the pod's
-//! IPv6 addresses have reached the local table.
+//! carrier at once. And the host end's carrier, which the kernel reports through a work queue, is waited for before routes
+//! are laid over it: until then its queue drops packets, and `ignore_routes_with_linkdown` would hide the routes. Asking
+//! for the link makes the kernel finish that report first, so it is no wait but on old kernels.
+//!
+//! Nothing else waits for a thread of the kernel's, which on a busy machine may not run for a minute. An IPv6 address is
+//! there at once, but its route in the local table comes from a work queue, one address of the whole machine after the
+//! other, each after the lock of all interfaces; so ADD makes that route itself, and the link-local
+//! address before the link is up.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use flatroute_netlink::{Link, LinkChange, LinkSettings, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
 use ipnetwork::IpNetwork;
-
-use flatroute_netlink::{LinkChange, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
 
 use crate::error::{CniError, Code, Result, io_error};
 use crate::identity::{HOST_MAC, Identity, LINK_GROUP};
-use crate::sysctl::{self, Family};
+use crate::sysctl;
 
 /// The pod's IPv4 gateway.
 pub(crate) const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
@@ -37,9 +40,10 @@ const LOOPBACK_INDEX: u32 = 1;
 const TX_QUEUE_LEN: u32 = 1000;
 /// How often other interface indexes are tried when ours are taken.
 const INDEX_ATTEMPTS: u8 = 8;
-/// How long the kernel's work queues may take. Mostly it is well under a millisecond, but they need the lock that every
-/// change of a link on the machine needs, and a hundred ADDs at once keep that one busy.
+/// How long the kernel's report of the carrier may take. It needs the lock that every change of a link on the machine
+/// needs, and who deletes links holds that one for long.
 const KERNEL_PATIENCE: Duration = Duration::from_secs(60);
+const CARRIER_POLL_MAX: Duration = Duration::from_millis(4);
 
 /// What ADD is going to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,21 @@ pub(crate) fn gateway(address: IpAddr) -> IpAddr {
 /// The length of a host prefix.
 pub(crate) fn host_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The link-local address that follows from a MAC (RFC 4291, appendix A).
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.map(u16::from);
+    Ipv6Addr::new(
+        0xfe80,
+        0,
+        0,
+        0,
+        (a ^ 2) << 8 | b,
+        c << 8 | 0xff,
+        0xfe00 | d,
+        e << 8 | f,
+    )
 }
 
 /// The host's route to a pod's address.
@@ -177,20 +196,11 @@ impl PodLink {
         let (host_index, pod_index) = self.create(host, pod_netns)?;
         let mut pod = netns::within(pod_netns.as_fd(), || self.settle_pod())
             .map_err(io_error("enter the pod's network namespace"))??;
-        self.settle_host()?;
-        host.change_link(
-            host_index,
-            &LinkChange {
-                up: Some(true),
-                alias: Some(&self.alias),
-                ..LinkChange::default()
-            },
-        )?;
+        self.settle_host(host, host_index)?;
+        host.set_up(host_index)?;
         let routes = self.wire_pod(&mut pod, pod_index)?;
-        self.wire_host(host, host_index)?;
-        self.await_addresses(&mut pod)?;
-        let link = pod.link_by_index(pod_index)?;
-        let mtu = link.map_or(0, |link| link.mtu);
+        // Both ends were made with the same MTU.
+        let mtu = self.wire_host(host, host_index)?;
         Ok(Wired { mtu, routes })
     }
 
@@ -253,40 +263,59 @@ impl PodLink {
     /// In the pod's namespace, before its end is up.
     fn settle_pod(&self) -> Result<Socket> {
         if self.has_v6() {
-            sysctl::set(Family::Ipv6, "lo", "disable_ipv6", "0")?;
-            sysctl::set(Family::Ipv6, &self.pod_interface, "disable_ipv6", "0")?;
-            sysctl::set(Family::Ipv6, &self.pod_interface, "accept_dad", "0")?;
+            sysctl::set_ipv6("lo", "disable_ipv6", "0")?;
+            sysctl::set_ipv6(&self.pod_interface, "disable_ipv6", "0")?;
+            sysctl::set_ipv6(&self.pod_interface, "accept_dad", "0")?;
         }
         Ok(Socket::open()?)
     }
 
-    /// In the host's namespace, before the host end is up.
-    fn settle_host(&self) -> Result<()> {
+    /// In the host's namespace, before the host end is up. What the kernel takes in a message goes there; see
+    /// [`LinkSettings`].
+    fn settle_host(&self, socket: &mut Socket, index: u32) -> Result<()> {
         let host = &self.host_interface;
-        sysctl::set(Family::Ipv4, host, "forwarding", "1")?;
-        sysctl::set(Family::Ipv4, host, "proxy_arp", "0")?;
-        // Loose: a pod with two interfaces may answer through the other one. Sources are checked by one nf_tables rule.
-        sysctl::set(Family::Ipv4, host, "rp_filter", "2")?;
-        if !sysctl::ipv6_exists() {
+        let has_ipv6 = sysctl::ipv6_exists_on(host);
+        let settings = LinkSettings {
+            forwarding: Some(true),
+            proxy_arp: Some(false),
+            // Loose: a pod with two interfaces may answer through the other one. Sources are checked by one nf_tables rule.
+            rp_filter: Some(2),
+            link_local: has_ipv6.then_some(false),
+        };
+        socket.change_link(
+            index,
+            &LinkChange {
+                alias: Some(&self.alias),
+                settings,
+                ..LinkChange::default()
+            },
+        )?;
+        if !has_ipv6 {
             return Ok(());
         }
         // A pod must not configure the host by router advertisements, whatever its own families are.
-        sysctl::set(Family::Ipv6, host, "accept_ra", "0")?;
-        sysctl::set(Family::Ipv6, host, "addr_gen_mode", "1")?;
+        sysctl::set_ipv6(host, "accept_ra", "0")?;
         if self.has_v6() {
-            sysctl::set(Family::Ipv6, host, "disable_ipv6", "0")?;
-            sysctl::set(Family::Ipv6, host, "accept_dad", "0")?;
-            sysctl::set(Family::Ipv6, host, "forwarding", "1")?;
+            sysctl::set_ipv6(host, "disable_ipv6", "0")?;
+            sysctl::set_ipv6(host, "accept_dad", "0")?;
+            sysctl::set_ipv6(host, "forwarding", "1")?;
         }
         Ok(())
     }
 
     fn wire_pod(&self, pod: &mut Socket, index: u32) -> Result<Vec<Route>> {
         pod.set_up(LOOPBACK_INDEX)?;
+        if self.has_v6() {
+            // The one that the kernel makes when the link comes up is tentative until a work queue says otherwise.
+            pod.add_address(index, link_local(self.pod_mac).into(), 64)?;
+        }
         pod.set_up(index)?;
         let mut made = Vec::new();
         for address in &self.addresses {
             pod.add_address(index, *address, host_prefix(*address))?;
+            if let IpAddr::V6(address) = address {
+                pod.add_local_route(index, *address, POD_ROUTE_PROTOCOL)?;
+            }
             pod.add_permanent_neighbour(index, gateway(*address), HOST_MAC)?;
         }
         for address in &self.addresses {
@@ -307,8 +336,9 @@ impl PodLink {
         Ok(made)
     }
 
-    fn wire_host(&self, host: &mut Socket, index: u32) -> Result<()> {
-        self.await_carrier(host, index)?;
+    /// Returns the MTU of the host end.
+    fn wire_host(&self, host: &mut Socket, index: u32) -> Result<u32> {
+        let mtu = self.await_carrier(host, index)?.mtu;
         if self.has_v6() {
             host.add_address(index, GATEWAY_V6, 64)?;
         }
@@ -319,14 +349,19 @@ impl PodLink {
                 result => result?,
             }
         }
-        Ok(())
+        Ok(mtu)
     }
 
     /// Asking for a link makes newer kernels finish its pending state first; older ones need to be asked again.
-    fn await_carrier(&self, host: &mut Socket, index: u32) -> Result<()> {
-        let ready = await_kernel(|| Ok(host.link_by_index(index)?.is_some_and(|link| link.operational)))?;
-        if ready {
-            return Ok(());
+    fn await_carrier(&self, host: &mut Socket, index: u32) -> Result<Link> {
+        let deadline = Instant::now() + KERNEL_PATIENCE;
+        let mut pause = Duration::from_micros(30);
+        while Instant::now() < deadline {
+            if let Some(link) = host.link_by_index(index)?.filter(|link| link.operational) {
+                return Ok(link);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(CARRIER_POLL_MAX);
         }
         let msg = format!(
             "the host interface {} does not get its carrier",
@@ -334,43 +369,6 @@ impl PodLink {
         );
         Err(CniError::new(Code::TryAgainLater, msg).because("was the pod's end removed meanwhile?"))
     }
-
-    /// The kernel makes an IPv6 address usable from a work queue, even one without duplicate address detection: only
-    /// then it has its route in the local table, and until then packets to it are dropped. Without that route the way to
-    /// the pod's own address is the default route, over a gateway.
-    fn await_addresses(&self, pod: &mut Socket) -> Result<()> {
-        for address in self.addresses.iter().filter(|address| address.is_ipv6()) {
-            let mut way = None;
-            let ready = await_kernel(|| {
-                way = pod.route_to(*address)?.map(|route| route.next_hop);
-                Ok(matches!(way, Some(NextHop::Link { .. })))
-            })?;
-            if !ready {
-                let seconds = KERNEL_PATIENCE.as_secs();
-                let msg = format!(
-                    "{address} on {} has not become usable within {seconds} s",
-                    self.pod_interface
-                );
-                let why = format!("was it removed meanwhile? the way to it is {way:?}");
-                return Err(CniError::new(Code::TryAgainLater, msg).because(why));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Asks until the answer is yes, ever less often; false when that takes longer than [`KERNEL_PATIENCE`].
-fn await_kernel(mut ready: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let deadline = Instant::now() + KERNEL_PATIENCE;
-    let mut pause = Duration::from_micros(30);
-    while !ready()? {
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(4));
-    }
-    Ok(true)
 }
 
 /// Says who holds a route that we wanted to make.

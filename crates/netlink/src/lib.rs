@@ -31,6 +31,7 @@ mod neighbour;
 mod netfilter;
 pub mod netns;
 mod route;
+mod settings;
 mod socket;
 
 pub use address::Address;
@@ -41,6 +42,7 @@ pub use netfilter::{NetfilterMessage, NetfilterSocket};
 pub use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub use netlink_packet_route as packet;
 pub use route::{NextHop, Route};
+pub use settings::LinkSettings;
 pub use socket::Socket;
 
 /// Link group of the host's ends of all pods' links. The plugin puts them there; rules for all pods speak of it.

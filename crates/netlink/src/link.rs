@@ -12,7 +12,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
 
-use crate::{Error, Mac, Result, Socket};
+use crate::{Error, LinkSettings, Mac, Result, Socket};
 
 /// One end of a veth pair. What is `None` the kernel chooses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,6 +57,8 @@ pub struct LinkChange<'a> {
     pub mtu: Option<u32>,
     /// Index of the link (a bridge, a VRF) that this one becomes a port of; 0 for none.
     pub controller: Option<u32>,
+    /// Settings of the link. The kernel makes them after everything else in the message, bringing up included.
+    pub settings: LinkSettings,
 }
 
 /// What is known about a link.
@@ -191,6 +193,7 @@ impl Socket {
         message
             .attributes
             .extend(change.controller.map(LinkAttribute::Controller));
+        message.attributes.extend(change.settings.attribute());
         self.request(RouteNetlinkMessage::SetLink(message), 0, || {
             format!("change the link with index {index}")
         })
@@ -219,6 +222,20 @@ impl Socket {
         message.header.index = index;
         self.request(RouteNetlinkMessage::DelLink(message), 0, || {
             format!("delete the link with index {index}")
+        })
+    }
+
+    /// Deletes all links of a group with one wait for the kernel's readers; deleting them one by one, each waits alone.
+    /// Group 0, where every link begins, is refused.
+    ///
+    /// # Errors
+    /// [`Error::is_missing`] when the group has no link; when one of its links is of a kind that cannot be deleted,
+    /// none is.
+    pub fn delete_links_of_group(&mut self, group: u32) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group));
+        self.request(RouteNetlinkMessage::DelLink(message), 0, || {
+            format!("delete the links of group {group}")
         })
     }
 

@@ -14,6 +14,9 @@ use netlink_packet_route::route::{
 use crate::address::family_of;
 use crate::{Error, Result, Socket};
 
+/// The table of the namespace's own addresses (RT_TABLE_LOCAL).
+const TABLE_LOCAL: u8 = 255;
+
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextHop {
@@ -106,6 +109,30 @@ impl Socket {
         self.request(message, NLM_F_CREATE | NLM_F_APPEND, || {
             format!("add one more route to {}/{}", route.destination, route.prefix_len)
         })
+    }
+
+    /// Adds the route by which the namespace takes packets to an IPv6 address of its own, as the kernel does by itself
+    /// for each address, but from a work queue, some time after the address is there. The kernel's own comes beside
+    /// it (its metric is 0, this one's 1024).
+    ///
+    /// # Errors
+    /// [`Error::is_exists`] when there is one.
+    pub fn add_local_route(&mut self, index: u32, address: Ipv6Addr, protocol: u8) -> Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(address.into());
+        message.header.destination_prefix_length = 128;
+        message.header.table = TABLE_LOCAL;
+        message.header.protocol = RouteProtocol::from(protocol);
+        message.header.kind = RouteType::Local;
+        message
+            .attributes
+            .push(RouteAttribute::Destination(IpAddr::from(address).into()));
+        message.attributes.push(RouteAttribute::Oif(index));
+        self.request(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+            || format!("add the local route to {address}"),
+        )
     }
 
     /// Deletes a route that equals `route`.

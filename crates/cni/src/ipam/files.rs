@@ -1,9 +1,15 @@
 //! The few things that the state directory asks of a file system and a clock: a lock that is not waited for without
 //! end, the names in a directory that may be missing, the removal of what may be gone, and the time since boot.
+//!
+//! **Waiting for a lock.** Mostly it is free in a fraction of a millisecond, and looking a few times is cheapest. With
+//! hundreds before us looking is what makes it slow: they take the cores from those who hold the lock. So after a few
+//! looks we queue in the kernel, which wakes one at a time, in order. The kernel's wait has no bound; a thread does it,
+//! and is left behind when ours is over.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -12,13 +18,14 @@ use crate::error::{CniError, Code, Result, io_error};
 
 /// How long to wait for a lock before the runtime is told to try again.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-const LOCK_POLL: Duration = Duration::from_micros(500);
+/// How often a lock is looked at before we queue for it, with a pause that doubles each time.
+const LOOKS: u32 = 4;
+const LOOK_PAUSE: Duration = Duration::from_micros(250);
 /// How long to wait for a turn: long enough for some thousand pods before us, and for a hundred on a machine whose kernel is
 /// busy with other links. A kubelet waits for minutes.
 const TURN_PATIENCE: Duration = Duration::from_secs(60);
-/// The longest pause between two looks. A hundred who look every few milliseconds keep two cores so busy that the kernel's own
-/// threads, on which those with a turn wait (RCU), hardly run.
-const TURN_POLL_MAX: Duration = Duration::from_millis(50);
+/// Pause between two looks for a turn. Only the first of the queue looks.
+const TURN_PAUSE: Duration = Duration::from_micros(250);
 
 /// Time since boot, suspended time included.
 pub(super) fn since_boot() -> Duration {
@@ -28,44 +35,80 @@ pub(super) fn since_boot() -> Duration {
 
 /// Takes an exclusive lock, waiting at most [`LOCK_PATIENCE`].
 pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_POLL);
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let msg = format!("{} is locked by another process for too long", path.display());
-                return Err(CniError::new(Code::TryAgainLater, msg));
-            }
-            Err(error) => return Err(io_error(format!("lock {}", path.display()))(error)),
+    if take(file, LOCK_PATIENCE).map_err(io_error(format!("lock {}", path.display())))? {
+        return Ok(());
+    }
+    let msg = format!("{} is locked by another process for too long", path.display());
+    Err(CniError::new(Code::TryAgainLater, msg))
+}
+
+/// Takes an exclusive lock on any one of `files`, for at most [`TURN_PATIENCE`]. Whoever finds none free waits in the
+/// queue, which is a lock as well; its first looks for all.
+pub(super) fn flock_any(
+    files: &[File],
+    queue: impl FnOnce() -> io::Result<File>,
+    dir: &Path,
+) -> Result<File> {
+    let failed = || io_error(format!("lock {}", dir.display()));
+    let deadline = Instant::now() + TURN_PATIENCE;
+    if let Some(turn) = free(files).map_err(failed())? {
+        return Ok(turn);
+    }
+    let queue = queue().map_err(failed())?;
+    let mut first = take(&queue, TURN_PATIENCE).map_err(failed())?;
+    while first {
+        if let Some(turn) = free(files).map_err(failed())? {
+            return Ok(turn);
         }
+        std::thread::sleep(TURN_PAUSE);
+        first = Instant::now() < deadline;
+    }
+    let msg = format!("too many pods are being made at once ({})", dir.display());
+    Err(CniError::new(Code::TryAgainLater, msg))
+}
+
+/// A lock on one of `files` that nobody holds.
+fn free(files: &[File]) -> io::Result<Option<File>> {
+    for file in files {
+        if try_lock(file)? {
+            return file.try_clone().map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Takes an exclusive lock on any one of `files`, asking ever less often, for at most [`TURN_PATIENCE`].
-pub(super) fn flock_any(files: &[File], dir: &Path) -> Result<File> {
-    let deadline = Instant::now() + TURN_PATIENCE;
-    let mut pause = LOCK_POLL;
-    loop {
-        for file in files {
-            match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {
-                    return file
-                        .try_clone()
-                        .map_err(io_error(format!("lock {}", dir.display())));
-                }
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(io_error(format!("lock {}", dir.display()))(error)),
-            }
-        }
-        if Instant::now() > deadline {
-            let msg = format!("too many pods are being made at once ({})", dir.display());
-            return Err(CniError::new(Code::TryAgainLater, msg));
+/// Takes a lock within `patience`; false when that was not enough.
+fn take(file: &File, patience: Duration) -> io::Result<bool> {
+    let mut pause = LOOK_PAUSE;
+    for _ in 0..LOOKS {
+        if try_lock(file)? {
+            return Ok(true);
         }
         std::thread::sleep(pause);
-        pause = (pause * 2).min(TURN_POLL_MAX);
+        pause *= 2;
+    }
+    // The lock is that of the open file, whichever thread asked for it.
+    let (file, (give, taken)) = (file.try_clone()?, mpsc::channel());
+    std::thread::Builder::new().name("lock".into()).spawn(move || {
+        let result = loop {
+            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => break result,
+            }
+        };
+        let _ = give.send(result);
+    })?;
+    match taken.recv_timeout(patience) {
+        Ok(result) => result.map(|()| true).map_err(io::Error::from),
+        Err(_) => Ok(false),
     }
 }
 

@@ -8,6 +8,7 @@
 //! freed/00000000000123456-10.244.1.9   free again since 123456 ms after boot
 //! locks/frabcdefghijklm           an attachment that exists, or is being made or removed
 //! turns/0 …                       held by the few ADDs that are at work in the kernel at the moment
+//! turns/queue                     held by the next one
 //! lock                            serialises all changes here; says the boot id
 //! ```
 //!

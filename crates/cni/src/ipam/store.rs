@@ -83,19 +83,20 @@ impl Store {
     /// Code 11 when that takes too long, code 5 when the directory is not writable.
     pub(crate) fn turn(&self) -> Result<File> {
         let dir = self.dir.join("turns");
-        let open = |number: usize| {
+        let named = |name: &str| {
             File::options()
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .open(dir.join(number.to_string()))
+                .open(dir.join(name))
         };
+        let open = |number: usize| named(&number.to_string());
         if matches!(open(0), Err(error) if error.kind() == io::ErrorKind::NotFound) {
             self.make_directories()?;
         }
         let turns = (0..TURNS).map(open).collect::<io::Result<Vec<_>>>();
         let turns = turns.map_err(io_error(format!("open {}", dir.display())))?;
-        flock_any(&turns, &dir)
+        flock_any(&turns, || named("queue"), &dir)
     }
 
     /// Begins an attachment: makes its lock file and holds it.
@@ -467,7 +468,13 @@ impl Locked {
         self.used.iter().filter_map(record).collect()
     }
 
-    /// The addresses of one attachment.
+    /// Whether an address is this attachment's.
+    pub(crate) fn holds(&self, attachment: &Attachment, address: IpAddr) -> bool {
+        self.read(address)
+            .is_some_and(|(_, holder)| holder == *attachment)
+    }
+
+    /// The addresses of one attachment. Reads the files of all.
     pub(crate) fn held_by(&self, attachment: &Attachment) -> Vec<IpAddr> {
         let ours = |record: &Record| record.attachment == *attachment;
         self.records()

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use flatroute_netlink::{Mac, Socket, netns};
 use serde_json::{Map, Value};
 
-use super::{delete_link, identity, store, survivors};
+use super::{identity, store, survivors};
 use crate::config::{AddressPlan, Config, IPV6_MINIMUM_MTU};
 use crate::delegate::{Given, Plugin};
 use crate::error::{CniError, Code, Result, io_error};
@@ -17,6 +17,7 @@ use crate::identity::Identity;
 use crate::invocation::{Invocation, Verb};
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
+use crate::removal::delete_link;
 use crate::result;
 
 /// What a call asks for, wherever its addresses come from.

@@ -5,14 +5,17 @@
 //! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours. The plugin
 //! that gave the addresses, if there is one, hears of it last, when nothing uses them any more.
 
+use std::net::IpAddr;
+
 use flatroute_netlink::{Link, NextHop, Socket};
 
-use super::{delete_link, identity, store};
+use super::{identity, store};
 use crate::config::Config;
 use crate::error::Result;
-use crate::identity::{Identity, LINK_GROUP};
+use crate::identity::{Alias, Identity, LINK_GROUP};
 use crate::invocation::Invocation;
 use crate::ipam::{Locked, Rest};
+use crate::removal::{delete_link, is_marked};
 
 /// Detaches the container.
 ///
@@ -25,13 +28,27 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     let lock = store.resume(&name)?;
     let mut host = Socket::open()?;
     // The link first: while it exists, its route would be in the way of the address's next owner.
+    let mut said = Vec::new();
     if let Some(link) = host.link_by_name(&name)?
         && is_ours(&link, &identity)
     {
+        said = link
+            .alias
+            .as_deref()
+            .and_then(Alias::parse)
+            .map_or(said, |alias| alias.addresses);
         delete_link(&mut host, link.index)?;
     }
     if let Some(mut locked) = store.lock_as_is()? {
-        release(&mut locked, &mut host, &identity)?;
+        let holds = |address: &IpAddr| locked.holds(&identity.attachment, *address);
+        // The alias was written when all addresses were taken; the files of all others need not be read then.
+        if said.is_empty() || !said.iter().all(holds) {
+            release(&mut locked, &mut host, &identity)?;
+        } else {
+            for address in said {
+                locked.release(address, Rest::Cooldown)?;
+            }
+        }
     }
     if let Some(delegate) = &config.delegate {
         delegate.del(lock.is_some())?;
@@ -40,7 +57,9 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
 }
 
 fn is_ours(link: &Link, identity: &Identity) -> bool {
-    link.kind.as_deref() == Some("veth") && link.group == LINK_GROUP && identity.owns(link.alias.as_deref())
+    link.kind.as_deref() == Some("veth")
+        && (link.group == LINK_GROUP || is_marked(link.group))
+        && identity.owns(link.alias.as_deref())
 }
 
 /// Gives the attachment's addresses back. A link that still has one of them (its name was made with another

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 
 use flatroute_netlink::Socket;
 
-use super::{delete_link, identity, links_of_network, store};
+use super::{identity, links_of_network, store};
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
 use crate::invocation::Verb;
 use crate::ipam::Rest;
+use crate::removal::delete_links;
 
 /// Removes everything of this network that is not in the list.
 ///
@@ -26,14 +27,11 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         .collect();
     let store = store(config);
     let mut host = Socket::open()?;
-    let mut failures = Vec::new();
-    let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
-
-    for (link, alias) in links_of_network(&mut host, &config.network)? {
-        if !valid.contains(&alias.identity.attachment) {
-            note(delete_link(&mut host, link.index));
-        }
-    }
+    let mut doomed: BTreeSet<_> = links_of_network(&mut host, &config.network)?
+        .into_iter()
+        .filter(|(_, alias)| !valid.contains(&alias.identity.attachment))
+        .map(|(link, _)| link.index)
+        .collect();
     // Before the address files: a link without alias is known by the name of its lock file only.
     let stale: Vec<_> = store
         .attachments()?
@@ -45,9 +43,12 @@ pub(crate) fn run(config: &Config) -> Result<()> {
             && link.kind.as_deref() == Some("veth")
             && link.alias.is_none()
         {
-            note(delete_link(&mut host, link.index));
+            doomed.insert(link.index);
         }
     }
+    let failures = delete_links(&mut host, &doomed);
+    let mut failures: Vec<_> = failures.into_iter().map(|error| error.msg).collect();
+    let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
     if let Some(mut locked) = store.lock_as_is()? {
         for record in locked.records() {
             if !valid.contains(&record.attachment) {

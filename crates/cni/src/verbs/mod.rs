@@ -50,11 +50,3 @@ fn survivors(host: &mut Socket, network: &str) -> Result<Vec<Record>> {
         })
         .collect())
 }
-
-/// Deletes a link; one that is gone is fine.
-fn delete_link(host: &mut Socket, index: u32) -> Result<()> {
-    match host.delete_link(index) {
-        Err(error) if !error.is_missing() => Err(error.into()),
-        _ => Ok(()),
-    }
-}
