@@ -3,8 +3,8 @@
 //! A configuration is read in two steps. What DEL needs (name, version, state directory, prefix) is checked always;
 //! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
 //! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
-//! specification wants it, except those which ask for something that would silently not happen
-//! (`runtimeConfig.portMappings`, `runtimeConfig.bandwidth`): ADD refuses them with code 2.
+//! specification wants it, except one that asks for something that would silently not happen (`runtimeConfig.bandwidth`):
+//! ADD refuses it with code 2. `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ struct RawRuntime {
     mac: Option<String>,
     ips: Vec<String>,
     dns: Option<Value>,
-    port_mappings: Vec<Value>,
+    port_mappings: Value,
     bandwidth: Map<String, Value>,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct AddressPlan {
     pub(crate) cooldown: Duration,
 }
 
-fn invalid(field: &str, problem: impl std::fmt::Display) -> CniError {
+pub(crate) fn invalid(field: &str, problem: impl std::fmt::Display) -> CniError {
     CniError::new(
         Code::InvalidConfig,
         format!("network configuration: {field}: {problem}"),
@@ -197,14 +197,6 @@ impl Config {
             .because(remedy))
         };
         let runtime = &self.raw.runtime_config;
-        if !runtime.port_mappings.is_empty() {
-            let value = Value::from(runtime.port_mappings.clone());
-            return unsupported(
-                "runtimeConfig.portMappings",
-                &value,
-                "chain the portmap plugin, and do not declare the capability here",
-            );
-        }
         if !runtime.bandwidth.is_empty() {
             let value = Value::from(runtime.bandwidth.clone());
             return unsupported(
@@ -337,6 +329,11 @@ impl Config {
         runtime
             .or_else(|| self.raw.dns.clone())
             .unwrap_or_else(|| Value::Object(Map::new()))
+    }
+
+    /// `runtimeConfig.portMappings`, unread.
+    pub(crate) fn port_mappings(&self) -> &Value {
+        &self.raw.runtime_config.port_mappings
     }
 
     /// `prevResult`

@@ -2,6 +2,7 @@
 //!
 //! The lock file of the attachment comes first and goes last. As long as it exists there may be something to clean up,
 //! so a second ADD of the same attachment fails at once and DEL knows that it has work, whenever the first one died.
+//! Ports of the host come last, when what they lead to is there ([`crate::host_ports`]).
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -13,10 +14,12 @@ use super::{identity, store, survivors};
 use crate::config::{AddressPlan, Config, IPV6_MINIMUM_MTU};
 use crate::delegate::{Given, Plugin};
 use crate::error::{CniError, Code, Result, io_error};
+use crate::host_ports;
 use crate::identity::Identity;
 use crate::invocation::{Invocation, Verb};
-use crate::ipam::{Rest, Store};
+use crate::ipam::{AttachmentLock, Rest, Store};
 use crate::pod::PodLink;
+use crate::port_mappings::{self, PortMapping};
 use crate::removal::delete_link;
 use crate::result;
 
@@ -29,6 +32,13 @@ struct Order<'a> {
     pod_netns: File,
     mac: Option<Mac>,
     mtu: Option<u32>,
+    mappings: Vec<PortMapping>,
+}
+
+/// Why wiring failed, and what the addresses have to do then.
+struct Broken {
+    error: CniError,
+    rest: Rest,
 }
 
 /// Attaches the container.
@@ -49,6 +59,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
         store: store(config),
         mac: config.mac()?,
         mtu: config.mtu()?,
+        mappings: port_mappings::read(config.port_mappings())?,
         pod_netns: open_netns(call)?,
     };
     match plan {
@@ -70,11 +81,15 @@ impl Order<'_> {
             }
         };
         let link = self.link(addresses);
-        self.wire(&link, &mut host, None).inspect_err(|error| {
+        self.wire(&link, &mut host, &lock, None).map_err(|broken| {
             // The first error is the one to tell; what cannot be undone now DEL will find by the lock file.
-            if undo(&self.store, &mut host, &self.identity, &link, error).is_ok() {
+            let undone = self
+                .undo(&link, &mut host, &lock, &broken.error)
+                .and_then(|()| release(&self.store, &link, broken.rest));
+            if undone.is_ok() {
                 drop(lock.end());
             }
+            broken.error
         })
     }
 
@@ -103,13 +118,16 @@ impl Order<'_> {
         let made = self
             .check_mtu(&given)
             .and_then(|()| self.store.turn())
-            .and_then(|_turn| self.wire(&link, &mut host, Some(&given.dns)));
-        made.inspect_err(|error| {
-            let undone =
-                undo_link(&mut host, &self.identity, &link, error).and_then(|()| plugin.call(Verb::Del));
+            .map_err(Broken::from)
+            .and_then(|_turn| self.wire(&link, &mut host, &lock, Some(&given.dns)));
+        made.map_err(|Broken { error, .. }| {
+            let undone = self
+                .undo(&link, &mut host, &lock, &error)
+                .and_then(|()| plugin.call(Verb::Del));
             if undone.is_ok() {
                 drop(lock.end());
             }
+            error
         })
     }
 
@@ -121,10 +139,43 @@ impl Order<'_> {
         PodLink::plan(&self.identity, &self.config.prefix, addresses, self.mac, self.mtu)
     }
 
-    fn wire(&self, link: &PodLink, host: &mut Socket, dns: Option<&Map<String, Value>>) -> Result<Value> {
-        let wired = link.apply(host, &self.pod_netns)?;
+    fn wire(
+        &self,
+        link: &PodLink,
+        host: &mut Socket,
+        lock: &AttachmentLock,
+        dns: Option<&Map<String, Value>>,
+    ) -> std::result::Result<Value, Broken> {
+        // After a conflict over a route the address must not be the next one given out.
+        let wired = link.apply(host, &self.pod_netns).map_err(|error| Broken {
+            rest: if error.code == Code::TryAgainLater {
+                Rest::Cooldown
+            } else {
+                Rest::None
+            },
+            error,
+        })?;
+        if !self.mappings.is_empty() {
+            let ports = port_mappings::ports(&self.mappings, &link.addresses)?;
+            lock.note_host_ports()?;
+            host_ports::publish(&ports, &self.identity, &link.host_interface, host)?;
+        }
         let dns = crate::dns::of(self.config, dns);
         Ok(result::of_add(self.config, link, &wired, &self.call.netns, dns))
+    }
+
+    /// Takes down what was wired.
+    fn undo(&self, link: &PodLink, host: &mut Socket, lock: &AttachmentLock, error: &CniError) -> Result<()> {
+        if lock.has_host_ports() {
+            host_ports::withdraw(&self.identity)?;
+        }
+        if let Some(found) = host.link_by_name(&link.host_interface)?
+            && error.code != Code::Exists
+            && self.identity.owns(found.alias.as_deref())
+        {
+            delete_link(host, found.index)?;
+        }
+        Ok(())
     }
 
     /// With its lock file lost, an attachment is known by its link; asking the plugin, and then telling it DEL, would take the
@@ -195,20 +246,7 @@ fn allocate(
     Ok(addresses)
 }
 
-fn undo(
-    store: &Store,
-    host: &mut Socket,
-    identity: &Identity,
-    link: &PodLink,
-    error: &CniError,
-) -> Result<()> {
-    undo_link(host, identity, link, error)?;
-    // After a conflict over a route the address must not be the next one given out.
-    let rest = if error.code == Code::TryAgainLater {
-        Rest::Cooldown
-    } else {
-        Rest::None
-    };
+fn release(store: &Store, link: &PodLink, rest: Rest) -> Result<()> {
     if let Some(mut locked) = store.lock_as_is()? {
         for address in &link.addresses {
             locked.release(*address, rest)?;
@@ -217,12 +255,11 @@ fn undo(
     Ok(())
 }
 
-fn undo_link(host: &mut Socket, identity: &Identity, link: &PodLink, error: &CniError) -> Result<()> {
-    if let Some(found) = host.link_by_name(&link.host_interface)?
-        && error.code != Code::Exists
-        && identity.owns(found.alias.as_deref())
-    {
-        delete_link(host, found.index)?;
+impl From<CniError> for Broken {
+    fn from(error: CniError) -> Self {
+        Self {
+            error,
+            rest: Rest::None,
+        }
     }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! CHECK: is everything that ADD made still there?
 //!
 //! The expectation is `prevResult`, which the runtime kept; the facts are the address files, the host's link and
-//! routes, and the pod's link, addresses, neighbours and routes. More than ADD made is fine: later plugins of the chain
-//! may add to it, in the kernel and in the result, and move routes to other tables. All faults are reported at once. Where another
+//! routes, the pod's link, addresses, neighbours and routes, and the ports of the host that were asked for. More than ADD made is fine: later plugins of the
+//! chain may add to it, in the kernel and in the result, and move routes to other tables. All faults are reported at once. Where another
 //! plugin gave the addresses, it is asked too.
 
 use std::fs::File;
@@ -15,9 +15,11 @@ use serde_json::Value;
 use super::{add::open_netns, identity, store};
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
+use crate::host_ports;
 use crate::identity::{Alias, HOST_MAC, Identity};
 use crate::invocation::{Invocation, Verb};
 use crate::pod::gateway;
+use crate::port_mappings;
 use crate::result::mac_text;
 
 /// What `prevResult` says about this attachment.
@@ -50,6 +52,11 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
         &mut faults,
     )?;
     check_pod(&pod_netns, &call.attachment.interface, &expected, &mut faults)?;
+    let mappings = port_mappings::read(config.port_mappings())?;
+    if !mappings.is_empty() {
+        let ports = port_mappings::ports(&mappings, &expected.addresses)?;
+        host_ports::check(&ports, &identity, &mut faults)?;
+    }
     if let Some(delegate) = &config.delegate
         && let Err(error) = delegate.find().and_then(|plugin| plugin.call(Verb::Check))
     {
