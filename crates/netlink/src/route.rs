@@ -135,12 +135,16 @@ impl Socket {
         )
     }
 
-    /// Deletes a route that equals `route`.
+    /// Deletes a route that equals `route`, whatever its scope, which is not read.
     ///
     /// # Errors
     /// [`Error::is_missing`] when there is none.
     pub fn delete_route(&mut self, route: &Route) -> Result<()> {
-        self.request(RouteNetlinkMessage::DelRoute(route.message()), 0, || {
+        let mut message = route.message();
+        if route.destination.is_ipv4() {
+            message.header.scope = RouteScope::NoWhere;
+        }
+        self.request(RouteNetlinkMessage::DelRoute(message), 0, || {
             format!("delete the route to {}/{}", route.destination, route.prefix_len)
         })
     }
