@@ -195,7 +195,30 @@ fn a_failed_add_tells_the_plugin_del() {
         assert_eq!(script.calls(), ["ADD", "DEL", "ADD", "DEL", "ADD", "DEL"]);
         lab.assert_clean();
 
-        // Our own part fails: the interface is there already, then the host's route is somebody else's.
+        // The DEL fails too: the lock stays, and tells the next DEL that there is something to do.
+        script.fails("ADD", 11);
+        script.fails("DEL", 7);
+        says(&add(&pod), 11, &["ADD: I refuse"]);
+        assert_eq!(lab.attachments().len(), 1);
+        says(
+            &lab.call("DEL", "c", "", &config),
+            7,
+            &["IPAM plugin script: DEL: I refuse"],
+        );
+        script.tell("DEL", "says", "");
+        script.tell("DEL", "exits", "");
+        lab.call("DEL", "c", "", &config).fine();
+        lab.assert_clean();
+    });
+}
+
+#[test]
+fn an_add_that_fails_here_tells_the_plugin_del() {
+    // [48]: the interface is there already, then the host's route is somebody else's.
+    in_lab("an_add_that_fails_here_tells_the_plugin_del", |mut lab| {
+        let script = Script::new(&mut lab);
+        let (pod, config) = (Pod::new(), config(&lab, &json!({})));
+        let add = |pod: &Pod| lab.call("ADD", "c", &pod.path(), &config);
         script.tell("ADD", "says", V4);
         lab.call(
             "ADD",
@@ -227,21 +250,6 @@ fn a_failed_add_tells_the_plugin_del() {
         small["mtu"] = 1000.into();
         says(&lab.call("ADD", "c", &fresh.path(), &small), 7, &["1280"]);
         assert_eq!(script.calls(), ["ADD", "DEL"]);
-
-        // The DEL fails too: the lock stays, and tells the next DEL that there is something to do.
-        script.fails("ADD", 11);
-        script.fails("DEL", 7);
-        says(&add(&fresh), 11, &["ADD: I refuse"]);
-        assert_eq!(lab.attachments().len(), 1);
-        says(
-            &lab.call("DEL", "c", "", &config),
-            7,
-            &["IPAM plugin script: DEL: I refuse"],
-        );
-        script.tell("DEL", "says", "");
-        script.tell("DEL", "exits", "");
-        lab.call("DEL", "c", "", &config).fine();
-        assert_eq!(lab.attachments(), Vec::<String>::new());
         lab.call("DEL", "other", "", &lab.config(&json!({"name": "first"})))
             .fine();
         lab.assert_clean();
