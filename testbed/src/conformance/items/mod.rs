@@ -4,6 +4,7 @@ mod add;
 mod check;
 mod del;
 mod delegation;
+mod families;
 mod gc;
 mod ports;
 mod protocol;
