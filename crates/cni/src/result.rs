@@ -21,7 +21,7 @@ pub(crate) fn mac_text(mac: Mac) -> String {
 }
 
 /// The result of an ADD that made `link`; `dns` as [`crate::dns::of`] says.
-pub(crate) fn of_add(config: &Config, link: &PodLink, wired: &Wired, sandbox: &str, dns: Value) -> Value {
+pub(crate) fn of_add(config: &Config, link: &PodLink, wired: &Wired, sandbox: &str, dns: &Value) -> Value {
     let list = |key: &str| -> Vec<Value> {
         let previous = config
             .prev_result()

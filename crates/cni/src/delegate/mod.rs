@@ -66,7 +66,9 @@ impl Delegate {
             Value::Null => return None,
             Value::String(kind) => kind.clone(),
             // Not a name: [`Delegate::find`] says so, and only to those who need the plugin.
-            other => other.to_string(),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                other.to_string()
+            }
         };
         let input = input.to_vec();
         (!kind.is_empty()).then_some(Self { kind, input })

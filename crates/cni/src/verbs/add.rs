@@ -63,13 +63,13 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
         pod_netns: open_netns(call)?,
     };
     match plan {
-        Ok(plan) => order.from_pools(&plan),
-        Err(plugin) => order.from_plugin(&plugin),
+        Ok(plan) => order.with_pools(&plan),
+        Err(plugin) => order.with_plugin(&plugin),
     }
 }
 
 impl Order<'_> {
-    fn from_pools(&self, plan: &AddressPlan) -> Result<Value> {
+    fn with_pools(&self, plan: &AddressPlan) -> Result<Value> {
         let _turn = self.store.turn()?;
         let lock = self.store.begin(&self.host_interface())?;
         let mut host = Socket::open()?;
@@ -94,7 +94,7 @@ impl Order<'_> {
     }
 
     /// The plugin is asked before a turn is taken: it may be slow, and nobody else has to wait for it.
-    fn from_plugin(&self, plugin: &Plugin<'_>) -> Result<Value> {
+    fn with_plugin(&self, plugin: &Plugin<'_>) -> Result<Value> {
         let lock = self.store.begin(&self.host_interface())?;
         let mut host = Socket::open()?;
         if let Some(error) = self.in_the_way(&mut host)? {
@@ -161,7 +161,7 @@ impl Order<'_> {
             host_ports::publish(&ports, &self.identity, &link.host_interface, host)?;
         }
         let dns = crate::dns::of(self.config, dns);
-        Ok(result::of_add(self.config, link, &wired, &self.call.netns, dns))
+        Ok(result::of_add(self.config, link, &wired, &self.call.netns, &dns))
     }
 
     /// Takes down what was wired.
