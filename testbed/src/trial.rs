@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::paint;
+use crate::process::locate;
 use crate::sandbox::{self, Ending};
 use crate::speaker::{Software, own_program};
 
@@ -36,6 +37,8 @@ pub enum Need {
     Plugin,
     /// The reference CNI plugins (ptp, bridge, host-local, tuning, sbr).
     ReferencePlugins,
+    /// The programs `ip` and `ping`.
+    Ping,
 }
 
 impl Need {
@@ -46,6 +49,9 @@ impl Need {
             Self::Agent => Software::Agent.find(),
             Self::Plugin => own_program("flatroute-cni"),
             Self::ReferencePlugins => reference_plugins(),
+            Self::Ping => locate("ip")
+                .and_then(|_| locate("ping"))
+                .context("ip or ping is not installed: sudo make test-deps"),
         };
         found
             .err()
@@ -55,7 +61,7 @@ impl Need {
     /// Whether it comes out of this source tree.
     fn is_ours(self) -> bool {
         match self {
-            Self::Bird | Self::Frr | Self::ReferencePlugins => false,
+            Self::Bird | Self::Frr | Self::Ping | Self::ReferencePlugins => false,
             Self::Agent | Self::Plugin => true,
         }
     }

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use flatroute_netlink::{Link, LinkChange, LinkSettings, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
 use ipnetwork::IpNetwork;
 
+use crate::bandwidth::Shaping;
 use crate::error::{CniError, Code, Result, io_error};
 use crate::identity::{HOST_MAC, Identity, LINK_GROUP};
 use crate::sysctl;
@@ -54,8 +55,8 @@ pub(crate) struct PodLink {
     pub(crate) pod_interface: String,
     /// The pod's MAC.
     pub(crate) pod_mac: Mac,
-    /// MTU of both ends; the kernel's choice when `None`.
-    pub(crate) mtu: Option<u32>,
+    /// MTU of both ends.
+    pub(crate) mtu: u32,
     /// Alias of the host end.
     pub(crate) alias: String,
     /// The pod's addresses, in order.
@@ -64,6 +65,8 @@ pub(crate) struct PodLink {
     pub(crate) destinations: Option<Vec<IpNetwork>>,
     /// Indexes to try, host's and pod's.
     pub(crate) indexes: Vec<(u32, u32)>,
+    /// Its limits; none for most.
+    pub(crate) shaping: Option<Shaping>,
 }
 
 /// What ADD made.
@@ -161,7 +164,7 @@ impl PodLink {
         prefix: &str,
         addresses: Vec<IpAddr>,
         mac: Option<Mac>,
-        mtu: Option<u32>,
+        mtu: u32,
     ) -> Self {
         Self {
             host_interface: identity.host_interface(prefix),
@@ -174,6 +177,7 @@ impl PodLink {
             indexes: (0..INDEX_ATTEMPTS)
                 .map(|attempt| identity.indexes(attempt))
                 .collect(),
+            shaping: None,
         }
     }
 
@@ -194,6 +198,9 @@ impl PodLink {
             .because("remove IPv6 from podCIDRs or ipam, or boot without ipv6.disable=1"));
         }
         let (host_index, pod_index) = self.create(host, pod_netns)?;
+        if let Some(shaping) = &self.shaping {
+            shaping.apply(host, host_index)?;
+        }
         let mut pod = netns::within(pod_netns.as_fd(), || self.settle_pod())
             .map_err(io_error("enter the pod's network namespace"))??;
         self.settle_host(host, host_index)?;
@@ -212,7 +219,7 @@ impl PodLink {
                     name: &self.host_interface,
                     index: Some(*host_index),
                     mac: Some(HOST_MAC),
-                    mtu: self.mtu,
+                    mtu: Some(self.mtu),
                     group: Some(LINK_GROUP),
                     tx_queue_len: Some(TX_QUEUE_LEN),
                     netns: None,
@@ -221,7 +228,7 @@ impl PodLink {
                     name: &self.pod_interface,
                     index: Some(*pod_index),
                     mac: Some(self.pod_mac),
-                    mtu: self.mtu,
+                    mtu: Some(self.mtu),
                     group: None,
                     tx_queue_len: Some(TX_QUEUE_LEN),
                     netns: Some(pod_netns.as_fd()),

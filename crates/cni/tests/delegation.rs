@@ -323,6 +323,14 @@ fn a_plugin_that_is_not_there_is_named() {
             50,
             &["ipam.type", "podCIDRs, cooldown"],
         );
+        let asking =
+            json!({"io.kubernetes.cri.pod-annotations": {"other": "x", "cni.flatroute.io/pool": "blue"}});
+        let asking = config(&lab, &json!({"runtimeConfig": asking}));
+        says(
+            &lab.call("ADD", "c", &pod.path(), &asking),
+            7,
+            &["cni.flatroute.io/pool", "script"],
+        );
         // An object that names nobody is none.
         for nobody in [json!({}), json!({"type": ""}), json!(null)] {
             let own = lab.config(&json!({"ipam": nobody}));

@@ -11,17 +11,18 @@ use flatroute_netlink::{Mac, Socket, netns};
 use serde_json::{Map, Value};
 
 use super::{identity, store, survivors};
-use crate::config::{AddressPlan, Config, IPV6_MINIMUM_MTU};
+use crate::bandwidth::{Limits, Shaping};
+use crate::config::{AddressPlan, Config, IPV6_MINIMUM_MTU, invalid};
 use crate::delegate::{Given, Plugin};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::host_ports;
 use crate::identity::Identity;
 use crate::invocation::{Invocation, Verb};
-use crate::ipam::{AttachmentLock, Rest, Store};
+use crate::ipam::{AttachmentLock, Rest, Store, Wish};
 use crate::pod::PodLink;
 use crate::port_mappings::{self, PortMapping};
 use crate::removal::delete_link;
-use crate::result;
+use crate::{bandwidth, mtu, result};
 
 /// What a call asks for, wherever its addresses come from.
 struct Order<'a> {
@@ -32,6 +33,7 @@ struct Order<'a> {
     pod_netns: File,
     mac: Option<Mac>,
     mtu: Option<u32>,
+    limits: Limits,
     mappings: Vec<PortMapping>,
 }
 
@@ -46,7 +48,6 @@ struct Broken {
 /// # Errors
 /// Whatever failed first; nothing of this ADD is left then.
 pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
-    config.check_supported()?;
     config.check_ipam()?;
     let plan = match &config.delegate {
         None => Ok(config.address_plan()?),
@@ -59,6 +60,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
         store: store(config),
         mac: config.mac()?,
         mtu: config.mtu()?,
+        limits: config.bandwidth()?,
         mappings: port_mappings::read(config.port_mappings())?,
         pod_netns: open_netns(call)?,
     };
@@ -71,8 +73,10 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
 impl Order<'_> {
     fn with_pools(&self, plan: &AddressPlan) -> Result<Value> {
         let _turn = self.store.turn()?;
-        let lock = self.store.begin(&self.host_interface())?;
         let mut host = Socket::open()?;
+        let families: Vec<bool> = plan.wishes.iter().map(Wish::is_ipv4).collect();
+        let shape = self.shape(&mut host, &families)?;
+        let lock = self.store.begin(&self.host_interface())?;
         let addresses = match allocate(&self.store, &mut host, &self.identity, plan) {
             Ok(addresses) => addresses,
             Err(error) => {
@@ -80,11 +84,11 @@ impl Order<'_> {
                 return Err(error);
             }
         };
-        let link = self.link(addresses);
+        let link = self.link(addresses, shape);
         self.wire(&link, &mut host, &lock, None).map_err(|broken| {
             // The first error is the one to tell; what cannot be undone now DEL will find by the lock file.
             let undone = self
-                .undo(&link, &mut host, &lock, &broken.error)
+                .undo(&mut host, &lock, &broken.error)
                 .and_then(|()| release(&self.store, &link, broken.rest));
             if undone.is_ok() {
                 drop(lock.end());
@@ -111,18 +115,10 @@ impl Order<'_> {
                 return Err(failed.error);
             }
         };
-        let link = PodLink {
-            destinations: given.destinations.clone(),
-            ..self.link(given.addresses.clone())
-        };
-        let made = self
-            .check_mtu(&given)
-            .and_then(|()| self.store.turn())
-            .map_err(Broken::from)
-            .and_then(|_turn| self.wire(&link, &mut host, &lock, Some(&given.dns)));
+        let made = self.with_given(&given, &mut host, &lock);
         made.map_err(|Broken { error, .. }| {
             let undone = self
-                .undo(&link, &mut host, &lock, &error)
+                .undo(&mut host, &lock, &error)
                 .and_then(|()| plugin.call(Verb::Del));
             if undone.is_ok() {
                 drop(lock.end());
@@ -131,12 +127,45 @@ impl Order<'_> {
         })
     }
 
+    fn with_given(
+        &self,
+        given: &Given,
+        host: &mut Socket,
+        lock: &AttachmentLock,
+    ) -> std::result::Result<Value, Broken> {
+        let _turn = self.store.turn()?;
+        let families: Vec<bool> = given.addresses.iter().map(IpAddr::is_ipv4).collect();
+        let shape = self.shape(host, &families)?;
+        let link = PodLink {
+            destinations: given.destinations.clone(),
+            ..self.link(given.addresses.clone(), shape)
+        };
+        self.wire(&link, host, lock, Some(&given.dns))
+    }
+
     fn host_interface(&self) -> String {
         self.identity.host_interface(&self.config.prefix)
     }
 
-    fn link(&self, addresses: Vec<IpAddr>) -> PodLink {
-        PodLink::plan(&self.identity, &self.config.prefix, addresses, self.mac, self.mtu)
+    /// MTU and bandwidth of a link with addresses of these families, each of which is IPv4 or not.
+    fn shape(&self, host: &mut Socket, is_ipv4: &[bool]) -> Result<(u32, Option<Shaping>)> {
+        let mtu = match self.mtu {
+            Some(mtu) if mtu < IPV6_MINIMUM_MTU && is_ipv4.contains(&false) => {
+                let problem = format!("{mtu} is below {IPV6_MINIMUM_MTU}, the minimum of IPv6");
+                return Err(invalid("mtu", problem));
+            }
+            Some(mtu) => mtu,
+            None => mtu::of_uplinks(host, is_ipv4)?.unwrap_or(mtu::DEFAULT),
+        };
+        let shaping = self.limits.plan(&self.identity, &self.host_interface(), mtu)?;
+        Ok((mtu, shaping))
+    }
+
+    fn link(&self, addresses: Vec<IpAddr>, (mtu, shaping): (u32, Option<Shaping>)) -> PodLink {
+        PodLink {
+            shaping,
+            ..PodLink::plan(&self.identity, &self.config.prefix, addresses, self.mac, mtu)
+        }
     }
 
     fn wire(
@@ -165,17 +194,18 @@ impl Order<'_> {
     }
 
     /// Takes down what was wired.
-    fn undo(&self, link: &PodLink, host: &mut Socket, lock: &AttachmentLock, error: &CniError) -> Result<()> {
+    fn undo(&self, host: &mut Socket, lock: &AttachmentLock, error: &CniError) -> Result<()> {
         if lock.has_host_ports() {
             host_ports::withdraw(&self.identity)?;
         }
-        if let Some(found) = host.link_by_name(&link.host_interface)?
+        let name = self.host_interface();
+        if let Some(found) = host.link_by_name(&name)?
             && error.code != Code::Exists
             && self.identity.owns(found.alias.as_deref())
         {
             delete_link(host, found.index)?;
         }
-        Ok(())
+        bandwidth::remove(host, &name, |alias| self.identity.owns(alias))
     }
 
     /// With its lock file lost, an attachment is known by its link; asking the plugin, and then telling it DEL, would take the
@@ -192,16 +222,6 @@ impl Order<'_> {
                 link.alias.unwrap_or_else(|| "none".into())
             ))
         }))
-    }
-
-    fn check_mtu(&self, given: &Given) -> Result<()> {
-        match self.mtu {
-            Some(mtu) if mtu < IPV6_MINIMUM_MTU && given.addresses.iter().any(IpAddr::is_ipv6) => {
-                let msg = format!("network configuration: mtu: {mtu} is below 1280, the minimum of IPv6");
-                Err(CniError::new(Code::InvalidConfig, msg))
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 }
 
@@ -223,7 +243,7 @@ pub(crate) fn open_netns(call: &Invocation) -> Result<File> {
     Ok(file)
 }
 
-/// One address a pool, or none at all.
+/// One address a wish, or none at all.
 fn allocate(
     store: &Store,
     host: &mut Socket,
@@ -231,9 +251,9 @@ fn allocate(
     plan: &AddressPlan,
 ) -> Result<Vec<IpAddr>> {
     let mut locked = store.lock(|| survivors(host, &identity.network))?;
-    let mut addresses = Vec::with_capacity(plan.pools.len());
-    for pool in &plan.pools {
-        match locked.allocate(pool, &identity.attachment, plan.cooldown) {
+    let mut addresses = Vec::with_capacity(plan.wishes.len());
+    for wish in &plan.wishes {
+        match locked.allocate(wish, &identity.attachment, plan.cooldown) {
             Ok(address) => addresses.push(address),
             Err(error) => {
                 for address in addresses {
