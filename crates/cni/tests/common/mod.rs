@@ -54,7 +54,7 @@ pub fn in_lab(test: &str, body: impl FnOnce(Lab)) {
 
 /// Appends a test to the list of skips that a run over all test programs keeps (the file `FLATROUTE_SKIPPED`): the
 /// runner shows nothing that a passing test prints.
-fn note_skip(test: &str, reason: &str) {
+pub fn note_skip(test: &str, reason: &str) {
     let Some(path) = std::env::var_os("FLATROUTE_SKIPPED") else {
         return;
     };
