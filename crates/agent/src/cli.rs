@@ -54,9 +54,6 @@ pub(crate) struct RunOptions {
     /// Where the CNI configuration is written once the node can serve pods; nowhere when not given.
     #[arg(long, value_name = "DIR")]
     pub(crate) cni_conf_dir: Option<PathBuf>,
-    /// Where the CNI plugins are: hostPort needs portmap there.
-    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
-    pub(crate) cni_bin_dir: PathBuf,
     /// Where state is kept that survives a restart: the objects of the API server last known to be good. Nowhere when not
     /// given.
     #[arg(long, value_name = "DIR")]

@@ -4,13 +4,9 @@
 //! start. It is written beside its place and renamed over it, so that nobody ever reads half of it; it is
 //! rewritten when the Node's podCIDRs change, and never removed: pods that run need it for their end.
 //!
-//! hostPort is the business of the standard portmap plugin, chained where it is present (`portmap`). A runtime asks
-//! every plugin of a list in one version of CNI, so the list then names only versions that portmap speaks.
-//!
 //! The content is a pure function ([`render`]); [`keep`] does the writing, in a task of its own.
 
 mod place;
-mod portmap;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,23 +17,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::events::Happening;
-use portmap::Portmap;
 
 /// The name of the file. The number puts it before those of others, which may stay.
 const NAME: &str = "10-flatroute.conflist";
 /// The versions of CNI that the list can be asked in; `cniVersion` is for runtimes that know no `cniVersions`.
 const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
-/// How long after a failure it is tried again, and how often the plugins are looked at.
+/// How long after a failure it is tried again, and how often the file is looked at.
 const AGAIN: Duration = Duration::from_secs(30);
-
-/// Where things are.
-#[derive(Clone, Debug)]
-pub(crate) struct Places {
-    /// Where the configuration goes.
-    pub(crate) conf_dir: PathBuf,
-    /// Where the plugins are.
-    pub(crate) bin_dir: PathBuf,
-}
 
 /// The pod CIDRs that the plugin can use, as they stand in the Node: its networks in order, the first of each family.
 pub(crate) fn usable<'a>(pod_cidrs: impl Iterator<Item = &'a str>) -> Vec<IpNetwork> {
@@ -51,35 +37,26 @@ pub(crate) fn usable<'a>(pod_cidrs: impl Iterator<Item = &'a str>) -> Vec<IpNetw
 }
 
 /// The file's text.
-fn render(pod_cidrs: &[IpNetwork], portmap: &Portmap) -> String {
-    let chained = portmap.speaks();
-    let versions: Vec<&str> = VERSIONS
-        .into_iter()
-        .filter(|version| chained.is_none_or(|speaks| speaks.iter().any(|v| v == version)))
-        .collect();
+fn render(pod_cidrs: &[IpNetwork]) -> String {
     let cidrs: Vec<String> = pod_cidrs.iter().map(ToString::to_string).collect();
-    let mut plugins = vec![json!({
-        "type": "flatroute-cni",
-        "podCIDRs": cidrs,
-        "mtu": 0,
-        "capabilities": {"ips": true, "mac": true, "dns": true},
-    })];
-    if chained.is_some() {
-        plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
-    }
     let list: Value = json!({
-        "cniVersion": versions.first(),
-        "cniVersions": versions,
+        "cniVersion": VERSIONS.first(),
+        "cniVersions": VERSIONS,
         "name": "flatroute",
-        "plugins": plugins,
+        "plugins": [{
+            "type": "flatroute-cni",
+            "podCIDRs": cidrs,
+            "mtu": 0,
+            "capabilities": {"portMappings": true, "ips": true, "mac": true, "dns": true},
+        }],
     });
     format!("{list:#}\n")
 }
 
-/// Keeps the file as it should be: whenever there are pod CIDRs (none: the node cannot serve pods yet), and when
-/// the plugins beside ours change. What it has to tell goes to `teller`; when that has no room, it is logged only.
+/// Keeps the file in `conf_dir` as it should be, whenever there are pod CIDRs (none: the node cannot serve pods yet). What it
+/// has to tell goes to `teller`; when that has no room, it is logged only.
 pub(crate) async fn keep(
-    places: Places,
+    conf_dir: PathBuf,
     mut wanted: watch::Receiver<Vec<IpNetwork>>,
     teller: mpsc::Sender<Happening>,
 ) {
@@ -87,9 +64,9 @@ pub(crate) async fn keep(
     loop {
         let cidrs = wanted.borrow_and_update().clone();
         if !cidrs.is_empty() {
-            let places = places.clone();
-            // Files and another program: beside the runtime, so that no keepalive is late.
-            let done = tokio::task::spawn_blocking(move || write(&places, &cidrs)).await;
+            let path = conf_dir.join(NAME);
+            // Files: beside the runtime, so that no keepalive is late.
+            let done = tokio::task::spawn_blocking(move || write(&path, &cidrs)).await;
             let text = match done {
                 Ok(outcome) => outcome,
                 Err(error) => Outcome::failed(format!("the CNI configuration was not written: {error}")),
@@ -103,12 +80,12 @@ pub(crate) async fn keep(
 }
 
 /// What came of looking after the file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Outcome {
-    /// Whether it was written anew.
+    /// That it was written anew.
     written: Option<String>,
-    /// What is wrong, with a word for it; told when it is another trouble than before.
-    trouble: Option<(&'static str, String)>,
+    /// What is wrong; told when it is another trouble than before.
+    trouble: Option<String>,
 }
 
 impl Outcome {
@@ -116,30 +93,25 @@ impl Outcome {
     fn failed(why: String) -> Self {
         Self {
             written: None,
-            trouble: Some(("CNITrouble", why)),
+            trouble: Some(why),
         }
     }
 }
 
-fn write(places: &Places, cidrs: &[IpNetwork]) -> Outcome {
-    let portmap = portmap::ask(&places.bin_dir);
-    let trouble = portmap
-        .trouble(&places.bin_dir)
-        .map(|text| ("HostPortUnavailable", text));
-    let path = places.conf_dir.join(NAME);
-    let text = render(cidrs, &portmap);
-    let current = std::fs::read_to_string(&path);
+fn write(path: &Path, cidrs: &[IpNetwork]) -> Outcome {
+    let text = render(cidrs);
+    let current = std::fs::read_to_string(path);
     if current.is_ok_and(|current| current == text) {
-        return Outcome {
-            written: None,
-            trouble,
-        };
+        return Outcome::default();
     }
-    match place::replace(&path, &text) {
-        Ok(()) => Outcome {
-            written: Some(describe(&path, cidrs, &portmap)),
-            trouble,
-        },
+    match place::replace(path, &text) {
+        Ok(()) => {
+            let cidrs: Vec<String> = cidrs.iter().map(ToString::to_string).collect();
+            Outcome {
+                written: Some(format!("wrote {} for {}", path.display(), cidrs.join(" and "))),
+                trouble: None,
+            }
+        }
         Err(error) => Outcome::failed(format!(
             "{}: {error}; pods cannot be started until it can be written: see that the directory is there and writable",
             path.display()
@@ -147,20 +119,7 @@ fn write(places: &Places, cidrs: &[IpNetwork]) -> Outcome {
     }
 }
 
-fn describe(path: &Path, cidrs: &[IpNetwork], portmap: &Portmap) -> String {
-    let cidrs: Vec<String> = cidrs.iter().map(ToString::to_string).collect();
-    let host_port = match portmap.speaks() {
-        Some(_) => "with hostPort by the portmap plugin",
-        None => "without hostPort",
-    };
-    format!(
-        "wrote {} for {}, {host_port}",
-        path.display(),
-        cidrs.join(" and ")
-    )
-}
-
-fn tell(outcome: Outcome, told: &mut Option<(&'static str, String)>, teller: &mpsc::Sender<Happening>) {
+fn tell(outcome: Outcome, told: &mut Option<String>, teller: &mpsc::Sender<Happening>) {
     let say = |kind: &str, text: &str| {
         let happening = Happening {
             kind: kind.to_owned(),
@@ -174,10 +133,10 @@ fn tell(outcome: Outcome, told: &mut Option<(&'static str, String)>, teller: &mp
     if let Some(text) = &outcome.written {
         say("CNIConfigured", text);
     }
-    if let Some((kind, text)) = &outcome.trouble
+    if let Some(text) = &outcome.trouble
         && *told != outcome.trouble
     {
-        say(kind, text);
+        say("CNITrouble", text);
     }
     *told = outcome.trouble;
 }

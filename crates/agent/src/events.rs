@@ -51,7 +51,7 @@ pub(crate) struct Error {
 impl Happening {
     /// Whether an operator should look at it: these are logged as warnings.
     pub(crate) fn is_trouble(&self) -> bool {
-        const TROUBLE: [&str; 23] = [
+        const TROUBLE: [&str; 22] = [
             "APIServerUnreachable",
             "AgentRespawned",
             "CNITrouble",
@@ -61,7 +61,6 @@ impl Happening {
             "FIBDrift",
             "Forbidden",
             "ForeignRoute",
-            "HostPortUnavailable",
             "MalformedUpdate",
             "NotInstalled",
             "NotKept",

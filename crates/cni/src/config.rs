@@ -4,7 +4,7 @@
 //! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
 //! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
 //! specification wants it, except those which ask for something that would silently not happen (`ipam.type`,
-//! `runtimeConfig.portMappings`, `runtimeConfig.bandwidth`): ADD refuses them with code 2.
+//! `runtimeConfig.bandwidth`): ADD refuses them with code 2. `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ struct RawRuntime {
     mac: Option<String>,
     ips: Vec<String>,
     dns: Option<Value>,
-    port_mappings: Vec<Value>,
+    port_mappings: Value,
     bandwidth: Map<String, Value>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct AddressPlan {
     pub(crate) cooldown: Duration,
 }
 
-fn invalid(field: &str, problem: impl std::fmt::Display) -> CniError {
+pub(crate) fn invalid(field: &str, problem: impl std::fmt::Display) -> CniError {
     CniError::new(
         Code::InvalidConfig,
         format!("network configuration: {field}: {problem}"),
@@ -166,14 +166,6 @@ impl Config {
         let runtime = &self.raw.runtime_config;
         if let Some(kind) = self.raw.ipam.get("type") {
             return unsupported("ipam.type", kind, "addresses come from podCIDRs; remove ipam");
-        }
-        if !runtime.port_mappings.is_empty() {
-            let value = Value::from(runtime.port_mappings.clone());
-            return unsupported(
-                "runtimeConfig.portMappings",
-                &value,
-                "chain the portmap plugin, and do not declare the capability here",
-            );
         }
         if !runtime.bandwidth.is_empty() {
             let value = Value::from(runtime.bandwidth.clone());
@@ -307,6 +299,11 @@ impl Config {
         runtime
             .or_else(|| self.raw.dns.clone())
             .unwrap_or_else(|| Value::Object(Map::new()))
+    }
+
+    /// `runtimeConfig.portMappings`, unread.
+    pub(crate) fn port_mappings(&self) -> &Value {
+        &self.raw.runtime_config.port_mappings
     }
 
     /// `prevResult`

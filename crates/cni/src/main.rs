@@ -10,12 +10,14 @@
 
 mod config;
 mod error;
+mod host_ports;
 mod identity;
 mod install;
 mod invocation;
 mod ipam;
 mod loopback;
 mod pod;
+mod port_mappings;
 mod removal;
 mod result;
 mod sysctl;

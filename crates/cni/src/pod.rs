@@ -265,6 +265,7 @@ impl PodLink {
             // Loose: a pod with two interfaces may answer through the other one. Sources are checked by one nf_tables rule.
             rp_filter: Some(2),
             link_local: has_ipv6.then_some(false),
+            ..LinkSettings::default()
         };
         socket.change_link(
             index,

@@ -114,7 +114,7 @@ fn refuses_bad_configurations() {
         (
             "ADD",
             conf(json!({"runtimeConfig": {"portMappings": [{"hostPort": 1}]}})),
-            2,
+            7,
         ),
         (
             "ADD",

@@ -135,6 +135,14 @@ impl NetfilterSocket {
         })
     }
 
+    /// Asks for something to be done that is no part of a batch, and waits until it is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the kernel's reason.
+    pub fn request(&mut self, kind: u16, body: &[u8], what: impl Fn() -> String) -> Result<()> {
+        self.ask(kind, NLM_F_ACK, body, &what, &mut Vec::new()).map(drop)
+    }
+
     /// Asks for all objects of a kind, again when the kernel says that they changed while they were read.
     ///
     /// # Errors

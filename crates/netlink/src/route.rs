@@ -182,6 +182,19 @@ impl Socket {
     /// # Errors
     /// Anything but the absence of a route.
     pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<Route>> {
+        Ok(self.way_to(destination)?.as_ref().and_then(read))
+    }
+
+    /// Whether the address is one of the namespace's own, of whatever link.
+    ///
+    /// # Errors
+    /// Anything but the absence of a route.
+    pub fn is_own(&mut self, address: IpAddr) -> Result<bool> {
+        let way = self.way_to(address)?;
+        Ok(way.is_some_and(|message| message.header.kind == RouteType::Local))
+    }
+
+    fn way_to(&mut self, destination: IpAddr) -> Result<Option<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family_of(destination);
         message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
@@ -190,7 +203,7 @@ impl Socket {
             .push(RouteAttribute::Destination(destination.into()));
         let what = || format!("look up the route to {destination}");
         match self.query(RouteNetlinkMessage::GetRoute(message), what) {
-            Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(read(&message)),
+            Ok(RouteNetlinkMessage::NewRoute(message)) => Ok(Some(message)),
             Ok(other) => Err(Error::Unreadable {
                 what: what(),
                 reason: format!("unexpected answer {other:?}"),

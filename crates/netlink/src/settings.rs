@@ -7,11 +7,12 @@
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_route::link::{AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
 
-/// The attribute of IPv4's settings (`IFLA_INET_CONF`), and the numbers of three of them (`IPV4_DEVCONF_*`).
+/// The attribute of IPv4's settings (`IFLA_INET_CONF`), and the numbers of four of them (`IPV4_DEVCONF_*`).
 const INET_CONF: u16 = 1;
 const FORWARDING: u16 = 1;
 const PROXY_ARP: u16 = 3;
 const RP_FILTER: u16 = 8;
+const ROUTE_LOCALNET: u16 = 26;
 
 /// Settings of one link. What is `None` stays.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct LinkSettings {
     pub proxy_arp: Option<bool>,
     /// `net.ipv4.conf.LINK.rp_filter`: 0 off, 1 strict, 2 loose.
     pub rp_filter: Option<u8>,
+    /// `net.ipv4.conf.LINK.route_localnet`: whether packets with an address of the loopback may pass.
+    pub route_localnet: Option<bool>,
     /// `net.ipv6.conf.LINK.addr_gen_mode`: whether the kernel gives the link an address fe80::/64 made of its MAC. A
     /// kernel without IPv6, and a link too small for it (an MTU below 1280), refuse the message.
     pub link_local: Option<bool>,
@@ -34,6 +37,7 @@ impl LinkSettings {
             (FORWARDING, self.forwarding.map(u32::from)),
             (PROXY_ARP, self.proxy_arp.map(u32::from)),
             (RP_FILTER, self.rp_filter.map(u32::from)),
+            (ROUTE_LOCALNET, self.route_localnet.map(u32::from)),
         ]
         .into_iter()
         .filter_map(|(number, value)| Some(attribute(number, value?)))

@@ -12,11 +12,13 @@ use crate::Ranges;
 pub struct Table {
     /// Its name.
     pub name: &'static str,
-    /// The sets that there shall be.
+    /// The sets of prefixes that there shall be.
     pub sets: Vec<Set>,
+    /// The maps that there shall be.
+    pub maps: Vec<Map>,
     /// The chains that there shall be.
     pub chains: Vec<Chain>,
-    /// Names of sets that are removed where they are not in `sets`.
+    /// Names of sets that are removed where they are neither in `sets` nor in `maps`.
     pub own_sets: &'static [&'static str],
     /// Names of chains that are removed where they are not in `chains`.
     pub own_chains: &'static [&'static str],
@@ -31,6 +33,31 @@ pub struct Set {
     pub width: Width,
     /// What is in it.
     pub ranges: Ranges,
+}
+
+/// A map from tuples to tuples, or a set of tuples. What is in it is put there and taken out one by one: the comparison of
+/// tables looks only at its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Its name.
+    pub name: &'static str,
+    /// What is looked for.
+    pub key: &'static [Part],
+    /// What is found; nothing: it is a set.
+    pub data: &'static [Part],
+}
+
+/// A part of a tuple. Each fills whole words of four octets, in network order, with zeros behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// An IPv4 address.
+    Ipv4,
+    /// An IPv6 address.
+    Ipv6,
+    /// The number of a transport protocol.
+    Protocol,
+    /// A port.
+    Port,
 }
 
 /// A family of addresses, as the width of a key.
@@ -62,6 +89,8 @@ pub struct Chain {
 pub enum Hook {
     /// Before it is decided where they go.
     Prerouting,
+    /// When the node itself has made them.
+    Output,
     /// When they leave.
     Postrouting,
 }
@@ -84,6 +113,8 @@ pub enum Key {
     L4Proto,
     /// The group of the link that it came by.
     IifGroup,
+    /// The group of the link that it leaves by.
+    OifGroup,
 }
 
 /// What the routing table says of a packet.
@@ -91,6 +122,8 @@ pub enum Key {
 pub enum Fib {
     /// The index of the link by which its source is reached, if it is the one that the packet came by; else 0.
     WayBack,
+    /// What kind of address its destination is (`RTN_*`): 2 is one of the node's own.
+    Destination,
 }
 
 /// How sources are translated.
@@ -102,7 +135,28 @@ pub enum Nat {
     Source(IpAddr),
 }
 
-/// A step of a rule. All use one register.
+/// One part of a tuple of the packet's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// What is known of the packet.
+    Meta(Key),
+    /// Octets of the network header.
+    Network {
+        /// From here.
+        offset: u32,
+        /// So many.
+        length: u32,
+    },
+    /// Octets of the transport header.
+    Transport {
+        /// From here.
+        offset: u32,
+        /// So many.
+        length: u32,
+    },
+}
+
+/// A step of a rule. All use one register, and tuples those behind it too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expression {
     /// Loads what is known of the packet.
@@ -121,6 +175,8 @@ pub enum Expression {
         /// So many.
         length: u32,
     },
+    /// Loads several side by side, as the key of a map.
+    Tuple(&'static [Load]),
     /// Loads what the routing table says.
     Fib(Fib),
     /// Goes on if the register is this.
@@ -133,6 +189,9 @@ pub enum Expression {
     NotIn(&'static str),
     /// Counts.
     Counter,
+    /// Translates the destination to the address of this family and the port that a map has for the tuple; goes on if it has
+    /// none.
+    DestinationOf(Width, &'static str),
     /// Translates the source, with a port at random (two flows that begin at once get different ones).
     Nat(Nat),
     /// Ends this chain.
@@ -158,6 +217,16 @@ fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })
+}
+
+impl Part {
+    /// The octets that it fills.
+    pub(crate) fn octets(self) -> usize {
+        match self {
+            Self::Ipv4 | Self::Protocol | Self::Port => 4,
+            Self::Ipv6 => 16,
+        }
+    }
 }
 
 impl Width {

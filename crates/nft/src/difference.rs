@@ -10,8 +10,9 @@ use std::fmt;
 
 use flatroute_netlink::NetfilterMessage;
 
-use crate::description::{Chain, Rule, Set, Table, Width};
+use crate::description::{Chain, Map, Rule, Set, Table, Width};
 use crate::encode;
+use crate::maps;
 use crate::observed::{Observed, ObservedChain, ObservedSet};
 use crate::ranges::Range;
 
@@ -37,6 +38,8 @@ pub enum Operation {
     DeleteSet(String),
     /// Makes a set, empty.
     AddSet(Set),
+    /// Makes a map, empty.
+    AddMap(Map),
     /// Empties a set.
     FlushSet(String),
     /// Takes intervals out of a set.
@@ -61,6 +64,8 @@ pub fn difference(table: &Table, observed: &Observed) -> Vec<Operation> {
     for set in &table.sets {
         fill(set, observed.sets.get(set.name), &mut out);
     }
+    let maps = table.maps.iter().filter(|map| !has(observed, map));
+    out.extend(maps.map(|map| Operation::AddMap(*map)));
     for chain in &table.chains {
         let there = observed.chains.get(chain.name);
         if there.is_none_or(|there| !is_same(chain, there)) {
@@ -88,15 +93,22 @@ impl<'a> Unwanted<'a> {
             let wanted = table.chains.iter().find(|chain| chain.name == *name);
             there.is_some_and(|there| wanted.is_none_or(|chain| !is_same(chain, there)))
         });
+        let is_right = |name: &str, there: &ObservedSet| {
+            let set = table.sets.iter().find(|set| set.name == name);
+            let map = table.maps.iter().find(|map| map.name == name);
+            set.is_some_and(|set| there.width == Some(set.width))
+                || map.is_some_and(|map| there.kind == map.kind())
+        };
         let sets = table.own_sets.iter().copied().filter(|name| {
             let there = observed.sets.get(*name);
-            let wanted = table.sets.iter().find(|set| set.name == *name);
-            there.is_some_and(|there| wanted.is_none_or(|set| there.width != Some(set.width)))
+            there.is_some_and(|there| !is_right(name, there))
         });
         let sets: BTreeSet<&str> = sets.collect();
+        let wanted = table.sets.iter().map(|set| set.name);
+        let mut wanted = wanted.chain(table.maps.iter().map(|map| map.name));
         Self {
             chains: chains.collect(),
-            is_set_replaced: table.sets.iter().any(|set| sets.contains(set.name)),
+            is_set_replaced: wanted.any(|name| sets.contains(name)),
             sets,
         }
     }
@@ -155,6 +167,12 @@ fn is_same(chain: &Chain, there: &ObservedChain) -> bool {
     there.kind == chain.kind && there.place == Some(place) && !there.drops
 }
 
+/// Whether a map stands and can be used as it is.
+fn has(observed: &Observed, map: &Map) -> bool {
+    let there = observed.sets.get(map.name);
+    there.is_some_and(|there| there.kind == map.kind())
+}
+
 fn fill(set: &Set, there: Option<&ObservedSet>, out: &mut Vec<Operation>) {
     let there = there.filter(|there| there.width == Some(set.width));
     let mut add = |operation: Operation| out.push(operation);
@@ -193,6 +211,7 @@ impl Operation {
             Self::DeleteChain(name) => vec![encode::delete_chain(table, name)],
             Self::DeleteSet(name) => vec![encode::delete_set(table, name)],
             Self::AddSet(set) => vec![encode::add_set(table, set, id)],
+            Self::AddMap(map) => vec![maps::add_map(table, map, id)],
             Self::FlushSet(name) => vec![encode::flush_set(table, name)],
             Self::DeleteElements(set, width, ranges) => encode::delete_elements(table, set, *width, ranges),
             Self::AddElements(set, width, ranges) => encode::add_elements(table, set, *width, ranges),
@@ -213,6 +232,7 @@ impl fmt::Display for Operation {
             Self::DeleteChain(name) => write!(f, "remove the chain {name}"),
             Self::DeleteSet(name) => write!(f, "remove the set {name}"),
             Self::AddSet(set) => write!(f, "make the set {}", set.name),
+            Self::AddMap(map) => write!(f, "make the map {}", map.name),
             Self::FlushSet(name) => write!(f, "empty the set {name}"),
             Self::DeleteElements(set, _, ranges) => {
                 write!(f, "take {} intervals out of the set {set}", ranges.len())

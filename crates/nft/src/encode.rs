@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use flatroute_netlink::{NLM_F_APPEND, NLM_F_CREATE, NetfilterMessage};
 
-use crate::description::{Chain, Expression, Fib, Hook, Key, Nat, Rule, Set, Width};
+use crate::description::{Chain, Expression, Fib, Hook, Key, Load, Nat, Rule, Set, Width};
 use crate::ranges::Range;
 
 /// NFNL_SUBSYS_NFTABLES.
@@ -63,12 +63,16 @@ pub(crate) mod attr {
     pub(crate) const SET_FLAGS: u16 = 3;
     pub(crate) const SET_KEY_TYPE: u16 = 4;
     pub(crate) const SET_KEY_LEN: u16 = 5;
+    pub(crate) const SET_DATA_TYPE: u16 = 6;
+    pub(crate) const SET_DATA_LEN: u16 = 7;
     pub(crate) const SET_ID: u16 = 10;
     pub(crate) const ELEMENTS_TABLE: u16 = 1;
     pub(crate) const ELEMENTS_SET: u16 = 2;
     pub(crate) const ELEMENTS: u16 = 3;
     pub(crate) const ELEMENT_KEY: u16 = 1;
+    pub(crate) const ELEMENT_DATA: u16 = 2;
     pub(crate) const ELEMENT_FLAGS: u16 = 3;
+    pub(crate) const ELEMENT_USERDATA: u16 = 6;
     pub(crate) const GENERATION_ID: u16 = 1;
 }
 
@@ -76,12 +80,14 @@ pub(crate) mod attr {
 pub(crate) const SET_INTERVAL: u32 = 4;
 /// The element ends one: the first address behind it (NFT_SET_ELEM_INTERVAL_END).
 pub(crate) const INTERVAL_END: u32 = 1;
-/// The comment among the user data of a rule (NFTNL_UDATA_RULE_COMMENT).
+/// The comment among the user data of a rule or an element (NFTNL_UDATA_RULE_COMMENT, NFTNL_UDATA_SET_ELEM_COMMENT).
 pub(crate) const UDATA_COMMENT: u8 = 0;
 /// An attribute that holds attributes.
 const NESTED: u16 = 0x8000;
 /// The first register of sixteen octets.
 const REGISTER: u32 = 1;
+/// Its first word, which has a number of its own; the words behind it are numbered on.
+const REGISTER_WORD: u32 = 8;
 /// Intervals in one message: its list must be shorter than 64 KiB.
 const RANGES_A_MESSAGE: usize = 256;
 /// A port at random for each flow (NF_NAT_RANGE_PROTO_RANDOM_FULLY).
@@ -92,6 +98,9 @@ const RANDOM_FULLY: u32 = 0x10;
 pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
+    /// Of an attribute's kind: it holds attributes.
+    pub(crate) const NESTED: u16 = NESTED;
+
     pub(crate) fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
         let length = value.len().saturating_add(4);
         // Nothing of ours is as long as that: lists are cut into messages.
@@ -105,6 +114,11 @@ impl Attributes {
 
     pub(crate) fn u32(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_be_bytes())
+    }
+
+    /// In the machine's order, as a few attributes have it.
+    pub(crate) fn raw_u32(self, kind: u16, value: u32) -> Self {
+        self.bytes(kind, &value.to_ne_bytes())
     }
 
     pub(crate) fn text(self, kind: u16, value: &str) -> Self {
@@ -135,7 +149,7 @@ pub(crate) fn body(attributes: Attributes) -> Vec<u8> {
     body
 }
 
-fn message(message: u8, flags: u16, attributes: Attributes) -> NetfilterMessage {
+pub(crate) fn message(message: u8, flags: u16, attributes: Attributes) -> NetfilterMessage {
     NetfilterMessage {
         kind: kind(message),
         flags,
@@ -156,6 +170,7 @@ pub(crate) fn add_table(table: &str) -> NetfilterMessage {
 pub(crate) fn hook_number(hook: Hook) -> u32 {
     match hook {
         Hook::Prerouting => 0,
+        Hook::Output => 3,
         Hook::Postrouting => 4,
     }
 }
@@ -301,7 +316,7 @@ pub(crate) fn delete_rule(table: &str, chain: &str, handle: Option<u64>) -> Netf
 }
 
 /// The comment as the `nft` program writes it: kind, length, text and a zero.
-fn userdata(comment: &str) -> Vec<u8> {
+pub(crate) fn userdata(comment: &str) -> Vec<u8> {
     let mut text = comment.as_bytes().to_vec();
     text.truncate(usize::from(u8::MAX).saturating_sub(1));
     text.push(0);
@@ -323,55 +338,92 @@ pub(crate) fn expressions(all: &[Expression]) -> Vec<u8> {
     list.into_bytes()
 }
 
-/// One or two expressions of the kernel's.
+/// The expressions of the kernel's that make one of ours.
 fn parts(of: &Expression) -> Vec<(&'static str, Attributes)> {
-    const NETWORK: u32 = 1;
-    const TRANSPORT: u32 = 2;
     const DROP: u32 = 0;
     const ACCEPT: u32 = 1;
     match of {
-        Expression::Meta(key) => vec![("meta", meta(*key))],
-        Expression::Network { offset, length } => vec![("payload", payload(NETWORK, *offset, *length))],
-        Expression::Transport { offset, length } => vec![("payload", payload(TRANSPORT, *offset, *length))],
-        Expression::Fib(Fib::WayBack) => vec![("fib", fib_way_back())],
+        Expression::Meta(key) => vec![load(Load::Meta(*key), REGISTER)],
+        Expression::Network { offset, length } => {
+            let (offset, length) = (*offset, *length);
+            vec![load(Load::Network { offset, length }, REGISTER)]
+        }
+        Expression::Transport { offset, length } => {
+            let (offset, length) = (*offset, *length);
+            vec![load(Load::Transport { offset, length }, REGISTER)]
+        }
+        Expression::Tuple(loads) => tuple(loads),
+        Expression::Fib(fib) => vec![("fib", routing(*fib))],
         Expression::Is(data) => vec![("cmp", compare(0, data))],
         Expression::IsNot(data) => vec![("cmp", compare(1, data))],
         Expression::In(set) => vec![("lookup", lookup(set, false))],
         Expression::NotIn(set) => vec![("lookup", lookup(set, true))],
         Expression::Counter => vec![("counter", Attributes::default())],
+        Expression::DestinationOf(width, map) => destination_of(*width, map),
         Expression::Nat(nat) => translate(*nat),
         Expression::Accept => vec![("immediate", verdict(ACCEPT))],
         Expression::Drop => vec![("immediate", verdict(DROP))],
     }
 }
 
-fn meta(key: Key) -> Attributes {
+fn load(what: Load, register: u32) -> (&'static str, Attributes) {
+    const NETWORK: u32 = 1;
+    const TRANSPORT: u32 = 2;
+    match what {
+        Load::Meta(key) => ("meta", meta(key, register)),
+        Load::Network { offset, length } => ("payload", payload((NETWORK, offset, length), register)),
+        Load::Transport { offset, length } => ("payload", payload((TRANSPORT, offset, length), register)),
+    }
+}
+
+fn tuple(loads: &[Load]) -> Vec<(&'static str, Attributes)> {
+    let mut register = REGISTER_WORD;
+    let mut out = Vec::new();
+    for what in loads {
+        out.push(load(*what, register));
+        let words = match what {
+            Load::Meta(_) => 1,
+            Load::Network { length, .. } | Load::Transport { length, .. } => length.div_ceil(4),
+        };
+        register = register.saturating_add(words);
+    }
+    out
+}
+
+fn meta(key: Key, register: u32) -> Attributes {
     let key = match key {
         Key::NfProto => 15,
         Key::L4Proto => 16,
         Key::IifGroup => 21,
+        Key::OifGroup => 22,
     };
     // NFTA_META_KEY, NFTA_META_DREG.
-    Attributes::default().u32(2, key).u32(1, REGISTER)
+    Attributes::default().u32(2, key).u32(1, register)
 }
 
-fn payload(base: u32, offset: u32, length: u32) -> Attributes {
+fn payload((base, offset, length): (u32, u32, u32), register: u32) -> Attributes {
     // NFTA_PAYLOAD_DREG, _BASE, _OFFSET, _LEN.
     Attributes::default()
-        .u32(1, REGISTER)
+        .u32(1, register)
         .u32(2, base)
         .u32(3, offset)
         .u32(4, length)
 }
 
-fn fib_way_back() -> Attributes {
+fn routing(fib: Fib) -> Attributes {
     const OUT_INDEX: u32 = 1;
+    const KIND_OF_ADDRESS: u32 = 3;
     const SOURCE_ADDRESS: u32 = 1;
+    const DESTINATION_ADDRESS: u32 = 2;
     const IN_LINK: u32 = 8;
+    let (flags, result) = match fib {
+        Fib::WayBack => (SOURCE_ADDRESS | IN_LINK, OUT_INDEX),
+        Fib::Destination => (DESTINATION_ADDRESS, KIND_OF_ADDRESS),
+    };
     // NFTA_FIB_FLAGS, _RESULT, _DREG.
     Attributes::default()
-        .u32(3, SOURCE_ADDRESS | IN_LINK)
-        .u32(2, OUT_INDEX)
+        .u32(3, flags)
+        .u32(2, result)
         .u32(1, REGISTER)
 }
 
@@ -397,6 +449,26 @@ fn verdict(code: u32) -> Attributes {
     let data = Attributes::default().nest(attr::DATA_VERDICT, code);
     // NFTA_IMMEDIATE_DREG, _DATA.
     Attributes::default().u32(1, VERDICT_REGISTER).nest(2, data)
+}
+
+fn destination_of(width: Width, map: &str) -> Vec<(&'static str, Attributes)> {
+    const DESTINATION: u32 = 1;
+    let (family, words) = match width {
+        Width::Ipv4 => (2, 1),
+        Width::Ipv6 => (10, 4),
+    };
+    // NFTA_LOOKUP_SREG, _SET, _DREG.
+    let lookup = Attributes::default()
+        .u32(2, REGISTER)
+        .text(1, map)
+        .u32(3, REGISTER);
+    // NFTA_NAT_TYPE, _FAMILY, _REG_ADDR_MIN, _REG_PROTO_MIN: the port lies behind the address.
+    let nat = Attributes::default()
+        .u32(1, DESTINATION)
+        .u32(2, family)
+        .u32(3, REGISTER)
+        .u32(5, REGISTER_WORD.saturating_add(words));
+    vec![("lookup", lookup), ("nat", nat)]
 }
 
 fn translate(nat: Nat) -> Vec<(&'static str, Attributes)> {

@@ -25,6 +25,19 @@ pub enum Error {
         "{0}; see what stands there with `nft list table inet flatroute`, and remove what is not flatroute's"
     )]
     Refused(flatroute_netlink::Error),
+    /// The kernel cannot list the flows that it tracks.
+    #[error(
+        "the kernel does not tell which connections it tracks ({0}); load the module nf_conntrack_netlink (CONFIG_NF_CT_NETLINK)"
+    )]
+    NoConntrack(flatroute_netlink::Error),
+    /// A port of the node leads elsewhere already.
+    #[error("{port} is taken by {owner}")]
+    Taken {
+        /// Which.
+        port: String,
+        /// Whose it is.
+        owner: String,
+    },
     /// Others changed rules each time between reading and writing.
     #[error("other programs changed rules {0} times in a row between reading and writing; it is tried again")]
     Contended(u32),
@@ -46,6 +59,16 @@ impl Error {
             Self::NoNfTables(error)
         } else {
             Self::of_request(error)
+        }
+    }
+
+    /// What an error of a question about tracked flows means.
+    pub(crate) fn of_conntrack(error: flatroute_netlink::Error) -> Self {
+        let error = Self::of_first_question(error);
+        if let Self::NoNfTables(error) | Self::LacksPart(error) = error {
+            Self::NoConntrack(error)
+        } else {
+            error
         }
     }
 

@@ -9,12 +9,12 @@ use crate::observed::{self, Observed};
 use crate::{Error, Result};
 
 /// How often it is read again when others write between.
-const TRIES: u32 = 32;
+pub(crate) const TRIES: u32 = 32;
 
 /// nf_tables of one network namespace.
 #[derive(Debug)]
 pub struct Kernel {
-    socket: NetfilterSocket,
+    pub(crate) socket: NetfilterSocket,
 }
 
 impl Kernel {
@@ -65,24 +65,24 @@ impl Kernel {
     /// What was refused.
     pub fn observe(&mut self, table: &str) -> Result<Observed> {
         let mut observed = Observed::default();
-        for found in self.dump(msg::GET_TABLE, Attributes::default(), "tables")? {
-            observed.table(table, &found.body);
+        let of_table = || Attributes::default().text(attr::TABLE_NAME, table);
+        for (question, attributes, what) in [
+            (msg::GET_TABLE, Attributes::default(), "tables"),
+            (msg::GET_CHAIN, Attributes::default(), "chains"),
+            // Of these two the kernel lists those of one table; its name is their first attribute too.
+            (msg::GET_RULE, of_table(), "rules"),
+            (msg::GET_SET, of_table(), "sets"),
+        ] {
+            for found in self.dump(question, attributes, what)? {
+                observed.take(table, found.kind, &found.body);
+            }
+            if !observed.exists {
+                return Ok(observed);
+            }
         }
-        if !observed.exists {
-            return Ok(observed);
-        }
-        for found in self.dump(msg::GET_CHAIN, Attributes::default(), "chains")? {
-            observed.chain(table, &found.body);
-        }
-        let of_table = Attributes::default().text(attr::RULE_TABLE, table);
-        for found in self.dump(msg::GET_RULE, of_table, "rules")? {
-            observed.rule(table, &found.body);
-        }
-        let of_table = Attributes::default().text(attr::SET_TABLE, table);
-        for found in self.dump(msg::GET_SET, of_table, "sets")? {
-            observed.set(table, &found.body);
-        }
-        let sets: Vec<String> = observed.sets.keys().cloned().collect();
+        // What is in others is nobody's business here: the plugin's maps have an entry a port.
+        let intervals = observed.sets.iter().filter(|(_, set)| set.width.is_some());
+        let sets: Vec<String> = intervals.map(|(name, _)| name.clone()).collect();
         for set in sets {
             let of_set = Attributes::default()
                 .text(attr::ELEMENTS_TABLE, table)
@@ -108,7 +108,12 @@ impl Kernel {
         })
     }
 
-    fn dump(&mut self, message: u8, attributes: Attributes, what: &str) -> Result<Vec<NetfilterMessage>> {
+    pub(crate) fn dump(
+        &mut self,
+        message: u8,
+        attributes: Attributes,
+        what: &str,
+    ) -> Result<Vec<NetfilterMessage>> {
         let what = || format!("list {what} of nf_tables");
         self.socket
             .dump(encode::kind(message), &encode::body(attributes), what)

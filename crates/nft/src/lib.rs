@@ -16,26 +16,36 @@
 //! * **Nothing flickers.** What stands and is right is not touched; what changes changes in one step. The first time
 //!   aside, no packet meets half a table.
 //!
-//! Rooms: `description` (values), `ranges` (prefixes as the intervals of a set), `encode` (octets of messages and
-//! expressions), `observed` (and back), `difference` (pure), `kernel` (read, compare, write), `pods` (the table
-//! that there is), `watch` (who else changes it).
+//! The table has two parts, and each part one owner: [`PodNetwork`] is the agent's, [`host_ports`] is the plugin's. Neither
+//! describes what is the other's, so neither touches it.
+//!
+//! Rooms: `description` (values), `ranges` (prefixes as the intervals of a set), `maps` (tuples and what is in their
+//! maps), `encode` (octets of messages and expressions), `observed` (and back), `difference` (pure), `kernel` (read,
+//! compare, write), `pods` and `host_ports` (the two parts that there are), `watch` (who else changes them), `conntrack`
+//! (flows that began before a change).
 #![forbid(unsafe_code)]
 
+mod conntrack;
 mod description;
 mod difference;
 mod encode;
 mod error;
+pub mod host_ports;
 mod kernel;
+mod maps;
 mod observed;
 mod pods;
 mod ranges;
 mod watch;
 
-pub use description::{Chain, Expression, Fib, Hook, Key, Nat, Rule, Set, Table, Width};
+pub use conntrack::{Conntrack, Direction, Flow};
+pub use description::{Chain, Expression, Fib, Hook, Key, Load, Map, Nat, Part, Rule, Set, Table, Width};
 pub use difference::{Operation, difference};
 pub use error::Error;
 pub use flatroute_netlink::Error as SocketError;
+pub use host_ports::{Element, HostPort, Protocol};
 pub use kernel::Kernel;
+pub use maps::Kind;
 pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};
 pub use pods::{Masquerade, PodNetwork, TABLE};
 pub use ranges::{MAX_RANGES, Range, Ranges};

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use crate::description::Width;
-use crate::encode::{self, INTERVAL_END, SET_INTERVAL, UDATA_COMMENT, attr};
+use crate::encode::{self, INTERVAL_END, SET_INTERVAL, UDATA_COMMENT, attr, msg};
+use crate::maps::Kind;
 use crate::ranges::{Range, Ranges};
 
 /// The table as it stands.
@@ -50,6 +51,8 @@ pub struct ObservedRule {
 pub struct ObservedSet {
     /// Whether it is a set of intervals of this family's addresses, and nothing else.
     pub width: Option<Width>,
+    /// What the kernel says of it.
+    pub kind: Kind,
     /// What is in it; none: no such intervals could be read.
     pub ranges: Option<Ranges>,
 }
@@ -72,11 +75,11 @@ pub(crate) fn of_message(body: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     attributes(body.get(4..).unwrap_or_default())
 }
 
-fn find<'a>(mut list: impl Iterator<Item = (u16, &'a [u8])>, kind: u16) -> Option<&'a [u8]> {
+pub(crate) fn find<'a>(mut list: impl Iterator<Item = (u16, &'a [u8])>, kind: u16) -> Option<&'a [u8]> {
     list.find(|(k, _)| *k == kind).map(|(_, value)| value)
 }
 
-fn number(value: Option<&[u8]>) -> Option<u32> {
+pub(crate) fn number(value: Option<&[u8]>) -> Option<u32> {
     Some(u32::from_be_bytes(*value?.first_chunk()?))
 }
 
@@ -92,8 +95,23 @@ pub(crate) fn generation(body: &[u8]) -> Option<u32> {
 }
 
 impl Observed {
+    /// Takes a message of a dump: a table, chain, rule or set; others are left aside. What is in sets comes for each set by
+    /// itself. `kind` is that of the netlink header, `body` what follows it.
+    pub fn take(&mut self, table: &str, kind: u16, body: &[u8]) {
+        let is = |message| kind == encode::kind(message);
+        if is(msg::NEW_TABLE) {
+            self.table(table, body);
+        } else if is(msg::NEW_CHAIN) {
+            self.chain(table, body);
+        } else if is(msg::NEW_RULE) {
+            self.rule(table, body);
+        } else if is(msg::NEW_SET) {
+            self.set(table, body);
+        }
+    }
+
     /// Takes a table from a dump.
-    pub(crate) fn table(&mut self, name: &str, body: &[u8]) {
+    fn table(&mut self, name: &str, body: &[u8]) {
         const DORMANT: u32 = 1;
         if text(find(of_message(body), attr::TABLE_NAME)) == name {
             self.exists = true;
@@ -103,7 +121,7 @@ impl Observed {
     }
 
     /// Takes a chain.
-    pub(crate) fn chain(&mut self, table: &str, body: &[u8]) {
+    fn chain(&mut self, table: &str, body: &[u8]) {
         const DROP: u32 = 0;
         let of = |kind| find(of_message(body), kind);
         if text(of(attr::CHAIN_TABLE)) != table {
@@ -121,7 +139,7 @@ impl Observed {
     }
 
     /// Takes a rule; they come in order.
-    pub(crate) fn rule(&mut self, table: &str, body: &[u8]) {
+    fn rule(&mut self, table: &str, body: &[u8]) {
         let of = |kind| find(of_message(body), kind);
         let handle = of(attr::RULE_HANDLE).and_then(|handle| handle.first_chunk());
         let Some(handle) = handle.filter(|_| text(of(attr::RULE_TABLE)) == table) else {
@@ -136,25 +154,30 @@ impl Observed {
     }
 
     /// Takes a set, without what is in it.
-    pub(crate) fn set(&mut self, table: &str, body: &[u8]) {
+    fn set(&mut self, table: &str, body: &[u8]) {
         let of = |kind| find(of_message(body), kind);
         if text(of(attr::SET_TABLE)) != table {
             return;
         }
+        let told = |kind| number(of(kind)).unwrap_or(0);
+        let kind = Kind {
+            flags: told(attr::SET_FLAGS),
+            key: (told(attr::SET_KEY_TYPE), told(attr::SET_KEY_LEN)),
+            data: (told(attr::SET_DATA_TYPE), told(attr::SET_DATA_LEN)),
+        };
         let is = |width: &Width| {
-            number(of(attr::SET_FLAGS)) == Some(SET_INTERVAL)
-                && number(of(attr::SET_KEY_LEN)) == Some(encode::key_length(*width))
-                && number(of(attr::SET_KEY_TYPE)) == Some(encode::key_type(*width))
+            kind.flags == SET_INTERVAL && kind.key == (encode::key_type(*width), encode::key_length(*width))
         };
         let set = ObservedSet {
             width: [Width::Ipv4, Width::Ipv6].into_iter().find(is),
+            kind,
             ranges: None,
         };
         self.sets.insert(text(of(attr::SET_NAME)), set);
     }
 
     /// Takes all that is in a set, from the messages of one dump.
-    pub(crate) fn elements<'a>(&mut self, set: &str, bodies: impl Iterator<Item = &'a [u8]>) {
+    pub fn elements<'a>(&mut self, set: &str, bodies: impl Iterator<Item = &'a [u8]>) {
         let Some(set) = self.sets.get_mut(set) else { return };
         let Some(width) = set.width else { return };
         let lists = bodies.filter_map(|body| find(of_message(body), attr::ELEMENTS));
@@ -205,7 +228,7 @@ fn intervals(width: Width, mut elements: Vec<(u128, bool)>) -> Option<Ranges> {
 }
 
 /// The comment among the user data.
-fn comment(mut userdata: &[u8]) -> String {
+pub(crate) fn comment(mut userdata: &[u8]) -> String {
     while let [kind, length, rest @ ..] = userdata {
         let length = usize::from(*length);
         if *kind == UDATA_COMMENT {

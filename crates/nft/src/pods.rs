@@ -26,9 +26,9 @@ use crate::ranges::Ranges;
 pub const TABLE: &str = "flatroute";
 
 /// Before connections are tracked.
-const PRIORITY_RAW: i32 = -300;
+pub(crate) const PRIORITY_RAW: i32 = -300;
 /// Where sources are translated.
-const PRIORITY_SOURCE_NAT: i32 = 100;
+pub(crate) const PRIORITY_SOURCE_NAT: i32 = 100;
 
 /// What is known of this node's pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +125,7 @@ impl PodNetwork {
         Table {
             name: TABLE,
             sets,
+            maps: Vec::new(),
             chains,
             own_sets: &["pods-ipv4", "direct-ipv4", "pods-ipv6", "direct-ipv6"],
             own_chains: &["pods-in", "pods-out"],

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod kernel {
+    mod host_ports;
     mod lab;
     mod packets;
     mod table;

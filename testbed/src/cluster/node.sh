@@ -36,8 +36,6 @@ mount --bind "$disk/kubelet" /var/lib/kubelet
 rm -f /etc/resolv.conf
 printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n' >/etc/resolv.conf
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 %s\n' "$name" >/etc/hosts
-# hostPort, until flatroute-cni has its own.
-[ ! -x /usr/lib/cni/portmap ] || cp /usr/lib/cni/portmap /opt/cni/bin/
 
 cd "$disk"
 mount -t tmpfs -o mode=0755 tmpfs /run

@@ -23,7 +23,7 @@ const PLUGINS: &str = "/usr/lib/cni";
 /// # Errors
 /// A plugin or BIRD is missing.
 pub fn install(ground: &Ground, node: &Node, router: &Router, cidrs: &[IpNetwork]) -> Result<Speaker> {
-    for plugin in ["ptp", "host-local", "loopback"] {
+    for plugin in ["ptp", "host-local", "loopback", "portmap"] {
         let from = format!("{PLUGINS}/{plugin}");
         fs::copy(&from, node.path(&format!("/opt/cni/bin/{plugin}")))
             .with_context(|| format!("copy {from}"))?;

@@ -45,8 +45,6 @@ pub(crate) enum Reason {
     FIBDrift,
     /// An object has something in it that cannot be used.
     ConfigurationInvalid,
-    /// Pods with hostPort run without it.
-    HostPortUnavailable,
     /// The agent died, and its parent started it again.
     AgentRespawned,
     /// Packets of pods are not checked and not masqueraded as they shall be.
@@ -66,7 +64,6 @@ impl Reason {
             Self::RouteRejected => "RouteRejected",
             Self::FIBDrift => "FIBDrift",
             Self::ConfigurationInvalid => "ConfigurationInvalid",
-            Self::HostPortUnavailable => "HostPortUnavailable",
             Self::AgentRespawned => "AgentRespawned",
             Self::PodRulesFailed => "PodRulesFailed",
             Self::PodRulesDrift => "PodRulesDrift",
@@ -83,7 +80,6 @@ impl Reason {
             | Self::RouteRejected
             | Self::FIBDrift
             | Self::ConfigurationInvalid
-            | Self::HostPortUnavailable
             | Self::AgentRespawned
             | Self::PodRulesFailed
             | Self::PodRulesDrift => "Warning",

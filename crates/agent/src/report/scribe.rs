@@ -137,7 +137,7 @@ fn action(reason: Reason) -> &'static str {
         Reason::RouteRejected | Reason::FIBDrift | Reason::PodRulesFailed | Reason::PodRulesDrift => {
             "Routing"
         }
-        Reason::ConfigurationInvalid | Reason::HostPortUnavailable => "Configuring",
+        Reason::ConfigurationInvalid => "Configuring",
         Reason::AgentRespawned => "Starting",
     }
 }

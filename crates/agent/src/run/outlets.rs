@@ -74,11 +74,7 @@ impl Outlets {
         }
         let pod_cidrs = options.cni_conf_dir.as_ref().map(|conf_dir| {
             let (sender, wanted) = watch::channel(Vec::new());
-            let places = conflist::Places {
-                conf_dir: conf_dir.clone(),
-                bin_dir: options.cni_bin_dir.clone(),
-            };
-            tokio::spawn(conflist::keep(places, wanted, teller.clone()));
+            tokio::spawn(conflist::keep(conf_dir.clone(), wanted, teller.clone()));
             sender
         });
         let report = api.map(|api| Report::start(api.client, &options.node_name, &own_namespace(), teller));

@@ -124,7 +124,6 @@ fn told(happening: &Happening, plan: Option<&Plan>) -> Option<Told> {
         "PrefixLimit" => Reason::PrefixLimit,
         "MalformedUpdate" | "RouteFailed" | "ForeignRoute" => Reason::RouteRejected,
         "FIBDrift" => Reason::FIBDrift,
-        "HostPortUnavailable" => Reason::HostPortUnavailable,
         "AgentRespawned" => Reason::AgentRespawned,
         "PodRulesFailed" => Reason::PodRulesFailed,
         "PodRulesDrift" => Reason::PodRulesDrift,

@@ -30,14 +30,7 @@ fn a_node_is_ready_once_its_neighbour_has_sent_all_and_stays_so() {
     std::fs::create_dir(&net_d).expect("a directory");
     let conflist = net_d.join("10-flatroute.conflist");
     let conf_dir = net_d.to_str().expect("a path").to_owned();
-    let options = [
-        "--http-listen",
-        ":9179",
-        "--cni-conf-dir",
-        &conf_dir,
-        "--cni-bin-dir",
-        &conf_dir,
-    ];
+    let options = ["--http-listen", ":9179", "--cni-conf-dir", &conf_dir];
     one.start_with(&options);
 
     // Its only neighbour is not there: alive, not ready, and no pod is let in.

@@ -6,7 +6,7 @@
 //! 10.244.1.7                      in use; the file says boot id, container id, interface
 //! fd00:244:1::7
 //! freed/00000000000123456-10.244.1.9   free again since 123456 ms after boot
-//! locks/frabcdefghijklm           an attachment that exists, or is being made or removed
+//! locks/frabcdefghijklm           an attachment that exists, or is being made or removed; not empty: it may have hostPorts
 //! turns/0 …                       held by the few ADDs that are at work in the kernel at the moment
 //! turns/queue                     held by the next one
 //! lock                            serialises all changes here; says the boot id
@@ -29,4 +29,4 @@ mod pool;
 mod store;
 
 pub(crate) use pool::Pool;
-pub(crate) use store::{Locked, Record, Rest, Store};
+pub(crate) use store::{AttachmentLock, Locked, Record, Rest, Store};

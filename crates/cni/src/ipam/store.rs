@@ -218,6 +218,21 @@ impl Store {
 }
 
 impl AttachmentLock {
+    /// Notes, before there are any, that the attachment may have ports of the host.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn note_host_ports(&self) -> Result<()> {
+        (&self.file)
+            .write_all(b"hostPort\n")
+            .map_err(io_error(format!("write {}", self.path.display())))
+    }
+
+    /// Whether that was noted; yes when it cannot be told.
+    pub(crate) fn has_host_ports(&self) -> bool {
+        self.file.metadata().map_or(true, |found| found.len() > 0)
+    }
+
     /// Ends the attachment: its lock file goes.
     ///
     /// # Errors

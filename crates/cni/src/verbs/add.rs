@@ -2,6 +2,7 @@
 //!
 //! The lock file of the attachment comes first and goes last. As long as it exists there may be something to clean up,
 //! so a second ADD of the same attachment fails at once and DEL knows that it has work, whenever the first one died.
+//! Ports of the host come last, when what they lead to is there ([`crate::host_ports`]).
 
 use std::net::IpAddr;
 
@@ -11,10 +12,12 @@ use serde_json::Value;
 use super::{identity, store, survivors};
 use crate::config::{AddressPlan, Config};
 use crate::error::{CniError, Code, Result, io_error};
+use crate::host_ports;
 use crate::identity::Identity;
 use crate::invocation::Invocation;
 use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
+use crate::port_mappings;
 use crate::removal::delete_link;
 use crate::result;
 
@@ -26,6 +29,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
     config.check_supported()?;
     let plan = config.address_plan()?;
     let (mac, mtu) = (config.mac()?, config.mtu()?);
+    let mappings = port_mappings::read(config.port_mappings())?;
     let pod_netns = open_netns(call)?;
     let identity = identity(config, &call.attachment);
     let store = store(config);
@@ -40,11 +44,33 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
         }
     };
     let link = PodLink::plan(&identity, &config.prefix, addresses, mac, mtu);
-    match link.apply(&mut host, &pod_netns) {
+    let wired = link.apply(&mut host, &pod_netns);
+    // After a conflict over a route the address must not be the next one given out.
+    let rest = match &wired {
+        Err(error) if error.code == Code::TryAgainLater => Rest::Cooldown,
+        Err(_) | Ok(_) => Rest::None,
+    };
+    let done = wired.and_then(|wired| {
+        if !mappings.is_empty() {
+            let ports = port_mappings::ports(&mappings, &link.addresses)?;
+            lock.note_host_ports()?;
+            host_ports::publish(&ports, &identity, &link.host_interface, &mut host)?;
+        }
+        Ok(wired)
+    });
+    match done {
         Ok(wired) => Ok(result::of_add(config, &link, &wired, &call.netns)),
         Err(error) => {
             // The first error is the one to tell; what cannot be undone now DEL will find by the lock file.
-            if undo(&store, &mut host, &identity, &link, &error).is_ok() {
+            let ports = if lock.has_host_ports() {
+                host_ports::withdraw(&identity)
+            } else {
+                Ok(())
+            };
+            if ports
+                .and_then(|()| undo(&store, &mut host, &identity, &link, &error, rest))
+                .is_ok()
+            {
                 lock.end()?;
             }
             Err(error)
@@ -99,6 +125,7 @@ fn undo(
     identity: &Identity,
     link: &PodLink,
     error: &CniError,
+    rest: Rest,
 ) -> Result<()> {
     if let Some(found) = host.link_by_name(&link.host_interface)?
         && error.code != Code::Exists
@@ -106,12 +133,6 @@ fn undo(
     {
         delete_link(host, found.index)?;
     }
-    // After a conflict over a route the address must not be the next one given out.
-    let rest = if error.code == Code::TryAgainLater {
-        Rest::Cooldown
-    } else {
-        Rest::None
-    };
     if let Some(mut locked) = store.lock_as_is()? {
         for address in &link.addresses {
             locked.release(*address, rest)?;

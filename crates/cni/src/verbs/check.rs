@@ -1,7 +1,7 @@
 //! CHECK: is everything that ADD made still there?
 //!
 //! The expectation is `prevResult`, which the runtime kept; the facts are the address files, the host's link and
-//! routes, and the pod's link, addresses, neighbours and routes. More than ADD made is fine: later plugins of the chain
+//! routes, the pod's link, addresses, neighbours and routes, and the ports of the host that were asked for. More than ADD made is fine: later plugins of the chain
 //! may add to it. All faults are reported at once.
 
 use std::fs::File;
@@ -14,9 +14,11 @@ use serde_json::Value;
 use super::{add::open_netns, identity, store};
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
+use crate::host_ports;
 use crate::identity::{HOST_MAC, Identity};
 use crate::invocation::Invocation;
 use crate::pod::gateway;
+use crate::port_mappings;
 use crate::result::mac_text;
 
 /// What `prevResult` says about this attachment.
@@ -49,6 +51,11 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
         &mut faults,
     )?;
     check_pod(&pod_netns, &call.attachment.interface, &expected, &mut faults)?;
+    let mappings = port_mappings::read(config.port_mappings())?;
+    if !mappings.is_empty() {
+        let ports = port_mappings::ports(&mappings, &expected.addresses)?;
+        host_ports::check(&ports, &identity, &mut faults)?;
+    }
     if faults.is_empty() {
         return Ok(());
     }

@@ -2,7 +2,8 @@
 //!
 //! Only facts of this host are used: the link of the computed name, the address files that carry the container's id. The
 //! pod's namespace is never entered, so it does not matter whether it is gone, or whether its path now leads to the
-//! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours.
+//! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours. Ports of the host
+//! go first: nothing may lead to an address that is given back.
 
 use std::net::IpAddr;
 
@@ -11,9 +12,10 @@ use flatroute_netlink::{Link, NextHop, Socket};
 use super::{identity, store};
 use crate::config::Config;
 use crate::error::Result;
+use crate::host_ports;
 use crate::identity::{Alias, Identity, LINK_GROUP};
 use crate::invocation::Invocation;
-use crate::ipam::{Locked, Rest};
+use crate::ipam::{AttachmentLock, Locked, Rest};
 use crate::removal::{delete_link, is_marked};
 
 /// Detaches the container.
@@ -25,6 +27,9 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     let store = store(config);
     let name = identity.host_interface(&config.prefix);
     let lock = store.resume(&name)?;
+    if lock.as_ref().is_none_or(AttachmentLock::has_host_ports) {
+        host_ports::withdraw(&identity)?;
+    }
     let mut host = Socket::open()?;
     // The link first: while it exists, its route would be in the way of the address's next owner.
     let mut said = Vec::new();

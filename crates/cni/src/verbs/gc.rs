@@ -1,6 +1,6 @@
 //! GC: what is not in the runtime's list of valid attachments goes.
 //!
-//! Three kinds of traces are looked at: links whose alias names this network, address files, and lock files. The
+//! Four kinds of traces are looked at: ports of the host and links whose alias names this network, address files, and lock files. The
 //! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
 //! failures are reported at the end.
 
@@ -11,6 +11,7 @@ use flatroute_netlink::Socket;
 use super::{identity, links_of_network, store};
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
+use crate::host_ports;
 use crate::ipam::Rest;
 use crate::removal::delete_links;
 
@@ -26,6 +27,8 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         .collect();
     let store = store(config);
     let mut host = Socket::open()?;
+    // First, as in DEL: nothing may lead to an address that is given back.
+    let ports = host_ports::collect(&config.network, &valid);
     let mut doomed: BTreeSet<_> = links_of_network(&mut host, &config.network)?
         .into_iter()
         .filter(|(_, alias)| !valid.contains(&alias.identity.attachment))
@@ -48,6 +51,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let failures = delete_links(&mut host, &doomed);
     let mut failures: Vec<_> = failures.into_iter().map(|error| error.msg).collect();
     let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
+    note(ports);
     if let Some(mut locked) = store.lock_as_is()? {
         for record in locked.records() {
             if !valid.contains(&record.attachment) {

@@ -33,6 +33,7 @@ fn holding(table: &Table) -> Observed {
     let sets = table.sets.iter().map(|set| {
         let there = ObservedSet {
             width: Some(set.width),
+            kind: crate::Kind::default(),
             ranges: Some(set.ranges.clone()),
         };
         (set.name.to_owned(), there)

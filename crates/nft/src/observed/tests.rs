@@ -91,7 +91,7 @@ proptest! {
         observed.chain("", &bytes);
         observed.rule("", &bytes);
         observed.set("", &bytes);
-        observed.sets.insert("pods".to_owned(), ObservedSet { width: Some(Width::Ipv6), ranges: None });
+        observed.sets.insert("pods".to_owned(), ObservedSet { width: Some(Width::Ipv6), kind: Kind::default(), ranges: None });
         observed.elements("pods", [bytes.as_slice()].into_iter());
         let _ = (generation(&bytes), comment(&bytes));
     }
@@ -104,7 +104,7 @@ proptest! {
             .collect();
         let ranges = Ranges::of(Width::Ipv4, &prefixes);
         let mut observed = Observed::default();
-        observed.sets.insert("set".to_owned(), ObservedSet { width: Some(Width::Ipv4), ranges: None });
+        observed.sets.insert("set".to_owned(), ObservedSet { width: Some(Width::Ipv4), kind: Kind::default(), ranges: None });
         let messages = encode::add_elements("flatroute", "set", Width::Ipv4, ranges.all());
         observed.elements("set", messages.iter().map(|message| message.body.as_slice()));
         prop_assert_eq!(observed.sets["set"].ranges.as_ref(), Some(&ranges));

@@ -18,8 +18,7 @@ pub(super) struct Lab {
     pub(super) node: Namespace,
     pub(super) pod: Namespace,
     pub(super) world: Namespace,
-    /// Held, because its links would go with it.
-    _other: Namespace,
+    pub(super) other: Namespace,
 }
 
 pub(super) const POD: [&str; 2] = ["10.244.1.10", "fd00:244:1::10"];
@@ -86,7 +85,7 @@ impl Lab {
             node,
             pod,
             world,
-            _other: other,
+            other,
         })
     }
 

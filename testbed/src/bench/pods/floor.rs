@@ -141,6 +141,7 @@ impl Floor {
             proxy_arp: Some(false),
             rp_filter: Some(2),
             link_local: Some(false),
+            ..LinkSettings::default()
         };
         let change = LinkChange {
             alias: Some("the same length as an alias that names network, container and addresses"),

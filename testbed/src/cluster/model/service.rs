@@ -245,12 +245,11 @@ pub(super) fn m20(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         refused.extend(host_port("the node itself", node, Ipv4Addr::LOCALHOST.into()));
     }
     ensure!(refused.is_empty(), "{}", refused.join("; "));
-    // What portmap does not do; should it ever, the page about hostPort is to be changed.
     if scene.families().contains(&true) {
         let silent = host_port("the node itself", node, Ipv6Addr::LOCALHOST.into());
         ensure!(
             silent.len() == 2,
-            "[::1] answers; docs/install.md says that it does not"
+            "[::1] answers; docs/pod-network.md says that it does not"
         );
     }
     // What only passes through the node is nobody's hostPort (CVE-2025-67499).
@@ -259,14 +258,87 @@ pub(super) fn m20(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         let seen = seen_at(&far.namespace, target, &near.namespace)?;
         ensure!(seen == near.address(*ipv6), "{target}: saw {seen}");
     }
+    asked += host_ip(scene, &addresses)?;
     let own = match scene.families() {
         [false] => ", 127.0.0.1",
         [true] => "; not [::1]",
         _ => ", 127.0.0.1; not [::1]",
     };
     ok(format!(
-        "TCP and UDP, {asked} times: from outside, the node, the pod itself, pods here and there{own}; what passes through the node to the same port is left alone. By the standard portmap plugin"
+        "TCP and UDP, {asked} times: from outside, the node, the pod itself, pods here and there{own}; by hostIP at that address alone, until the pod ends; what passes through the node to the same port is left alone"
     ))
+}
+
+/// A port at one address of the node, of each family in its own pod, so that the same port is there several times.
+const HOST_IP_PORT: u16 = 9092;
+/// How long a port may answer after its pod was deleted, the pod's end included.
+const ENDED: Duration = Duration::from_secs(60);
+
+/// Asks ports with a `hostIP`; how often.
+fn host_ip(scene: &Scene<'_>, addresses: &[IpAddr]) -> Result<usize> {
+    let kubectl = &scene.cluster.kubectl;
+    let name = |address: &IpAddr| format!("port-{}", if address.is_ipv6() { "v6" } else { "v4" });
+    for address in addresses {
+        kubectl.apply(&host_ip_pod(&name(address), &scene.pair.node, *address))?;
+    }
+    scene.cluster.await_pods("default", "app=port", addresses.len())?;
+    let mut failures = Vec::new();
+    for address in addresses {
+        let target = SocketAddr::new(*address, HOST_IP_PORT);
+        for (protocol, answer) in [
+            ("TCP", http(scene.outside(), target, "/hostname")),
+            ("UDP", datagram(scene.outside(), target, "hostname")),
+        ] {
+            match answer {
+                Ok(found) if found.trim() == name(address) => {}
+                Ok(found) => failures.push(format!("{protocol} to {target}: answered by {found:?}")),
+                Err(error) => failures.push(format!("{protocol} to {target}: {error:#}")),
+            }
+        }
+    }
+    if scene.families().contains(&false) {
+        let loopback = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), HOST_IP_PORT);
+        if !is_silent(scene.node(&scene.pair.node)?, loopback)? {
+            failures.push(format!("{loopback} answers, which is not the hostIP"));
+        }
+    }
+    for address in addresses {
+        kubectl.run(&["delete", "pod", &name(address), "--wait=false"])?;
+    }
+    ensure!(failures.is_empty(), "hostIP: {}", failures.join("; "));
+    scene
+        .cluster
+        .await_("the ports with a hostIP to end with their pods", ENDED, |_| {
+            for address in addresses {
+                let target = SocketAddr::new(*address, HOST_IP_PORT);
+                if !is_silent(scene.outside(), target)? {
+                    return Ok(Err(format!("{target} answers")));
+                }
+            }
+            Ok(Ok(()))
+        })?;
+    Ok(addresses.len().saturating_mul(2))
+}
+
+fn host_ip_pod(name: &str, node: &str, address: IpAddr) -> String {
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: default, labels: {{app: port}}}}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: server
+    image: \"{AGNHOST}\"
+    imagePullPolicy: Never
+    args: [netexec, --http-port=8080, --udp-port=8081]
+    ports:
+    - {{containerPort: 8080, hostPort: {HOST_IP_PORT}, hostIP: \"{address}\"}}
+    - {{containerPort: 8081, hostPort: {HOST_IP_PORT}, hostIP: \"{address}\", protocol: UDP}}
+    readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 1}}
+"
+    )
 }
 
 /// What does not answer of the two hostPorts, asked from some place.

@@ -98,7 +98,7 @@ pub(super) const ITEMS: &[Item] = &[
     ),
     item(
         62,
-        "runtimeConfig.portMappings: a connection to the host's port reaches the pod (TCP, UDP, IPv4), until DEL",
+        "runtimeConfig.portMappings: the host's ports reach the pod until DEL (TCP, UDP, each family, each kind of hostIP; SCTP is accepted)",
         ports::mapped,
     ),
     item(

@@ -68,11 +68,6 @@ fn what_happens_becomes_events_by_the_names_of_the_api() {
         ),
         ("FIBDrift", None, Some((Reason::FIBDrift, About::Node, "text"))),
         (
-            "HostPortUnavailable",
-            None,
-            Some((Reason::HostPortUnavailable, About::Node, "text")),
-        ),
-        (
             "AgentRespawned",
             None,
             Some((Reason::AgentRespawned, About::Node, "text")),

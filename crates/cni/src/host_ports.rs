@@ -1,0 +1,261 @@
+//! Ports of the host that lead to containers, in the kernel.
+//!
+//! What they are made of stands in `flatroute_nft::host_ports`: static rules in the table `flatroute`, and an element for each
+//! port with the attachment's name in it (that of the link's alias). A container without such ports costs nothing here: not
+//! even a socket is opened.
+//!
+//! **Order.** ADD notes in the attachment's lock file that there may be ports, then writes them, all or none, when everything else
+//! of the container is there; DEL takes them away before anything else. So an ADD that died leaves either no element or a note
+//! to look for some; and an address is never given on while a port leads to it. When the lock files are lost, DEL looks
+//! anyway, and GC always does: the elements say whose they are.
+//!
+//! **Flows of UDP** that began before a change would not follow it, because a client that keeps its port keeps its flow. ADD
+//! makes the kernel forget those that were sent to its ports at the host's own addresses, DEL those that its containers'
+//! ports answered: no others. Connections of TCP and SCTP end by themselves. Only a pod with a hostPort of UDP pays for that (some
+//! 10 ms a family, because the kernel walks all of its table); translations of service proxies to an address that is given
+//! back are for these to forget, and it rests for the cool-down.
+//!
+//! **127.0.0.1.** A packet with a loopback source leaves only by a link that allows it (`route_localnet`): that is set on the
+//! container's own link, after the rules stand which keep the container from using it the other way.
+
+use flatroute_netlink::{LinkChange, LinkSettings, Socket};
+use flatroute_nft::host_ports::MAX_OWNER;
+use flatroute_nft::{Conntrack, Element, Error, HostPort, Kernel, Protocol, Width};
+
+use crate::error::{CniError, Code, Result};
+use crate::identity::{Alias, Identity};
+use crate::invocation::Attachment;
+
+/// Makes the ports lead to the container.
+///
+/// # Errors
+/// Code 11 when a port leads elsewhere, 2 when the kernel lacks what it takes, 5 for what else is refused.
+pub(crate) fn publish(
+    ports: &[HostPort],
+    identity: &Identity,
+    host_interface: &str,
+    host: &mut Socket,
+) -> Result<()> {
+    let owner = identity.alias(&[]);
+    if owner.len() > MAX_OWNER {
+        let msg = format!(
+            "runtimeConfig.portMappings: the names of network, container and interface are longer than {MAX_OWNER} bytes together"
+        );
+        return Err(CniError::new(Code::InvalidConfig, msg));
+    }
+    let mut kernel = Kernel::open()?;
+    kernel.add_host_ports(&owner, ports)?;
+    if ports.iter().any(|port| port.to().is_ipv4())
+        && let Some(link) = host.link_by_name(host_interface)?
+    {
+        let settings = LinkSettings {
+            route_localnet: Some(true),
+            ..LinkSettings::default()
+        };
+        host.change_link(
+            link.index,
+            &LinkChange {
+                settings,
+                ..LinkChange::default()
+            },
+        )?;
+    }
+    forget_arrivals(ports, &mut kernel, host)
+}
+
+/// Takes away what leads to the attachment, whatever that is.
+///
+/// # Errors
+/// Code 5 for what the kernel refuses.
+pub(crate) fn withdraw(identity: &Identity) -> Result<()> {
+    let owner = identity.alias(&[]);
+    remove(|found| found == owner)
+}
+
+/// Takes away what leads to attachments of this network that are not valid.
+///
+/// # Errors
+/// Code 5 for what the kernel refuses.
+pub(crate) fn collect(network: &str, valid: &[Attachment]) -> Result<()> {
+    remove(|owner| {
+        Alias::parse(owner).is_some_and(|alias| {
+            alias.identity.network == network && !valid.contains(&alias.identity.attachment)
+        })
+    })
+}
+
+/// Says what of the ports is missing, and what is there that should not.
+///
+/// # Errors
+/// Code 5 when the kernel cannot be asked.
+pub(crate) fn check(ports: &[HostPort], identity: &Identity, faults: &mut Vec<String>) -> Result<()> {
+    let mut kernel = Kernel::open()?;
+    if !kernel.has_host_port_rules()? {
+        faults.push("the rules for hostPort in the table inet flatroute are gone or changed".to_owned());
+    }
+    let owner = identity.alias(&[]);
+    let all = kernel.host_ports()?.into_iter();
+    let found: Vec<Element> = all
+        .filter(|owned| owned.owner == owner)
+        .map(|owned| owned.element)
+        .collect();
+    let expected = Element::of(ports);
+    let missing = expected.iter().filter(|element| !found.contains(element));
+    faults.extend(missing.map(|element| format!("{element} is gone")));
+    let extra = found.iter().filter(|element| !expected.contains(element));
+    faults.extend(extra.map(|element| format!("{element} is there, and not asked for")));
+    Ok(())
+}
+
+fn remove(is_unwanted: impl Fn(&str) -> bool) -> Result<()> {
+    let mut kernel = match Kernel::open() {
+        Ok(kernel) => kernel,
+        // Nothing can be there.
+        Err(Error::NoNfTables(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let gone = kernel.delete_host_ports(is_unwanted)?;
+    match forget_answers(&gone) {
+        // Without it no such port could be made.
+        Err(Error::NoConntrack(_)) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Flows are told for each family by itself.
+const FAMILIES: [Width; 2] = [Width::Ipv4, Width::Ipv6];
+
+/// The one port, if it is the only one: the kernel then tells of its flows alone, and of all others only once.
+fn only(ports: &[u16]) -> Option<u16> {
+    let (first, rest) = ports.split_first()?;
+    rest.iter().all(|port| port == first).then_some(*first)
+}
+
+/// Forgets flows of UDP that began before their destination led to the container.
+fn forget_arrivals(ports: &[HostPort], kernel: &mut Kernel, host: &mut Socket) -> Result<()> {
+    let is_udp = |port: &&HostPort| port.protocol() == Protocol::Udp;
+    let udp: Vec<&HostPort> = ports.iter().filter(is_udp).collect();
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let mut conntrack = Conntrack::open()?;
+    let mut flows = Vec::new();
+    for family in FAMILIES {
+        let of_family = udp.iter().filter(|port| Width::of(port.to().ip()) == family);
+        let of_family: Vec<u16> = of_family.map(|port| port.port()).collect();
+        if !of_family.is_empty() {
+            flows.extend(conntrack.udp_to(family, only(&of_family))?);
+        }
+    }
+    flows.retain(|flow| {
+        let to = flow.original.destination;
+        udp.iter().any(|port| port.takes(Protocol::Udp.number(), to))
+    });
+    if flows.is_empty() {
+        return Ok(());
+    }
+    let all = kernel.host_ports()?;
+    for flow in flows {
+        let to = flow.original.destination;
+        // What arrived since the elements were written goes the right way, and so does what a port of one address takes
+        // before ours.
+        let is_right = all.iter().any(|owned| match owned.element {
+            Element::Port(port) => port.takes(Protocol::Udp.number(), to) && port.to() == flow.reply.source,
+            Element::Hairpin(_) => false,
+        });
+        if !is_right && host.is_own(to.ip())? {
+            conntrack.forget(&flow)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets flows of UDP that containers answered by what is gone.
+fn forget_answers(gone: &[Element]) -> flatroute_nft::Result<()> {
+    let udp = gone.iter().filter_map(|element| match element {
+        Element::Port(port) if port.protocol() == Protocol::Udp => Some(port.to()),
+        Element::Port(_) | Element::Hairpin(_) => None,
+    });
+    let udp: Vec<_> = udp.collect();
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let mut conntrack = Conntrack::open()?;
+    for family in FAMILIES {
+        let of_family = udp.iter().filter(|to| Width::of(to.ip()) == family);
+        let of_family: Vec<u16> = of_family.map(|to| to.port()).collect();
+        if of_family.is_empty() {
+            continue;
+        }
+        for flow in conntrack.udp_from(family, only(&of_family))? {
+            if udp.contains(&flow.reply.source) {
+                conntrack.forget(&flow)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl From<Error> for CniError {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        let (code, details) = match error {
+            Error::NoNfTables(_) | Error::LacksPart(_) | Error::NoConntrack(_) => (
+                Code::UnsupportedField,
+                "pods without hostPort can be started all the same",
+            ),
+            Error::Taken { .. } => (
+                Code::TryAgainLater,
+                "DEL of that attachment frees it; end that pod, or choose another hostPort or hostIP",
+            ),
+            Error::Contended(_) => (Code::TryAgainLater, ""),
+            Error::NotPermitted(_) | Error::Refused(_) | Error::Netlink(_) => (Code::Io, ""),
+        };
+        Self::new(code, format!("runtimeConfig.portMappings: {text}")).because(details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_is_an_unsupported_field_with_the_remedy() {
+        let refused = || flatroute_netlink::Error::Refused {
+            what: "list rules of nf_tables".to_owned(),
+            source: io::Error::from_raw_os_error(22),
+            text: None,
+        };
+        for (error, code, part) in [
+            (
+                Error::NoNfTables(refused()),
+                Code::UnsupportedField,
+                "load the module nf_tables",
+            ),
+            (Error::LacksPart(refused()), Code::UnsupportedField, "nft_nat"),
+            (
+                Error::NoConntrack(refused()),
+                Code::UnsupportedField,
+                "load the module nf_conntrack_netlink",
+            ),
+            (Error::NotPermitted(refused()), Code::Io, "NET_ADMIN"),
+            (Error::Contended(3), Code::TryAgainLater, "3 times"),
+        ] {
+            let error = CniError::from(error);
+            assert_eq!(error.code, code, "{error}");
+            assert!(
+                error.msg.starts_with("runtimeConfig.portMappings: ") && error.msg.contains(part),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_port_is_asked_for_alone() {
+        assert_eq!(only(&[]), None);
+        assert_eq!(only(&[80, 80]), Some(80));
+        assert_eq!(only(&[80, 81]), None);
+    }
+}
