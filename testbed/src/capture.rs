@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Seen {
     pub ttl: u8,
     /// Source and destination port, for TCP and UDP.
     pub ports: Option<(u16, u16)>,
+    /// No router may split it: the DF of IPv4, and always with IPv6.
+    pub dont_fragment: bool,
 }
 
 impl Seen {
@@ -76,7 +78,7 @@ pub fn decode(frame: &[u8]) -> Option<Seen> {
         frame.get(6..12)?.try_into().ok()?,
     );
     let packet = frame.get(14..)?;
-    let (source, destination, protocol, ttl, payload): (IpAddr, IpAddr, u8, u8, &[u8]) =
+    let (source, destination, protocol, ttl, dont_fragment, payload): (IpAddr, IpAddr, u8, u8, bool, &[u8]) =
         match frame.get(12..14)? {
             [0x08, 0x00] => {
                 let header = usize::from(packet.first()? & 0x0f) * 4;
@@ -91,6 +93,7 @@ pub fn decode(frame: &[u8]) -> Option<Seen> {
                     address(16)?,
                     *packet.get(9)?,
                     *packet.get(8)?,
+                    *packet.get(6)? & 0x40 != 0,
                     packet.get(header..)?,
                 )
             }
@@ -106,6 +109,7 @@ pub fn decode(frame: &[u8]) -> Option<Seen> {
                     address(24)?,
                     *packet.get(6)?,
                     *packet.get(7)?,
+                    true,
                     packet.get(40..)?,
                 )
             }
@@ -129,6 +133,7 @@ pub fn decode(frame: &[u8]) -> Option<Seen> {
         protocol,
         ttl,
         ports,
+        dont_fragment,
     })
 }
 
@@ -136,7 +141,8 @@ pub fn decode(frame: &[u8]) -> Option<Seen> {
 #[derive(Debug)]
 pub struct Capture {
     stop: Arc<AtomicBool>,
-    reader: JoinHandle<BTreeMap<Seen, u64>>,
+    seen: Arc<Mutex<BTreeMap<Seen, u64>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Capture {
@@ -159,11 +165,21 @@ impl Capture {
             Ok(socket)
         })?;
         let stop = Arc::new(AtomicBool::new(false));
-        let seen_stop = Arc::clone(&stop);
+        let seen = Arc::new(Mutex::new(BTreeMap::new()));
+        let (seen_stop, notes) = (Arc::clone(&stop), Arc::clone(&seen));
         Ok(Self {
             stop,
-            reader: std::thread::spawn(move || read(&socket, &seen_stop)),
+            seen,
+            reader: std::thread::spawn(move || read(&socket, &seen_stop, &notes)),
         })
+    }
+
+    /// How many frames of some kinds were seen until now.
+    #[must_use]
+    pub fn count(&self, is_wanted: impl Fn(&Seen) -> bool) -> u64 {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = seen.iter().filter(|(seen, _)| is_wanted(seen));
+        wanted.map(|(_, count)| count).sum()
     }
 
     /// Ends; what was seen, each kind with its count.
@@ -174,13 +190,14 @@ impl Capture {
         self.stop.store(true, Ordering::Release);
         self.reader
             .join()
-            .map_err(|_| anyhow!("the capturing thread panicked"))
+            .map_err(|_| anyhow!("the capturing thread panicked"))?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(std::mem::take(&mut *seen))
     }
 }
 
 /// Reads until told to stop, and then what had come until then.
-fn read(socket: &OwnedFd, stop: &AtomicBool) -> BTreeMap<Seen, u64> {
-    let mut seen = BTreeMap::new();
+fn read(socket: &OwnedFd, stop: &AtomicBool, seen: &Mutex<BTreeMap<Seen, u64>>) {
     let mut buffer = vec![0; 2048];
     let mut left = MOST_AFTER_STOP;
     while left > 0 {
@@ -190,6 +207,7 @@ fn read(socket: &OwnedFd, stop: &AtomicBool) -> BTreeMap<Seen, u64> {
         match recv(socket, buffer.as_mut_slice(), RecvFlags::empty()) {
             Ok((length, _)) => {
                 if let Some(frame) = buffer.get(..length).and_then(decode) {
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                     *seen.entry(frame).or_insert(0) += 1;
                 }
             }
@@ -197,7 +215,6 @@ fn read(socket: &OwnedFd, stop: &AtomicBool) -> BTreeMap<Seen, u64> {
             Err(_) => {}
         }
     }
-    seen
 }
 
 #[cfg(test)]
@@ -223,6 +240,7 @@ mod tests {
             ("10.244.1.2".into(), "10.244.3.2".into())
         );
         assert_eq!((seen.ttl, seen.ports), (63, Some((4096, 7000))));
+        assert!(!seen.dont_fragment, "the flag is not set");
         assert!(!seen.is_tunnel());
         let mut packet = vec![0x60, 0, 0, 0, 0, 8, 58, 60];
         packet.extend([0xfd; 32]);

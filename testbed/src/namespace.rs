@@ -170,6 +170,19 @@ impl Namespace {
         })
     }
 
+    /// Reads a setting below `/proc/sys/`, in this namespace.
+    ///
+    /// # Errors
+    /// The kernel has no such setting.
+    pub fn read(&self, name: &str) -> Result<String> {
+        self.run(|| {
+            let path = Path::new("/proc/sys").join(name);
+            let value = fs::read_to_string(&path);
+            let value = value.with_context(|| format!("{}: read {}", self.name, path.display()))?;
+            Ok(value.trim().to_owned())
+        })
+    }
+
     /// Lets the namespace go: it ends with its last process and socket.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub struct Pod {
     pub ipv6: Ipv6Addr,
     /// What the last plugin of the list answered; `None` for a pod that was wired by hand.
     result: Option<Value>,
+    /// What the runtime asks for it (`runtimeConfig`).
+    wishes: Map<String, Value>,
 }
 
 impl Pod {
@@ -57,6 +59,7 @@ impl Pod {
             ipv4,
             ipv6,
             result: None,
+            wishes: Map::new(),
         }
     }
 
@@ -64,6 +67,16 @@ impl Pod {
     #[must_use]
     pub fn address(&self, ipv6: bool) -> IpAddr {
         if ipv6 { self.ipv6.into() } else { self.ipv4.into() }
+    }
+
+    /// Its addresses in the order of the plugins' result; none for a pod that was wired by hand.
+    ///
+    /// # Errors
+    /// The result has another form than CNI's.
+    pub fn ips(&self) -> Result<Vec<IpAddr>> {
+        self.result
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |result| addresses(Some(result)))
     }
 
     /// The container id under which the runtime knows it.
@@ -79,6 +92,8 @@ pub struct Runtime {
     node: Namespace,
     plugin_dir: PathBuf,
     conflist: PathBuf,
+    /// Whether each family of its pods is IPv6, the first one first.
+    order: Vec<bool>,
 }
 
 impl Runtime {
@@ -87,6 +102,15 @@ impl Runtime {
     /// # Errors
     /// The conflist cannot be written.
     pub fn new(fabric: &Fabric, node: &Router, plugin: &Path) -> Result<Self> {
+        Self::with_families(fabric, node, plugin, &[false, true])
+    }
+
+    /// As [`Runtime::new`], for pods of some families (whether each is IPv6), in their order. It may be done again for a node
+    /// that has pods.
+    ///
+    /// # Errors
+    /// The conflist cannot be written.
+    pub fn with_families(fabric: &Fabric, node: &Router, plugin: &Path, order: &[bool]) -> Result<Self> {
         let dir = sandbox::room().join("lab").join(&node.name);
         let conf_dir = dir.join("net.d");
         fs::create_dir_all(&conf_dir).context("create net.d")?;
@@ -94,7 +118,8 @@ impl Runtime {
             .pod_cidrs
             .with_context(|| format!("{} has no pod CIDRs", node.name))?;
         let conflist = conf_dir.join("10-flatroute.conflist");
-        let text = serde_json::to_vec_pretty(&configuration(&cidrs, &dir.join("cni"))).context("conflist")?;
+        let text =
+            serde_json::to_vec_pretty(&configuration(&cidrs, order, &dir.join("cni"))).context("conflist")?;
         fs::write(&conflist, text).context("write the conflist")?;
         let plugin_dir = plugin
             .parent()
@@ -104,6 +129,7 @@ impl Runtime {
             node: fabric.namespace(&node.name)?.clone(),
             plugin_dir,
             conflist,
+            order: order.to_vec(),
         })
     }
 
@@ -112,6 +138,14 @@ impl Runtime {
     /// # Errors
     /// A plugin failed (its own words), or its result lacks an address.
     pub fn add(&self, name: &str) -> Result<Pod> {
+        self.add_with(name, Map::new())
+    }
+
+    /// As [`Runtime::add`], with a `runtimeConfig`; each plugin hears of what it has the capability for.
+    ///
+    /// # Errors
+    /// As [`Runtime::add`].
+    pub fn add_with(&self, name: &str, wishes: Map<String, Value>) -> Result<Pod> {
         let namespace = Namespace::create(name)?;
         let mut pod = Pod {
             name: name.to_owned(),
@@ -120,6 +154,7 @@ impl Runtime {
             ipv4: Ipv4Addr::UNSPECIFIED,
             ipv6: Ipv6Addr::UNSPECIFIED,
             result: None,
+            wishes,
         };
         let list = self.read()?;
         for plugin in &list.plugins {
@@ -132,9 +167,11 @@ impl Runtime {
                 IpAddr::V6(address) => pod.ipv6 = address,
             }
         }
-        if pod.ipv4.is_unspecified() || pod.ipv6.is_unspecified() {
+        let families: Vec<bool> = pod.ips()?.iter().map(IpAddr::is_ipv6).collect();
+        if families != self.order {
+            let [wanted, given] = [&self.order, &families].map(|of| in_words(of));
             bail!(
-                "{}: CNI ADD gave not both an IPv4 and an IPv6 address: {:?}",
+                "{}: CNI ADD gave {given} instead of {wanted}: {:?}",
                 pod.name,
                 pod.result
             );
@@ -176,7 +213,7 @@ impl Runtime {
             .get("type")
             .and_then(Value::as_str)
             .context("a plugin without type")?;
-        let request = list.request(plugin, pod.result.as_ref());
+        let request = list.request(plugin, pod);
         let mut command = self.node.command(&self.plugin_dir.join(kind));
         let mut child = command
             .env("CNI_COMMAND", verb)
@@ -214,18 +251,26 @@ impl Runtime {
 }
 
 /// The conflist that the agent would write, with its state in a directory of this node.
-fn configuration(cidrs: &PodCidrs, state_dir: &Path) -> Value {
+fn configuration(cidrs: &PodCidrs, order: &[bool], state_dir: &Path) -> Value {
+    let of = |ipv6: &bool| {
+        if *ipv6 {
+            cidrs.ipv6.to_string()
+        } else {
+            cidrs.ipv4.to_string()
+        }
+    };
+    let cidrs: Vec<String> = order.iter().map(of).collect();
     json!({
         "cniVersion": "1.0.0",
         "cniVersions": VERSIONS,
         "name": "flatroute",
         "plugins": [{
             "type": "flatroute-cni",
-            "podCIDRs": [cidrs.ipv4.to_string(), cidrs.ipv6.to_string()],
+            "podCIDRs": cidrs,
             "mtu": 0,
             "stateDir": state_dir,
             "cooldown": "0s",
-            "capabilities": {"ips": true, "mac": true, "dns": true},
+            "capabilities": {"ips": true, "mac": true, "dns": true, "portMappings": true},
         }],
     })
 }
@@ -266,16 +311,32 @@ impl List {
         })
     }
 
-    fn request(&self, plugin: &Map<String, Value>, previous: Option<&Value>) -> Value {
+    fn request(&self, plugin: &Map<String, Value>, pod: &Pod) -> Value {
         let mut request = plugin.clone();
-        request.remove("capabilities");
+        let capabilities = request.remove("capabilities").unwrap_or_default();
+        let is_capable =
+            |(key, _): &(&String, &Value)| capabilities.get(key.as_str()) == Some(&Value::Bool(true));
+        let wishes = pod.wishes.iter().filter(is_capable);
+        let wishes: Map<String, Value> = wishes.map(|(key, wish)| (key.clone(), wish.clone())).collect();
+        if !wishes.is_empty() {
+            request.insert("runtimeConfig".into(), wishes.into());
+        }
         request.insert("cniVersion".into(), self.version.clone().into());
         request.insert("name".into(), self.name.clone().into());
-        if let Some(previous) = previous {
+        if let Some(previous) = &pod.result {
             request.insert("prevResult".into(), previous.clone());
         }
         request.into()
     }
+}
+
+/// Families, such as `IPv4, IPv6`.
+fn in_words(order: &[bool]) -> String {
+    let names: Vec<&str> = order
+        .iter()
+        .map(|ipv6| if *ipv6 { "IPv6" } else { "IPv4" })
+        .collect();
+    names.join(", ")
 }
 
 fn addresses(result: Option<&Value>) -> Result<Vec<IpAddr>> {
@@ -298,7 +359,10 @@ fn addresses(result: Option<&Value>) -> Result<Vec<IpAddr>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{List, addresses};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::{List, Pod, addresses};
+    use crate::namespace::Namespace;
 
     #[test]
     fn a_conflist_is_read_as_libcni_does() {
@@ -306,11 +370,17 @@ mod tests {
                        "plugins": [{"type": "t", "mtu": 0, "capabilities": {"mac": true}}]}"#;
         let list = List::read(text).expect("a good list");
         assert_eq!(list.version, "1.1.0");
-        let request = list.request(&list.plugins[0], None);
+        let namespace = Namespace::found("p", "/proc/self/ns/net".into());
+        let mut pod = Pod::found("p", "n", namespace, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
         assert_eq!(
-            request,
+            list.request(&list.plugins[0], &pod),
             serde_json::json!({"cniVersion": "1.1.0", "name": "n", "type": "t", "mtu": 0})
         );
+        for wish in ["mac", "ips"] {
+            pod.wishes.insert(wish.to_owned(), "wish".into());
+        }
+        let request = list.request(&list.plugins[0], &pod);
+        assert_eq!(request["runtimeConfig"], serde_json::json!({"mac": "wish"}));
     }
 
     #[test]

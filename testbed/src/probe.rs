@@ -203,7 +203,11 @@ pub fn ask_by_udp(own: IpAddr, target: SocketAddr) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned())
 }
 
-fn ask_by_tcp(target: SocketAddr) -> std::io::Result<String> {
+/// A connection: the address that the server saw.
+///
+/// # Errors
+/// No connection or no answer in time.
+pub fn ask_by_tcp(target: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut text = String::new();

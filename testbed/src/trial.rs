@@ -12,9 +12,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::paint;
+use crate::process::locate;
 use crate::sandbox::{self, Ending};
 use crate::speaker::{Software, own_program};
 
@@ -33,6 +34,8 @@ pub enum Need {
     Agent,
     /// Our CNI plugin.
     Plugin,
+    /// The programs `ip` and `ping`.
+    Ping,
 }
 
 impl Need {
@@ -42,6 +45,9 @@ impl Need {
             Self::Frr => Software::Frr.find(),
             Self::Agent => Software::Agent.find(),
             Self::Plugin => own_program("flatroute-cni"),
+            Self::Ping => locate("ip")
+                .and_then(|_| locate("ping"))
+                .context("ip or ping is not installed: sudo make test-deps"),
         };
         found
             .err()
@@ -51,7 +57,7 @@ impl Need {
     /// Whether it comes out of this source tree.
     fn is_ours(self) -> bool {
         match self {
-            Self::Bird | Self::Frr => false,
+            Self::Bird | Self::Frr | Self::Ping => false,
             Self::Agent | Self::Plugin => true,
         }
     }

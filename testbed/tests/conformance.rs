@@ -57,7 +57,7 @@ fn configuration(folder: &Path, kind: &str, cidrs: &Value) -> Result<PathBuf> {
             "podCIDRs": cidrs,
             "cooldown": "0s",
             "mtu": 0,
-            "capabilities": {"portMappings": true, "ips": true, "mac": true, "dns": true},
+            "capabilities": {"portMappings": true, "bandwidth": true, "ips": true, "mac": true, "dns": true},
         }],
     });
     std::fs::write(&file, list.to_string()).context("a configuration")?;

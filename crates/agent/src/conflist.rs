@@ -2,7 +2,7 @@
 //!
 //! A container runtime takes a node for ready as soon as it finds a configuration, so the file is the last step of a
 //! start. It is written beside its place and renamed over it, so that nobody ever reads half of it; it is
-//! rewritten when the Node's podCIDRs change, and never removed: pods that run need it for their end.
+//! rewritten when the Node's podCIDRs or `podNetwork.mtu` change, and never removed: pods that run need it for their end.
 //!
 //! The content is a pure function ([`render`]); [`keep`] does the writing, in a task of its own.
 
@@ -22,23 +22,46 @@ use crate::events::Happening;
 const NAME: &str = "10-flatroute.conflist";
 /// The versions of CNI that the list can be asked in; `cniVersion` is for runtimes that know no `cniVersions`.
 const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
+/// What the runtime is to pass on to the plugin of what it knows of a pod.
+const CAPABILITIES: [&str; 7] = [
+    "bandwidth",
+    "dns",
+    "io.kubernetes.cri.pod-annotations",
+    "ipRanges",
+    "ips",
+    "mac",
+    "portMappings",
+];
 /// How long after a failure it is tried again, and how often the file is looked at.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// The pod CIDRs that the plugin can use, as they stand in the Node: its networks in order, the first of each family.
+/// The pod CIDRs that the plugin can use, as they stand in the Node: its networks in order, several of a family too.
 pub(crate) fn usable<'a>(pod_cidrs: impl Iterator<Item = &'a str>) -> Vec<IpNetwork> {
     let mut found: Vec<IpNetwork> = Vec::new();
     for cidr in pod_cidrs.filter_map(|text| text.parse::<IpNetwork>().ok()) {
-        if !found.iter().any(|other| other.is_ipv4() == cidr.is_ipv4()) {
+        if !found.contains(&cidr) {
             found.push(cidr);
         }
     }
     found
 }
 
+/// What it is written for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pods {
+    /// See [`usable`]; none: the node cannot serve pods yet.
+    pub(crate) cidrs: Vec<IpNetwork>,
+    /// The MTU of their links in octets; 0: the plugin looks at the uplinks.
+    pub(crate) mtu: u16,
+}
+
 /// The file's text.
-fn render(pod_cidrs: &[IpNetwork]) -> String {
-    let cidrs: Vec<String> = pod_cidrs.iter().map(ToString::to_string).collect();
+fn render(pods: &Pods) -> String {
+    let capabilities: serde_json::Map<String, Value> = CAPABILITIES
+        .map(|name| (name.to_owned(), true.into()))
+        .into_iter()
+        .collect();
+    let cidrs: Vec<String> = pods.cidrs.iter().map(ToString::to_string).collect();
     let list: Value = json!({
         "cniVersion": VERSIONS.first(),
         "cniVersions": VERSIONS,
@@ -46,8 +69,8 @@ fn render(pod_cidrs: &[IpNetwork]) -> String {
         "plugins": [{
             "type": "flatroute-cni",
             "podCIDRs": cidrs,
-            "mtu": 0,
-            "capabilities": {"portMappings": true, "ips": true, "mac": true, "dns": true},
+            "mtu": pods.mtu,
+            "capabilities": capabilities,
         }],
     });
     format!("{list:#}\n")
@@ -57,16 +80,16 @@ fn render(pod_cidrs: &[IpNetwork]) -> String {
 /// has to tell goes to `teller`; when that has no room, it is logged only.
 pub(crate) async fn keep(
     conf_dir: PathBuf,
-    mut wanted: watch::Receiver<Vec<IpNetwork>>,
+    mut wanted: watch::Receiver<Pods>,
     teller: mpsc::Sender<Happening>,
 ) {
     let mut told = None;
     loop {
-        let cidrs = wanted.borrow_and_update().clone();
-        if !cidrs.is_empty() {
+        let pods = wanted.borrow_and_update().clone();
+        if !pods.cidrs.is_empty() {
             let path = conf_dir.join(NAME);
             // Files: beside the runtime, so that no keepalive is late.
-            let done = tokio::task::spawn_blocking(move || write(&path, &cidrs)).await;
+            let done = tokio::task::spawn_blocking(move || write(&path, &pods)).await;
             let text = match done {
                 Ok(outcome) => outcome,
                 Err(error) => Outcome::failed(format!("the CNI configuration was not written: {error}")),
@@ -98,15 +121,15 @@ impl Outcome {
     }
 }
 
-fn write(path: &Path, cidrs: &[IpNetwork]) -> Outcome {
-    let text = render(cidrs);
+fn write(path: &Path, pods: &Pods) -> Outcome {
+    let text = render(pods);
     let current = std::fs::read_to_string(path);
     if current.is_ok_and(|current| current == text) {
         return Outcome::default();
     }
     match place::replace(path, &text) {
         Ok(()) => {
-            let cidrs: Vec<String> = cidrs.iter().map(ToString::to_string).collect();
+            let cidrs: Vec<String> = pods.cidrs.iter().map(ToString::to_string).collect();
             Outcome {
                 written: Some(format!("wrote {} for {}", path.display(), cidrs.join(" and "))),
                 trouble: None,

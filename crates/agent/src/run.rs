@@ -304,7 +304,7 @@ impl<A: Act> Owner<A> {
         }
         self.sought.update(&new, Instant::now());
         self.in_force = Some(new);
-        self.tell_pod_cidrs();
+        self.tell_pods();
         self.gather_objects();
         Ok(())
     }

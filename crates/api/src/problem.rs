@@ -109,6 +109,8 @@ reasons! {
     NotSupported,
     /// A manifest is no YAML.
     NotYAML,
+    /// A node's pod CIDR overlaps with another Node's, or with an address of a Node.
+    OverlappingCIDRs,
     /// A BGPPeer's neighbour is the node itself.
     OwnAddress,
     /// The API server refuses for another reason.

@@ -13,7 +13,6 @@ pub const FIELDS: &[(Kind, &str)] = &[
     (Kind::BGPConfiguration, "spec.routerIDFrom"),
     (Kind::BGPConfiguration, "spec.drain"),
     (Kind::BGPConfiguration, "spec.communities"),
-    (Kind::BGPConfiguration, "spec.podNetwork.mtu"),
 ];
 
 /// Values of fields that exist, by kind and path.

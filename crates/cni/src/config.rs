@@ -3,8 +3,10 @@
 //! A configuration is read in two steps. What DEL needs (name, version, state directory, prefix) is checked always;
 //! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
 //! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
-//! specification wants it, except those which ask for something that would silently not happen (`ipam.type`,
-//! `runtimeConfig.bandwidth`): ADD refuses them with code 2. `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
+//! specification wants it, except those which ask for something that would silently not happen (`ipam.type`:
+//! code 2). `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
+
+mod addresses;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,11 +14,14 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::bandwidth::Limits;
 use crate::error::{CniError, Code, Result};
+use crate::identity::HOST_MAC;
 use crate::invocation::{Attachment, is_name};
-use crate::ipam::Pool;
+use crate::ipam::Wish;
 use crate::version::SpecVersion;
 
 const DEFAULT_STATE_DIR: &str = "/run/flatroute/cni";
@@ -25,7 +30,7 @@ const DEFAULT_COOLDOWN: Duration = Duration::from_secs(30);
 /// With more, too few characters would be left for the hash in a host interface's name.
 const PREFIX_MAX: usize = 5;
 /// The smallest MTU of IPv6 (RFC 8200 §5).
-const IPV6_MINIMUM_MTU: u32 = 1280;
+pub(crate) const IPV6_MINIMUM_MTU: u32 = 1280;
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65535;
 
 #[derive(Debug, Default, Deserialize)]
@@ -35,6 +40,7 @@ struct Raw {
     name: String,
     #[serde(rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
+    pools: Value,
     reserved: Vec<String>,
     cooldown: Option<String>,
     state_dir: Option<PathBuf>,
@@ -42,6 +48,7 @@ struct Raw {
     mtu: u32,
     ipam: Map<String, Value>,
     dns: Option<Value>,
+    args: Value,
     runtime_config: RawRuntime,
     prev_result: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
@@ -55,9 +62,12 @@ struct Raw {
 struct RawRuntime {
     mac: Option<String>,
     ips: Vec<String>,
+    ip_ranges: Value,
     dns: Option<Value>,
     port_mappings: Value,
-    bandwidth: Map<String, Value>,
+    bandwidth: Value,
+    #[serde(rename = "io.kubernetes.cri.pod-annotations")]
+    pod_annotations: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,8 +94,8 @@ pub(crate) struct Config {
 /// What ADD and STATUS need in addition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AddressPlan {
-    /// One pool a family, in the order of `podCIDRs`.
-    pub(crate) pools: Vec<Pool>,
+    /// One a family, in the order of the result.
+    pub(crate) wishes: Vec<Wish>,
     /// How long a freed address rests.
     pub(crate) cooldown: Duration,
 }
@@ -163,79 +173,13 @@ impl Config {
             )
             .because(remedy))
         };
-        let runtime = &self.raw.runtime_config;
         if let Some(kind) = self.raw.ipam.get("type") {
             return unsupported("ipam.type", kind, "addresses come from podCIDRs; remove ipam");
-        }
-        if !runtime.bandwidth.is_empty() {
-            let value = Value::from(runtime.bandwidth.clone());
-            return unsupported(
-                "runtimeConfig.bandwidth",
-                &value,
-                "chain the bandwidth plugin, and do not declare the capability here",
-            );
         }
         Ok(())
     }
 
-    /// `podCIDRs`, `reserved`, `cooldown` and `runtimeConfig.ips`.
-    ///
-    /// # Errors
-    /// Code 7, naming the field and the value.
-    pub(crate) fn address_plan(&self) -> Result<AddressPlan> {
-        let reserved = self
-            .raw
-            .reserved
-            .iter()
-            .map(|text| network("reserved", text))
-            .collect::<Result<Vec<_>>>()?;
-        let mut pools: Vec<Pool> = Vec::new();
-        for text in &self.raw.pod_cidrs {
-            let cidr = network("podCIDRs", text)?;
-            if pools.iter().any(|pool| pool.cidr.is_ipv4() == cidr.is_ipv4()) {
-                return Err(invalid(
-                    "podCIDRs",
-                    format!("{text}: at most one IPv4 and one IPv6 network"),
-                ));
-            }
-            pools.push(Pool::new(cidr, &reserved));
-        }
-        if pools.is_empty() {
-            return Err(invalid(
-                "podCIDRs",
-                "empty: name one IPv4 network, one IPv6 network, or one of each",
-            ));
-        }
-        let ipv6 = pools.iter().any(|pool| pool.cidr.is_ipv6());
-        if ipv6 && self.raw.mtu != 0 && self.raw.mtu < IPV6_MINIMUM_MTU {
-            return Err(invalid(
-                "mtu",
-                format!("{} is below 1280, the minimum of IPv6", self.raw.mtu),
-            ));
-        }
-        for wanted in &self.raw.runtime_config.ips {
-            let wanted = network("runtimeConfig.ips", wanted)?.ip();
-            let Some(pool) = pools.iter_mut().find(|pool| pool.usable(wanted)) else {
-                return Err(invalid(
-                    "runtimeConfig.ips",
-                    format!("{wanted} is in none of podCIDRs, or reserved"),
-                ));
-            };
-            pool.wanted = Some(wanted);
-        }
-        let cooldown = match &self.raw.cooldown {
-            Some(text) => duration(text).ok_or_else(|| {
-                invalid(
-                    "cooldown",
-                    format!("{text:?} is no duration such as 30s, 500ms, 2m"),
-                )
-            })?,
-            None => DEFAULT_COOLDOWN,
-        };
-        Ok(AddressPlan { pools, cooldown })
-    }
-
-    /// `mtu`; `None` leaves it to the kernel.
+    /// `mtu`; `None` (0, or no such key) leaves it to the uplinks.
     ///
     /// # Errors
     /// Code 7.
@@ -250,29 +194,42 @@ impl Config {
         }
     }
 
-    /// `runtimeConfig.mac`
+    /// `runtimeConfig.bandwidth`
+    ///
+    /// # Errors
+    /// Code 7.
+    pub(crate) fn bandwidth(&self) -> Result<Limits> {
+        let object: Map<String, Value> =
+            typed("runtimeConfig.bandwidth", &self.raw.runtime_config.bandwidth)?;
+        Limits::read(&object)
+    }
+
+    /// `runtimeConfig.mac`, or `args.cni.mac`, where meta plugins put it when the capability is not declared.
     ///
     /// # Errors
     /// Code 7.
     pub(crate) fn mac(&self) -> Result<Option<flatroute_netlink::Mac>> {
-        let Some(text) = self
-            .raw
-            .runtime_config
-            .mac
-            .as_deref()
-            .filter(|text| !text.is_empty())
-        else {
-            return Ok(None);
+        let runtime = self.raw.runtime_config.mac.as_deref().unwrap_or_default();
+        let (field, text) = match self.raw.args.pointer("/cni/mac").and_then(Value::as_str) {
+            Some(text) if runtime.is_empty() => ("args.cni.mac", text),
+            Some(_) | None => ("runtimeConfig.mac", runtime),
         };
+        if text.is_empty() {
+            return Ok(None);
+        }
         let bytes: Option<Vec<u8>> = text
             .split([':', '-'])
             .map(|byte| u8::from_str_radix(byte, 16).ok())
             .collect();
         match bytes.and_then(|bytes| flatroute_netlink::Mac::try_from(bytes).ok()) {
-            Some(mac) if mac.first().is_some_and(|first| first & 1 == 0) => Ok(Some(mac)),
-            _ => Err(invalid(
-                "runtimeConfig.mac",
-                format!("{text:?} is no unicast Ethernet address"),
+            Some(HOST_MAC) => Err(invalid(
+                field,
+                format!("{text:?} is that of the host's end of every pod's link; choose another"),
+            )),
+            Some(mac) if mac != [0; 6] && mac.first().is_some_and(|first| first & 1 == 0) => Ok(Some(mac)),
+            Some(_) | None => Err(invalid(
+                field,
+                format!("{text:?} is no unicast Ethernet address such as 02:00:00:00:00:07"),
             )),
         }
     }
@@ -331,6 +288,14 @@ impl Config {
             })
             .collect())
     }
+}
+
+/// Reads a key that only ADD needs; nothing, and null, is the type's default.
+fn typed<T: DeserializeOwned + Default>(field: &str, value: &Value) -> Result<T> {
+    if value.is_null() {
+        return Ok(T::default());
+    }
+    T::deserialize(value).map_err(|error| invalid(field, error))
 }
 
 fn network(field: &str, text: &str) -> Result<IpNetwork> {

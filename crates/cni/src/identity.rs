@@ -21,6 +21,8 @@ const ALIAS_MARK: &str = "flatroute";
 /// The longest alias of Linux in bytes (IFALIASZ without the final zero).
 const ALIAS_MAX: usize = 255;
 const INTERFACE_NAME_MAX: usize = 15;
+/// First characters of the names of devices that packets from pods go through.
+const SHAPER_PREFIX: &str = "ifb";
 /// The host's side of every pod link: locally administered, the same everywhere.
 pub(crate) const HOST_MAC: Mac = [0xee, 0xee, 0xee, 0xee, 0xee, 0xee];
 
@@ -59,16 +61,7 @@ impl Identity {
 
     /// Name of the host interface: the prefix and as many characters of the hash as fit.
     pub(crate) fn host_interface(&self, prefix: &str) -> String {
-        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let mut hash = self.hash(0);
-        let mut name = prefix.to_owned();
-        // 13 characters of five bits hold all of the hash.
-        while name.len() < INTERFACE_NAME_MAX.min(prefix.len().saturating_add(13)) {
-            let digit = usize::try_from(hash & 31).unwrap_or(0);
-            name.push(ALPHABET.get(digit).copied().map_or('a', char::from));
-            hash >>= 5;
-        }
-        name
+        interface_name(prefix, self.hash(0))
     }
 
     /// The container's MAC: unicast, locally administered.
@@ -112,6 +105,27 @@ impl Identity {
         let short = self.alias(&[]);
         alias == short || alias.starts_with(&format!("{short} "))
     }
+}
+
+/// A prefix and as many characters of a hash as fit.
+fn interface_name(prefix: &str, mut hash: u64) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut name = prefix.to_owned();
+    // 13 characters of five bits hold all of the hash.
+    while name.len() < INTERFACE_NAME_MAX.min(prefix.len().saturating_add(13)) {
+        let digit = usize::try_from(hash & 31).unwrap_or(0);
+        name.push(ALPHABET.get(digit).copied().map_or('a', char::from));
+        hash >>= 5;
+    }
+    name
+}
+
+/// Name of the device that packets from a pod with a limited bandwidth go through. It follows from the name of the host
+/// interface alone, which is also that of the lock file: so GC finds one that was left without alias.
+pub(crate) fn shaper_interface(host_interface: &str) -> String {
+    let mut hash = Fnv::default();
+    hash.write(host_interface.as_bytes());
+    interface_name(SHAPER_PREFIX, hash.finish())
 }
 
 impl Alias {

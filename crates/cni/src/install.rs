@@ -104,7 +104,10 @@ impl Options {
                 "type": PLUGIN,
                 "podCIDRs": self.pod_cidrs,
                 "mtu": 0,
-                "capabilities": {"ips": true, "mac": true, "dns": true},
+                "capabilities": {
+                    "bandwidth": true, "dns": true, "io.kubernetes.cri.pod-annotations": true,
+                    "ipRanges": true, "ips": true, "mac": true, "portMappings": true,
+                },
             }],
         });
         format!("{conflist:#}\n")

@@ -8,6 +8,7 @@
 //! Also here: `flatroute-cni install`, which puts the plugin on a node ([`install`]), and the `loopback` plugin, which
 //! is this program under that name ([`loopback`]). Without CNI_COMMAND the program says what it is.
 
+mod bandwidth;
 mod config;
 mod error;
 mod host_ports;
@@ -16,6 +17,7 @@ mod install;
 mod invocation;
 mod ipam;
 mod loopback;
+mod mtu;
 mod pod;
 mod port_mappings;
 mod removal;

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use flatroute_netlink::{Link, LinkChange, LinkSettings, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
 
+use crate::bandwidth::Shaping;
 use crate::error::{CniError, Code, Result, io_error};
 use crate::identity::{HOST_MAC, Identity, LINK_GROUP};
 use crate::sysctl;
@@ -53,14 +54,16 @@ pub(crate) struct PodLink {
     pub(crate) pod_interface: String,
     /// The pod's MAC.
     pub(crate) pod_mac: Mac,
-    /// MTU of both ends; the kernel's choice when `None`.
-    pub(crate) mtu: Option<u32>,
+    /// MTU of both ends.
+    pub(crate) mtu: u32,
     /// Alias of the host end.
     pub(crate) alias: String,
     /// The pod's addresses, in order.
     pub(crate) addresses: Vec<IpAddr>,
     /// Indexes to try, host's and pod's.
     pub(crate) indexes: Vec<(u32, u32)>,
+    /// Its limits; none for most.
+    pub(crate) shaping: Option<Shaping>,
 }
 
 /// What ADD made.
@@ -146,7 +149,7 @@ impl PodLink {
         prefix: &str,
         addresses: Vec<IpAddr>,
         mac: Option<Mac>,
-        mtu: Option<u32>,
+        mtu: u32,
     ) -> Self {
         Self {
             host_interface: identity.host_interface(prefix),
@@ -158,6 +161,7 @@ impl PodLink {
             indexes: (0..INDEX_ATTEMPTS)
                 .map(|attempt| identity.indexes(attempt))
                 .collect(),
+            shaping: None,
         }
     }
 
@@ -178,6 +182,9 @@ impl PodLink {
             .because("remove it from podCIDRs, or boot without ipv6.disable=1"));
         }
         let (host_index, pod_index) = self.create(host, pod_netns)?;
+        if let Some(shaping) = &self.shaping {
+            shaping.apply(host, host_index)?;
+        }
         let home = netns::current().map_err(io_error("open the plugin's own network namespace"))?;
         let mut pod = netns::visit(pod_netns.as_fd(), home.as_fd(), Socket::open)
             .map_err(io_error("enter the pod's network namespace"))??;
@@ -197,7 +204,7 @@ impl PodLink {
                     name: &self.host_interface,
                     index: Some(*host_index),
                     mac: Some(HOST_MAC),
-                    mtu: self.mtu,
+                    mtu: Some(self.mtu),
                     group: Some(LINK_GROUP),
                     tx_queue_len: Some(TX_QUEUE_LEN),
                     netns: None,
@@ -206,7 +213,7 @@ impl PodLink {
                     name: &self.pod_interface,
                     index: Some(*pod_index),
                     mac: Some(self.pod_mac),
-                    mtu: self.mtu,
+                    mtu: Some(self.mtu),
                     group: None,
                     tx_queue_len: Some(TX_QUEUE_LEN),
                     netns: Some(pod_netns.as_fd()),

@@ -344,7 +344,7 @@ fn killed_at_each_call(test: &str, verb: &str) {
             lab.del(&id);
             lab.assert_clean();
             assert_eq!(
-                pod.socket().link_by_name("eth0").unwrap(),
+                pod.socket().link_by_name("eth0").expect("a look"),
                 None,
                 "after {name} {count}"
             );

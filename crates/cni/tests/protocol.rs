@@ -101,7 +101,7 @@ fn refuses_bad_configurations() {
         ("ADD", conf(json!({"podCIDRs": ["10.0.0.0/33"]})), 7),
         (
             "ADD",
-            conf(json!({"podCIDRs": ["10.0.0.0/24", "10.1.0.0/24"]})),
+            conf(json!({"podCIDRs": ["10.0.0.0/24", "10.1.0.0"], "pools": {"a": {}}})),
             7,
         ),
         ("ADD", conf(json!({"podCIDRs": "10.0.0.0/24"})), 7),

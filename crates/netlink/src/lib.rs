@@ -16,6 +16,8 @@
 //!   [`netns::within`] runs a closure in another namespace on a thread of its own, so that no caller's thread can
 //!   be left in a wrong place.
 //! * **nfnetlink** ([`NetfilterSocket`]): the same manners for nf_tables, whose messages `flatroute-nft` makes.
+//! * **Traffic control** ([`TokenBucket`]): as much of it as a pod's bandwidth needs.
+//! * **Uplinks** ([`Socket::default_links`]): the links of the default route, without reading the whole table.
 //! * **Veth pairs in one message** ([`Veth`]): both ends with names, indexes, addresses and namespaces, so that
 //!   nothing has to be looked up, moved or renamed afterwards.
 
@@ -30,9 +32,12 @@ mod link;
 mod neighbour;
 mod netfilter;
 pub mod netns;
+mod nexthop;
 mod route;
 mod settings;
 mod socket;
+mod traffic;
+mod uplink;
 
 pub use address::Address;
 pub use error::Error;
@@ -44,9 +49,14 @@ pub use netlink_packet_route as packet;
 pub use route::{NextHop, Route};
 pub use settings::LinkSettings;
 pub use socket::Socket;
+pub use traffic::TokenBucket;
 
 /// Link group of the host's ends of all pods' links. The plugin puts them there; rules for all pods speak of it.
 pub const POD_LINK_GROUP: u32 = 79;
+
+/// Link group of the devices that the traffic of pods with a limited bandwidth goes through. Not that of the pods'
+/// links: nothing comes from such a device, and rules for pods must not speak of it.
+pub const SHAPER_LINK_GROUP: u32 = 80;
 
 /// A six-byte Ethernet address.
 pub type Mac = [u8; 6];

@@ -168,6 +168,22 @@ impl Socket {
         )
     }
 
+    /// Makes a link of one end only, of a kind that needs no more than what `end` says.
+    ///
+    /// # Errors
+    /// [`Error::is_exists`] when the name is taken.
+    pub fn add_single(&mut self, end: &VethEnd<'_>, kind: InfoKind) -> Result<()> {
+        let mut message = end.message();
+        message
+            .attributes
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+        self.request(
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+            || format!("create the link {}", end.name),
+        )
+    }
+
     /// Makes a link that needs nothing but a kind: `InfoKind::Dummy`, `InfoKind::Bridge`.
     ///
     /// # Errors

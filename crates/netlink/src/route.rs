@@ -182,7 +182,10 @@ impl Socket {
     /// # Errors
     /// Anything but the absence of a route.
     pub fn route_to(&mut self, destination: IpAddr) -> Result<Option<Route>> {
-        Ok(self.way_to(destination)?.as_ref().and_then(read))
+        Ok(self
+            .way_to(destination, RouteFlags::empty())?
+            .as_ref()
+            .and_then(read))
     }
 
     /// Whether the address is one of the namespace's own, of whatever link.
@@ -190,14 +193,17 @@ impl Socket {
     /// # Errors
     /// Anything but the absence of a route.
     pub fn is_own(&mut self, address: IpAddr) -> Result<bool> {
-        let way = self.way_to(address)?;
+        let way = self.way_to(address, RouteFlags::empty())?;
         Ok(way.is_some_and(|message| message.header.kind == RouteType::Local))
     }
 
-    fn way_to(&mut self, destination: IpAddr) -> Result<Option<RouteMessage>> {
+    /// What the kernel says about the way to `destination`; with [`RouteFlags::FibMatch`] the table's route with all
+    /// of its legs, without it the leg that a packet would take.
+    pub(crate) fn way_to(&mut self, destination: IpAddr, flags: RouteFlags) -> Result<Option<RouteMessage>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family_of(destination);
         message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
+        message.header.flags = flags;
         message
             .attributes
             .push(RouteAttribute::Destination(destination.into()));
@@ -218,10 +224,13 @@ impl Socket {
     }
 }
 
-/// No route at all, or one that says `unreachable`: a node's own pod CIDR is covered by such a one.
-const NO_WAY: [i32; 2] = [
+/// No route at all, or one that says so: `unreachable` (a node's own pod CIDR is covered by such a one), `blackhole`
+/// (EINVAL), `prohibit` (EACCES).
+const NO_WAY: [i32; 4] = [
     rustix::io::Errno::NETUNREACH.raw_os_error(),
     rustix::io::Errno::HOSTUNREACH.raw_os_error(),
+    rustix::io::Errno::INVAL.raw_os_error(),
+    rustix::io::Errno::ACCESS.raw_os_error(),
 ];
 
 fn unspecified(ipv6: bool) -> IpAddr {

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -97,12 +97,24 @@ impl Socket {
         message: RouteNetlinkMessage,
         what: impl Fn() -> String,
     ) -> Result<RouteNetlinkMessage> {
-        let mut found = None;
-        self.exchange(message, NLM_F_ACK, &what, &mut |answer| found = Some(answer))?;
-        found.ok_or_else(|| Error::Unreadable {
+        self.find(message, 0, &what)?.ok_or_else(|| Error::Unreadable {
             what: what(),
             reason: "acknowledged without an object".into(),
         })
+    }
+
+    /// The same for requests that the kernel may acknowledge without naming an object, and for messages of any kind.
+    pub(crate) fn find<M: NetlinkSerializable + NetlinkDeserializable>(
+        &mut self,
+        message: M,
+        flags: u16,
+        what: &dyn Fn() -> String,
+    ) -> Result<Option<M>> {
+        let mut found = None;
+        self.exchange(message, flags | NLM_F_ACK, what, &mut |answer| {
+            found = Some(answer);
+        })?;
+        Ok(found)
     }
 
     /// Asks for all objects of a kind, again when the kernel says that the list changed while it was read.
@@ -130,12 +142,12 @@ impl Socket {
     }
 
     /// One request and everything that answers it; true when the kernel marked the answer as interrupted.
-    fn exchange(
+    fn exchange<M: NetlinkSerializable + NetlinkDeserializable>(
         &mut self,
-        message: RouteNetlinkMessage,
+        message: M,
         flags: u16,
         what: &dyn Fn() -> String,
-        keep: &mut dyn FnMut(RouteNetlinkMessage),
+        keep: &mut dyn FnMut(M),
     ) -> Result<bool> {
         self.send(message, flags)?;
         let mut interrupted = false;
@@ -149,12 +161,12 @@ impl Socket {
         }
     }
 
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> Result<()> {
+    fn send<M: NetlinkSerializable>(&mut self, message: M, flags: u16) -> Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = flags | NLM_F_REQUEST;
         header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
@@ -198,12 +210,12 @@ pub(crate) fn receive(
 }
 
 /// Reads all messages of one datagram.
-fn read_datagram(
+fn read_datagram<M: NetlinkDeserializable>(
     mut bytes: &[u8],
     sequence: u32,
     what: &dyn Fn() -> String,
     interrupted: &mut bool,
-    keep: &mut dyn FnMut(RouteNetlinkMessage),
+    keep: &mut dyn FnMut(M),
 ) -> Result<Progress> {
     while !bytes.is_empty() {
         let unreadable = |reason: String| Error::Unreadable { what: what(), reason };
@@ -211,8 +223,8 @@ fn read_datagram(
         let length = usize::try_from(frame.length()).unwrap_or(usize::MAX);
         let aligned = length.saturating_add(3) & !3;
         if frame.sequence_number() == sequence {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
-                .map_err(|error| unreadable(error.to_string()))?;
+            let message =
+                NetlinkMessage::<M>::deserialize(bytes).map_err(|error| unreadable(error.to_string()))?;
             *interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
             match message.payload {
                 NetlinkPayload::InnerMessage(answer) => keep(answer),

@@ -22,6 +22,7 @@ mod describe;
 mod filters;
 mod identity;
 mod mesh;
+mod overlap;
 mod peers;
 mod pod_network;
 mod selector;
@@ -243,6 +244,7 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
     let identity = Identity::of(node_name, state, facts.source, &mut problems);
     let cluster_cidrs = identity::cluster_cidrs(state, facts);
     identity::outside(&identity, &cluster_cidrs, &mut problems);
+    overlap::problems(&identity, state, &mut problems);
     let (targets, ranges, sought) = if identity.is_gone {
         (Vec::new(), Vec::new(), BTreeMap::new())
     } else {

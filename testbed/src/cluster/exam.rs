@@ -26,8 +26,6 @@ pub enum Verdict {
     Ok,
     /// It did not.
     Failed,
-    /// It cannot hold yet: its issue is still to come.
-    NotYet,
     /// It was not asked here; the detail says why.
     NotAsked,
 }
@@ -39,7 +37,6 @@ impl Verdict {
         match self {
             Self::Ok => "ok",
             Self::Failed => "FAILED",
-            Self::NotYet => "not yet",
             Self::NotAsked => "not asked",
         }
     }

@@ -202,6 +202,9 @@ fn join_control(fabric: &Fabric) -> Result<Namespace> {
     let loopback = netlink.link_by_name("lo")?.context("a namespace without lo")?;
     netlink.add_address(loopback.index, site::CONTROL.0.into(), 32)?;
     netlink.add_address(loopback.index, site::CONTROL.1.into(), 128)?;
+    netlink.add_address(loopback.index, site::WORLD.0.into(), 32)?;
+    netlink.add_address(loopback.index, site::WORLD.1.into(), 128)?;
+    netlink.add_address(loopback.index, site::METADATA.into(), 32)?;
     for (ipv6, own, via) in [
         (false, site::CONTROL.0.to_string(), site::SPINE_END.0.to_string()),
         (true, site::CONTROL.1.to_string(), site::SPINE_END.1.to_string()),

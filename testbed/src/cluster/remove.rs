@@ -220,7 +220,14 @@ fn of_nodes(cluster: &Cluster) -> Result<String> {
             left_on(cluster, node)
         })?;
     }
-    Ok("no link, route, rule, nexthop, file, image or process".to_owned())
+    let tables = match locate("nft") {
+        Some(_) => ", table of nf_tables",
+        // The page needs it too.
+        None => " (tables of nf_tables were not looked for: `nft` is not installed)",
+    };
+    Ok(format!(
+        "no link, route, rule, nexthop, file, image, process{tables}"
+    ))
 }
 
 fn left_on(cluster: &Cluster, node: &Node) -> Result<Look<()>> {
@@ -243,10 +250,12 @@ fn left_on(cluster: &Cluster, node: &Node) -> Result<Look<()>> {
     // The kernel's own rules are 0, 32766 and 32767.
     let rules = "{ ip rule; ip -6 rule; } | grep -Ev '^(0|32766|32767):' || true";
     let files = format!("find {PLACES} -name '*flatroute*' 2>/dev/null || true");
+    let tables = "! command -v nft >/dev/null || nft list tables | grep flatroute || true";
     let images = "ctr -n k8s.io images ls -q | grep flatroute.io/ || true";
     for (what, program, arguments) in [
         ("nexthops", "ip", ["nexthop", "show"].as_slice()),
         ("rules", "bash", &["-c", rules]),
+        ("tables of nf_tables", "bash", &["-c", tables]),
         ("files", "bash", &["-c", &files]),
         ("images", "bash", &["-c", images]),
         (

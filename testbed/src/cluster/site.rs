@@ -10,6 +10,7 @@
 //! control plane   10.9.0.1         fd00:10:9::1        link  172.30.0.0/31, fd00:172:30::/127
 //! pods            10.244.0.0/16    fd00:244::/48       a /24 and a /64 for each node
 //! services        10.96.0.0/16     fd00:96::/112
+//! the world       198.51.100.9     2001:db8::9         on the machine of the control plane, with 169.254.169.254
 //! ```
 //!
 //! That is the shape `racks`. In the other one, `segment`, all nodes are plugged into one switch of layer 2
@@ -35,6 +36,13 @@ pub const CONTROL: (Ipv4Addr, Ipv6Addr) = (
     Ipv4Addr::new(10, 9, 0, 1),
     Ipv6Addr::new(0xfd00, 0x10, 9, 0, 0, 0, 0, 1),
 );
+/// What that machine also is: somebody in no private range (RFC 5737, RFC 3849).
+pub const WORLD: (Ipv4Addr, Ipv6Addr) = (
+    Ipv4Addr::new(198, 51, 100, 9),
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 9),
+);
+/// And what a cloud's machines ask about themselves: a link-local address (RFC 3927) that is not on their link.
+pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// The spine's end of its link to the control plane; the other end is the next address.
 pub const SPINE_END: (Ipv4Addr, Ipv6Addr) = (
     Ipv4Addr::new(172, 30, 0, 0),
@@ -269,6 +277,10 @@ impl Site {
             }
         }
         add(host(CONTROL.0, CONTROL.1, ipv6), &Place::Control);
+        add(host(WORLD.0, WORLD.1, ipv6), &Place::Control);
+        if !ipv6 {
+            add(format!("{METADATA}/32"), &Place::Control);
+        }
         lines
     }
 

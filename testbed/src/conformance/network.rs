@@ -82,11 +82,11 @@ impl Network {
             .filter(|kind| !kind.is_empty())
     }
 
-    /// Whether the first plugin declares a capability.
+    /// Whether a plugin of the list declares a capability.
     #[must_use]
     pub fn declares(&self, capability: &str) -> bool {
         let declared = |plugin: &Map<String, Value>| plugin.get("capabilities")?.get(capability)?.as_bool();
-        self.plugins.first().and_then(declared).unwrap_or_default()
+        self.plugins.iter().filter_map(declared).any(|declared| declared)
     }
 
     /// The same with the first plugin's object changed.

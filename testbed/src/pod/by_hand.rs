@@ -78,6 +78,7 @@ pub fn wire_by_hand(fabric: &Fabric, node: &Router, number: u16) -> Result<Pod> 
         ipv4,
         ipv6,
         result: None,
+        wishes: serde_json::Map::new(),
     })
 }
 

@@ -6,16 +6,29 @@ fn cidrs(texts: &[&str]) -> Vec<IpNetwork> {
     usable(texts.iter().copied())
 }
 
+fn pods(texts: &[&str]) -> Pods {
+    Pods {
+        cidrs: cidrs(texts),
+        mtu: 0,
+    }
+}
+
 #[test]
-fn the_order_of_the_node_stays_and_each_family_has_one() {
-    let texts = ["fd00:244:1::/64", "10.244.1.0/24", "rubbish", "10.244.9.0/24"];
+fn the_order_of_the_node_stays_and_families_may_have_several() {
+    let texts = [
+        "fd00:244:1::/64",
+        "10.244.1.0/24",
+        "rubbish",
+        "10.244.9.0/24",
+        "10.244.1.0/24",
+    ];
     let found: Vec<String> = cidrs(&texts).iter().map(ToString::to_string).collect();
-    assert_eq!(found, ["fd00:244:1::/64", "10.244.1.0/24"]);
+    assert_eq!(found, ["fd00:244:1::/64", "10.244.1.0/24", "10.244.9.0/24"]);
 }
 
 #[test]
 fn the_list_has_what_the_plugin_can() {
-    let text = render(&cidrs(&["10.244.1.0/24", "fd00:244:1::/64"]));
+    let text = render(&pods(&["10.244.1.0/24", "fd00:244:1::/64"]));
     let list: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(list["cniVersion"], "1.0.0");
     assert_eq!(list["cniVersions"], json!(["1.0.0", "1.1.0"]));
@@ -25,7 +38,7 @@ fn the_list_has_what_the_plugin_can() {
     assert_eq!(plugin["type"], "flatroute-cni");
     assert_eq!(plugin["podCIDRs"], json!(["10.244.1.0/24", "fd00:244:1::/64"]));
     assert_eq!(plugin["mtu"], 0);
-    for capability in ["portMappings", "ips", "mac", "dns"] {
+    for capability in CAPABILITIES {
         assert_eq!(plugin["capabilities"][capability], true, "{capability}");
     }
 }
@@ -36,7 +49,7 @@ async fn the_file_follows_the_node_and_others_files_stay() {
     let others = conf.path().join("05-other.conflist");
     std::fs::write(&others, "theirs").unwrap();
     let path = conf.path().join(NAME);
-    let (tell, wanted) = watch::channel(Vec::new());
+    let (tell, wanted) = watch::channel(Pods::default());
     let (teller, mut told) = mpsc::channel(4);
     let task = tokio::spawn(keep(conf.path().to_owned(), wanted, teller));
 
@@ -44,7 +57,7 @@ async fn the_file_follows_the_node_and_others_files_stay() {
         let happening = timeout(Duration::from_secs(20), told.recv()).await;
         happening.unwrap().unwrap()
     };
-    tell.send_replace(cidrs(&["10.244.1.0/24"]));
+    tell.send_replace(pods(&["10.244.1.0/24"]));
     assert_eq!(next().await.kind, "CNIConfigured");
     assert!(std::fs::read_to_string(&path).unwrap().contains("10.244.1.0/24"));
     assert_eq!(
@@ -52,9 +65,16 @@ async fn the_file_follows_the_node_and_others_files_stay() {
         0o644
     );
 
-    tell.send_replace(cidrs(&["10.244.7.0/24"]));
+    tell.send_replace(Pods {
+        mtu: 8900,
+        ..pods(&["10.244.7.0/24"])
+    });
     assert!(next().await.text.contains("10.244.7.0/24"));
-    assert!(std::fs::read_to_string(&path).unwrap().contains("10.244.7.0/24"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        text.contains("10.244.7.0/24") && text.contains("\"mtu\": 8900"),
+        "{text}"
+    );
 
     drop(tell);
     timeout(Duration::from_secs(20), task).await.unwrap().unwrap();
@@ -70,7 +90,7 @@ async fn the_file_follows_the_node_and_others_files_stay() {
 #[test]
 fn a_directory_that_is_not_there_is_told_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
-    let outcome = write(&dir.path().join("net.d").join(NAME), &cidrs(&["10.244.1.0/24"]));
+    let outcome = write(&dir.path().join("net.d").join(NAME), &pods(&["10.244.1.0/24"]));
     let text = outcome.trouble.unwrap();
     assert_eq!(outcome.written, None);
     assert!(text.contains("net.d/10-flatroute.conflist: "), "{text}");

@@ -68,23 +68,33 @@ impl<A: Act> Owner<A> {
             }
         }
         self.outlets.ready.send_replace(now);
-        self.tell_pod_cidrs();
+        self.tell_pods();
     }
 
     /// What the CNI configuration is written for, once the node can serve pods.
-    pub(super) fn tell_pod_cidrs(&self) {
-        let Some(sender) = &self.outlets.pod_cidrs else {
+    pub(super) fn tell_pods(&self) {
+        let Some(sender) = &self.outlets.pods else {
             return;
         };
-        let cidrs = self.pod_cidrs();
+        let pods = conflist::Pods {
+            cidrs: self.pod_cidrs(),
+            mtu: self.pod_mtu(),
+        };
         // A Node that has lost its podCIDRs keeps its file: pods that run need it for their end.
-        if *self.outlets.ready.borrow() == Ready::Yes && !cidrs.is_empty() {
+        if *self.outlets.ready.borrow() == Ready::Yes && !pods.cidrs.is_empty() {
             sender.send_if_modified(|told| {
-                let differs = *told != cidrs;
-                *told = cidrs;
+                let differs = *told != pods;
+                *told = pods;
                 differs
             });
         }
+    }
+
+    /// `podNetwork.mtu`; 0 without.
+    fn pod_mtu(&self) -> u16 {
+        let configuration = self.state.as_ref().and_then(|state| state.configuration.as_ref());
+        let network = configuration.and_then(|object| object.spec.pod_network.as_ref());
+        network.and_then(|network| network.mtu).unwrap_or(0)
     }
 
     fn pod_cidrs(&self) -> Vec<IpNetwork> {
@@ -96,7 +106,7 @@ impl<A: Act> Owner<A> {
     pub(super) fn facts(&self, seen: &Seen) -> ready::Facts {
         ready::Facts {
             stale: self.stale_words(),
-            lacks_pod_cidrs: self.outlets.pod_cidrs.is_some() && self.pod_cidrs().is_empty(),
+            lacks_pod_cidrs: self.outlets.pods.is_some() && self.pod_cidrs().is_empty(),
             peers: self
                 .in_force
                 .as_ref()

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::RunOptions;
@@ -25,7 +24,7 @@ pub(super) struct Outlets {
     /// Whether the node can serve pods.
     pub(super) ready: watch::Sender<Ready>,
     /// What the CNI configuration is to be written for: nothing before the node can serve pods. `None`: it is not wanted.
-    pub(super) pod_cidrs: Option<watch::Sender<Vec<IpNetwork>>>,
+    pub(super) pods: Option<watch::Sender<conflist::Pods>>,
     /// Who wants a sign of life.
     pub(super) pulses: mpsc::Receiver<Pulse>,
     /// What the tasks have to tell.
@@ -45,7 +44,7 @@ impl Default for Outlets {
     fn default() -> Self {
         Self {
             ready: watch::Sender::new(Ready::Starting),
-            pod_cidrs: None,
+            pods: None,
             pulses: mpsc::channel(1).1,
             told: mpsc::channel(1).1,
             report: None,
@@ -72,15 +71,15 @@ impl Outlets {
         if let Some(listener) = http::bind(listen).await? {
             tokio::spawn(http::serve(listener, ready.subscribe(), pulse));
         }
-        let pod_cidrs = options.cni_conf_dir.as_ref().map(|conf_dir| {
-            let (sender, wanted) = watch::channel(Vec::new());
+        let pods = options.cni_conf_dir.as_ref().map(|conf_dir| {
+            let (sender, wanted) = watch::channel(conflist::Pods::default());
             tokio::spawn(conflist::keep(conf_dir.clone(), wanted, teller.clone()));
             sender
         });
         let report = api.map(|api| Report::start(api.client, &options.node_name, &own_namespace(), teller));
         Ok(Self {
             ready,
-            pod_cidrs,
+            pods,
             pulses,
             told,
             report,

@@ -199,6 +199,7 @@ fn reason(of: ProblemReason) -> Reason {
         | P::NotKept
         | P::NotSupported
         | P::NotYAML
+        | P::OverlappingCIDRs
         | P::OwnAddress
         | P::Refused
         | P::Required

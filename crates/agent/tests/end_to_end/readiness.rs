@@ -69,6 +69,12 @@ fn a_node_is_ready_once_its_neighbour_has_sent_all_and_stays_so() {
     let node = std::fs::read_to_string(one.manifest("node.yaml")).expect("the Node");
     one.write("node.yaml", &node.replace("10.244.1.0/24", "10.244.77.0/24"));
     written("10.244.77.0/24");
+    written("\"mtu\": 0");
+    one.write(
+        "configuration.yaml",
+        "apiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {podNetwork: {mtu: 8900}}\n",
+    );
+    written("\"mtu\": 8900");
     assert!(two.terminate().success());
     until("the session is down", || {
         let peer = one.peer("two")?;

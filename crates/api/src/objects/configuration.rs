@@ -168,6 +168,11 @@ pub struct PodNetwork {
     /// How pods reach what is outside of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masquerade: Option<Masquerade>,
+    /// The MTU of the pods' links, in octets. Default: the smallest of the links that the node's default routes lead out of, asked
+    /// for when a pod starts. A change concerns pods that start afterwards, and resets no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1280, max = 65_535))]
+    pub mtu: Option<u16>,
 }
 
 /// How pods reach what is outside of the cluster.

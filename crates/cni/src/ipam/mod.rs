@@ -27,6 +27,8 @@
 mod files;
 mod pool;
 mod store;
+mod wish;
 
 pub(crate) use pool::Pool;
 pub(crate) use store::{AttachmentLock, Locked, Record, Rest, Store};
+pub(crate) use wish::{Fixed, Wish};

@@ -1,17 +1,16 @@
-//! The addresses of one network that pods may get.
+//! The addresses of one block that pods may get: a network, or a range of one.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-/// One of `podCIDRs` with what must not be given out of it.
+/// One block with what must not be given out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pool {
     /// The network.
     pub(crate) cidr: IpNetwork,
-    /// A certain address that the runtime asked for.
-    pub(crate) wanted: Option<IpAddr>,
     reserved: Vec<IpNetwork>,
     first: u128,
     last: u128,
@@ -43,7 +42,6 @@ impl Pool {
             .collect();
         Self {
             cidr,
-            wanted: None,
             reserved,
             first: if small { first } else { first.saturating_add(1) },
             last: if small || cidr.is_ipv6() {
@@ -52,6 +50,24 @@ impl Pool {
                 last.saturating_sub(1)
             },
         }
+    }
+
+    /// Leaves only what is from `start` to `end`, both included; false when nothing is.
+    pub(crate) fn narrow(&mut self, start: Option<IpAddr>, end: Option<IpAddr>) -> bool {
+        if let Some(start) = start {
+            self.first = self.first.max(number(start));
+        }
+        if let Some(end) = end {
+            self.last = self.last.min(number(end));
+        }
+        self.first <= self.last
+    }
+
+    /// Whether all of it is in `network`.
+    pub(crate) fn is_inside(&self, network: IpNetwork) -> bool {
+        [self.first, self.last]
+            .into_iter()
+            .all(|end| self.address(end).is_some_and(|address| network.contains(address)))
     }
 
     fn address(&self, number: u128) -> Option<IpAddr> {
@@ -95,5 +111,18 @@ impl Pool {
             candidate = end.checked_add(1)?;
         }
         None
+    }
+}
+
+/// The network, or the range of it that is left.
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = Self::new(self.cidr, &[]);
+        match (self.address(self.first), self.address(self.last)) {
+            (Some(first), Some(last)) if (self.first, self.last) != (whole.first, whole.last) => {
+                write!(f, "{first}-{last}")
+            }
+            _ => write!(f, "{}", self.cidr),
+        }
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::Pool;
 use super::files::{flock, names, remove, since_boot, take_turn};
+use super::{Fixed, Wish};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
 
@@ -360,18 +360,18 @@ impl Locked {
         }
     }
 
-    /// Takes a free address of `pool` for `attachment`.
+    /// Takes an address that fulfils `wish` for `attachment`.
     ///
     /// # Errors
     /// Code 11 when none is to be had.
     pub(crate) fn allocate(
         &mut self,
-        pool: &Pool,
+        wish: &Wish,
         attachment: &Attachment,
         cooldown: Duration,
     ) -> Result<IpAddr> {
         loop {
-            let (address, freed) = self.choose(pool, cooldown)?;
+            let (address, freed) = self.choose(wish, cooldown)?;
             let created = self.create(address, attachment)?;
             self.used.insert(address);
             if let Some(since) = freed {
@@ -384,40 +384,62 @@ impl Locked {
         }
     }
 
-    fn choose(&self, pool: &Pool, cooldown: Duration) -> Result<(IpAddr, Option<Duration>)> {
+    fn choose(&self, wish: &Wish, cooldown: Duration) -> Result<(IpAddr, Option<Duration>)> {
         let freed_at = |wanted| {
             self.freed
                 .iter()
                 .find(|(_, address)| *address == wanted)
                 .map(|(since, _)| *since)
         };
-        if let Some(wanted) = pool.wanted {
-            if self.used.contains(&wanted) {
-                let msg = format!("address {wanted} (runtimeConfig.ips) is in use");
-                return Err(CniError::new(Code::TryAgainLater, msg));
+        if let Some(fixed) = &wish.fixed {
+            if self.used.contains(&fixed.address) {
+                return Err(self.taken(fixed));
             }
-            return Ok((wanted, freed_at(wanted)));
+            return Ok((fixed.address, freed_at(fixed.address)));
         }
         let resting: BTreeSet<_> = self.freed.iter().map(|(_, address)| *address).collect();
-        if let Some(address) = pool.lowest_outside(&self.used, &resting) {
+        if let Some(address) = wish.lowest_outside(&self.used, &resting) {
             return Ok((address, None));
         }
         let now = since_boot();
-        let oldest = self.freed.iter().find(|(_, address)| pool.usable(*address));
+        let oldest = self.freed.iter().find(|(_, address)| wish.usable(*address));
         match oldest {
             Some((since, address)) if now.saturating_sub(*since) >= cooldown => Ok((*address, Some(*since))),
             Some((since, _)) => {
                 let wait = cooldown.saturating_sub(now.saturating_sub(*since));
-                Err(exhausted(pool).because(format!(
+                Err(self.exhausted(wish).because(format!(
                     "the next one is free in {:.1} s (cooldown {} s)",
                     wait.as_secs_f32(),
                     cooldown.as_secs()
                 )))
             }
-            None => {
-                Err(exhausted(pool).because("every address is held by a pod or reserved; widen the pod CIDR"))
-            }
+            None => Err(self
+                .exhausted(wish)
+                .because("every address is held by a pod or reserved; widen the pod CIDR")),
         }
+    }
+
+    fn exhausted(&self, wish: &Wish) -> CniError {
+        let held = self.used.iter().filter(|address| wish.usable(**address)).count();
+        CniError::new(
+            Code::TryAgainLater,
+            format!("no free address in {wish}: pods hold {held}"),
+        )
+    }
+
+    fn taken(&self, Fixed { address, source }: &Fixed) -> CniError {
+        let holder = match self.read(*address) {
+            Some((_, holder)) => format!(
+                "container {}, interface {}",
+                holder.container_id, holder.interface
+            ),
+            None => format!("somebody who left {} empty", self.path(*address).display()),
+        };
+        CniError::new(
+            Code::TryAgainLater,
+            format!("{address} ({source}) is in use by {holder}"),
+        )
+        .because("delete that pod, or choose another address")
     }
 
     /// Gives an address back.
@@ -486,11 +508,4 @@ impl Locked {
             .map(|record| record.address)
             .collect()
     }
-}
-
-fn exhausted(pool: &Pool) -> CniError {
-    CniError::new(
-        Code::TryAgainLater,
-        format!("no free address in {} (podCIDRs)", pool.cidr),
-    )
 }

@@ -19,7 +19,7 @@ use crate::ipam::{Rest, Store};
 use crate::pod::PodLink;
 use crate::port_mappings;
 use crate::removal::delete_link;
-use crate::result;
+use crate::{bandwidth, mtu, result};
 
 /// Attaches the container.
 ///
@@ -28,14 +28,20 @@ use crate::result;
 pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
     config.check_supported()?;
     let plan = config.address_plan()?;
-    let (mac, mtu) = (config.mac()?, config.mtu()?);
+    let (mac, mtu, limits) = (config.mac()?, config.mtu()?, config.bandwidth()?);
     let mappings = port_mappings::read(config.port_mappings())?;
     let pod_netns = open_netns(call)?;
     let identity = identity(config, &call.attachment);
+    let name = identity.host_interface(&config.prefix);
     let store = store(config);
     let _turn = store.turn()?;
-    let lock = store.begin(&identity.host_interface(&config.prefix))?;
     let mut host = Socket::open()?;
+    let mtu = match mtu {
+        Some(mtu) => mtu,
+        None => mtu::of_uplinks(&mut host, &plan.wishes)?.unwrap_or(mtu::DEFAULT),
+    };
+    let shaping = limits.plan(&identity, &name, mtu)?;
+    let lock = store.begin(&name)?;
     let addresses = match allocate(&store, &mut host, &identity, &plan) {
         Ok(addresses) => addresses,
         Err(error) => {
@@ -43,7 +49,10 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
             return Err(error);
         }
     };
-    let link = PodLink::plan(&identity, &config.prefix, addresses, mac, mtu);
+    let link = PodLink {
+        shaping,
+        ..PodLink::plan(&identity, &config.prefix, addresses, mac, mtu)
+    };
     let wired = link.apply(&mut host, &pod_netns);
     // After a conflict over a route the address must not be the next one given out.
     let rest = match &wired {
@@ -96,7 +105,7 @@ pub(crate) fn open_netns(call: &Invocation) -> Result<std::fs::File> {
     Ok(file)
 }
 
-/// One address a pool, or none at all.
+/// One address a wish, or none at all.
 fn allocate(
     store: &Store,
     host: &mut Socket,
@@ -104,9 +113,9 @@ fn allocate(
     plan: &AddressPlan,
 ) -> Result<Vec<IpAddr>> {
     let mut locked = store.lock(|| survivors(host, &identity.network))?;
-    let mut addresses = Vec::with_capacity(plan.pools.len());
-    for pool in &plan.pools {
-        match locked.allocate(pool, &identity.attachment, plan.cooldown) {
+    let mut addresses = Vec::with_capacity(plan.wishes.len());
+    for wish in &plan.wishes {
+        match locked.allocate(wish, &identity.attachment, plan.cooldown) {
             Ok(address) => addresses.push(address),
             Err(error) => {
                 for address in addresses {
@@ -132,6 +141,9 @@ fn undo(
         && identity.owns(found.alias.as_deref())
     {
         delete_link(host, found.index)?;
+    }
+    if link.shaping.is_some() {
+        bandwidth::remove(host, &link.host_interface, |alias| identity.owns(alias))?;
     }
     if let Some(mut locked) = store.lock_as_is()? {
         for address in &link.addresses {

@@ -1,6 +1,6 @@
 //! CHECK: is everything that ADD made still there?
 //!
-//! The expectation is `prevResult`, which the runtime kept; the facts are the address files, the host's link and
+//! The expectation is `prevResult`, which the runtime kept; the facts are the address files, the host's link, bandwidth and
 //! routes, the pod's link, addresses, neighbours and routes, and the ports of the host that were asked for. More than ADD made is fine: later plugins of the chain
 //! may add to it. All faults are reported at once.
 
@@ -12,6 +12,7 @@ use flatroute_netlink::{NextHop, Route, Socket};
 use serde_json::Value;
 
 use super::{add::open_netns, identity, store};
+use crate::bandwidth::Limits;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
 use crate::host_ports;
@@ -44,10 +45,12 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     let pod_netns = open_netns(call)?;
     let mut faults = Vec::new();
     check_addresses(config, &identity, &expected, &mut faults)?;
+    let limits = config.bandwidth()?;
     check_host(
         &identity.host_interface(&config.prefix),
         &identity,
         &expected,
+        &limits,
         &mut faults,
     )?;
     check_pod(&pod_netns, &call.attachment.interface, &expected, &mut faults)?;
@@ -146,7 +149,13 @@ fn check_addresses(
     Ok(())
 }
 
-fn check_host(name: &str, identity: &Identity, expected: &Expected, faults: &mut Vec<String>) -> Result<()> {
+fn check_host(
+    name: &str,
+    identity: &Identity,
+    expected: &Expected,
+    limits: &Limits,
+    faults: &mut Vec<String>,
+) -> Result<()> {
     let mut host = Socket::open()?;
     let Some(link) = host.link_by_name(name)? else {
         faults.push(format!("the host interface {name} is gone"));
@@ -159,7 +168,7 @@ fn check_host(name: &str, identity: &Identity, expected: &Expected, faults: &mut
     {
         faults.push(format!(
             "the host interface {name} has the alias {:?}",
-            link.alias.unwrap_or_default()
+            link.alias.as_deref().unwrap_or_default()
         ));
     }
     if !link.up {
@@ -179,6 +188,9 @@ fn check_host(name: &str, identity: &Identity, expected: &Expected, faults: &mut
                 "the host's permanent neighbour {address} on {name} is gone"
             ));
         }
+    }
+    if let Some(shaping) = limits.plan(identity, name, link.mtu)? {
+        faults.extend(shaping.faults(&mut host, &link)?);
     }
     Ok(())
 }

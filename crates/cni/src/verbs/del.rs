@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use flatroute_netlink::{Link, NextHop, Socket};
 
 use super::{identity, store};
+use crate::bandwidth;
 use crate::config::Config;
 use crate::error::Result;
 use crate::host_ports;
@@ -43,6 +44,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
             .map_or(said, |alias| alias.addresses);
         delete_link(&mut host, link.index)?;
     }
+    bandwidth::remove(&mut host, &name, |alias| identity.owns(alias))?;
     if let Some(mut locked) = store.lock_as_is()? {
         let holds = |address: &IpAddr| locked.holds(&identity.attachment, *address);
         // The alias was written when all addresses were taken; the files of all others need not be read then.
@@ -73,6 +75,7 @@ pub(crate) fn release(locked: &mut Locked, host: &mut Socket, identity: &Identit
             && is_ours(&link, identity)
         {
             delete_link(host, index)?;
+            bandwidth::remove(host, &link.name, |alias| identity.owns(alias))?;
         }
         locked.release(address, Rest::Cooldown)?;
     }

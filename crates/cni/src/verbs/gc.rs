@@ -1,14 +1,16 @@
 //! GC: what is not in the runtime's list of valid attachments goes.
 //!
-//! Four kinds of traces are looked at: ports of the host and links whose alias names this network, address files, and lock files. The
+//! Four kinds of traces are looked at: ports of the host, links and devices for bandwidth whose alias names this network,
+//! address files, and lock files. The
 //! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
 //! failures are reported at the end.
 
 use std::collections::BTreeSet;
 
-use flatroute_netlink::Socket;
+use flatroute_netlink::{Link, Socket};
 
-use super::{identity, links_of_network, store};
+use super::{identity, is_pod_link, links_of_network, store};
+use crate::bandwidth;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
 use crate::host_ports;
@@ -29,7 +31,8 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let mut host = Socket::open()?;
     // First, as in DEL: nothing may lead to an address that is given back.
     let ports = host_ports::collect(&config.network, &valid);
-    let mut doomed: BTreeSet<_> = links_of_network(&mut host, &config.network)?
+    let is_of_pod = |link: &Link| is_pod_link(link) || bandwidth::is_device(link);
+    let mut doomed: BTreeSet<_> = links_of_network(&mut host, &config.network, is_of_pod)?
         .into_iter()
         .filter(|(_, alias)| !valid.contains(&alias.identity.attachment))
         .map(|(link, _)| link.index)
@@ -47,6 +50,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         {
             doomed.insert(link.index);
         }
+        doomed.extend(bandwidth::device(&mut host, name, |alias| alias.is_none())?);
     }
     let failures = delete_links(&mut host, &doomed);
     let mut failures: Vec<_> = failures.into_iter().map(|error| error.msg).collect();

@@ -27,18 +27,27 @@ fn store(config: &Config) -> Store {
     Store::new(&config.state_dir, &config.network)
 }
 
-/// The host interfaces of a network's attachments, by their aliases.
-fn links_of_network(host: &mut Socket, network: &str) -> Result<Vec<(Link, Alias)>> {
+/// Whether a link may be the host's end of a pod's.
+fn is_pod_link(link: &Link) -> bool {
+    link.kind.as_deref() == Some("veth")
+}
+
+/// The links of a network's attachments, by their aliases, of the kinds that `is` says.
+fn links_of_network(
+    host: &mut Socket,
+    network: &str,
+    is: impl Fn(&Link) -> bool,
+) -> Result<Vec<(Link, Alias)>> {
     let ours = |link: Link| {
         let alias = Alias::parse(link.alias.as_deref()?)?;
-        (link.kind.as_deref() == Some("veth") && alias.identity.network == network).then_some((link, alias))
+        (is(&link) && alias.identity.network == network).then_some((link, alias))
     };
     Ok(host.links()?.into_iter().filter_map(ours).collect())
 }
 
 /// The addresses that links say are in use: the state directory's content, rebuilt from the kernel.
 fn survivors(host: &mut Socket, network: &str) -> Result<Vec<Record>> {
-    let links = links_of_network(host, network)?;
+    let links = links_of_network(host, network, is_pod_link)?;
     Ok(links
         .into_iter()
         .flat_map(|(_, alias)| {

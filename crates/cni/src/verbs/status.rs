@@ -36,13 +36,13 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         )
     })?;
     let used = store.used().map_err(unavailable)?;
-    for pool in &plan.pools {
-        let held = used.iter().filter(|address| pool.usable(**address)).count();
-        if pool
+    for wish in &plan.wishes {
+        let held = used.iter().filter(|address| wish.usable(**address)).count();
+        if wish
             .lowest_outside(&used, &std::collections::BTreeSet::new())
             .is_none()
         {
-            let msg = format!("no free address in {} (podCIDRs): pods hold {held}", pool.cidr);
+            let msg = format!("no free address in {wish}: pods hold {held}");
             return Err(CniError::new(Code::NotAvailable, msg).because("delete pods or widen the pod CIDR"));
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Plugin {
 pub(super) fn reference(kind: &str) -> Option<PathBuf> {
     REFERENCE_DIRS
         .iter()
-        .map(|dir| Path::new(dir))
+        .map(Path::new)
         .find(|dir| dir.join(kind).is_file() && dir.join("host-local").is_file())
         .map(|dir| dir.join(kind))
 }

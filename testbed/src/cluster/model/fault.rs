@@ -14,8 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use ipnetwork::IpNetwork;
 
 use super::ask::http;
-use super::{HTTP, not_asked, ok};
-use crate::cluster::exam::Verdict;
+use super::{Answer, HTTP, not_asked, ok};
 use crate::cluster::ground::{HOLD_TIME, batch};
 use crate::cluster::kubectl::unready;
 use crate::cluster::rise::start_node;
@@ -56,7 +55,7 @@ struct Loser {
 }
 
 /// Crash and partition; a drain is among the operations.
-pub(super) fn m25(cluster: &mut Cluster) -> Result<(Verdict, String)> {
+pub(super) fn m25(cluster: &mut Cluster) -> Answer {
     if cluster.nodes.len() < 3 {
         return not_asked("it needs three nodes: two that go on, and one that is lost");
     }

@@ -6,9 +6,8 @@
 //! `not yet`.
 
 mod addresses;
-pub(super) mod ask;
 mod fault;
-mod path;
+mod readiness;
 mod service;
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,11 +15,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::exam::{Row, Verdict};
+use super::exam::Row;
 use super::{Cluster, operations};
+use crate::model::{self, Answer, SENTENCES, Scene as Packets, egress, not_asked, ok, path, reach, source};
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::probe;
+
+pub(super) use crate::model::ask;
 
 use self::ask::client_of;
 
@@ -38,132 +40,46 @@ pub(super) struct Scene<'a> {
     pair: Pod,
 }
 
-/// A sentence and how it is asked.
-struct Sentence {
-    name: &'static str,
-    ask: Ask,
-}
-
+/// How a sentence is asked.
 enum Ask {
+    /// Of packets alone, as without Kubernetes.
+    Packets(fn(&Packets<'_>) -> Answer),
     /// Of a cluster that is whole.
-    Scene(fn(&Scene<'_>) -> Result<(Verdict, String)>),
+    Scene(fn(&Scene<'_>) -> Answer),
     /// After all those, because it takes a node away, and its pods are other ones afterwards.
-    AtTheEnd(fn(&mut Cluster) -> Result<(Verdict, String)>),
+    AtTheEnd(fn(&mut Cluster) -> Answer),
 }
 
-const SENTENCES: [Sentence; 28] = [
-    Sentence {
-        name: "M1 each pod has an address of its own",
-        ask: Ask::Scene(addresses::m1),
-    },
-    Sentence {
-        name: "M2 containers of a pod share localhost",
-        ask: Ask::Scene(m2),
-    },
-    Sentence {
-        name: "M3 pod to pod on one node, no NAT",
-        ask: Ask::Scene(m3),
-    },
-    Sentence {
-        name: "M4 pod to pod on other nodes, no NAT, no tunnel",
-        ask: Ask::Scene(path::m4),
-    },
-    Sentence {
-        name: "M5 node to its own pods; logs and exec",
-        ask: Ask::Scene(m5),
-    },
-    Sentence {
-        name: "M6 node to all pods and back, no NAT",
-        ask: Ask::Scene(m6),
-    },
-    Sentence {
-        name: "M7 pod to its own address",
-        ask: Ask::Scene(m7),
-    },
-    Sentence {
-        name: "M8 pod to ClusterIP: the backend sees the pod",
-        ask: Ask::Scene(service::m8),
-    },
-    Sentence {
-        name: "M9 pod to itself through a Service",
-        ask: Ask::Scene(service::m9),
-    },
-    Sentence {
-        name: "M10 node to ClusterIP",
-        ask: Ask::Scene(service::m10),
-    },
-    Sentence {
-        name: "M11 outside to NodePort, Cluster and Local",
-        ask: Ask::Scene(service::m11),
-    },
-    Sentence {
-        name: "M12 outside to a pod's address",
-        ask: Ask::Scene(service::m12),
-    },
-    Sentence {
-        name: "M13 UDP Service whose backend restarts",
-        ask: Ask::Scene(service::m13),
-    },
-    Sentence {
-        name: "M14 one family alone",
-        ask: Ask::Scene(addresses::m14),
-    },
-    Sentence {
-        name: "M15 both families, in the cluster's order",
-        ask: Ask::Scene(addresses::m15),
-    },
-    Sentence {
-        name: "M16 MTU and path MTU",
-        ask: Ask::Scene(path::m16),
-    },
-    Sentence {
-        name: "M17 ICMP errors come from real addresses",
-        ask: Ask::Scene(path::m17),
-    },
-    Sentence {
-        name: "M18 DNS",
-        ask: Ask::Scene(m18),
-    },
-    Sentence {
-        name: "M19 egress with masquerade",
-        ask: Ask::Scene(|_| not_yet()),
-    },
-    Sentence {
-        name: "M20 hostPort",
-        ask: Ask::Scene(service::m20),
-    },
-    Sentence {
-        name: "M21 host-network pods are left alone",
-        ask: Ask::Scene(m21),
-    },
-    Sentence {
-        name: "M22 spoofed sources are dropped",
-        ask: Ask::Scene(|_| not_yet()),
-    },
-    Sentence {
-        name: "M23 broadcast and multicast",
-        ask: Ask::Scene(path::m23),
-    },
-    Sentence {
-        name: "M24 agent restart without loss",
-        ask: Ask::AtTheEnd(operations::m24),
-    },
-    Sentence {
-        name: "M25 drain, crash, partition",
-        ask: Ask::AtTheEnd(fault::m25),
-    },
-    Sentence {
-        name: "M26 ranges do not overlap",
-        ask: Ask::Scene(addresses::m26),
-    },
-    Sentence {
-        name: "M27 families follow Node and pod addresses",
-        ask: Ask::Scene(addresses::m27),
-    },
-    Sentence {
-        name: "M28 a pod's first packet arrives",
-        ask: Ask::Scene(m28),
-    },
+/// In the order of [`SENTENCES`].
+const ASKS: [Ask; SENTENCES.len()] = [
+    Ask::Scene(addresses::m1),
+    Ask::Scene(m2),
+    Ask::Packets(reach::m3),
+    Ask::Packets(path::m4),
+    Ask::Scene(m5),
+    Ask::Packets(reach::m6),
+    Ask::Packets(reach::m7),
+    Ask::Scene(service::m8),
+    Ask::Scene(service::m9),
+    Ask::Scene(service::m10),
+    Ask::Scene(service::m11),
+    Ask::Packets(reach::m12),
+    Ask::Scene(service::m13),
+    Ask::Scene(addresses::m14),
+    Ask::Scene(addresses::m15),
+    Ask::Packets(path::m16),
+    Ask::Packets(path::m17),
+    Ask::Scene(m18),
+    Ask::Packets(egress::m19),
+    Ask::Scene(service::m20),
+    Ask::Scene(m21),
+    Ask::Packets(source::m22),
+    Ask::Packets(path::m23),
+    Ask::AtTheEnd(operations::m24),
+    Ask::AtTheEnd(fault::m25),
+    Ask::Scene(addresses::m26),
+    Ask::Scene(addresses::m27),
+    Ask::Scene(readiness::m28),
 ];
 
 /// Asks all of them.
@@ -184,46 +100,41 @@ pub fn run(cluster: &mut Cluster) -> Result<Vec<Row>> {
     let scene = Scene { cluster, hello, pair };
     service::await_proxies(&scene)?;
     let mut rows = Vec::new();
-    for (number, sentence) in SENTENCES.iter().enumerate() {
-        if let Ask::Scene(ask) = sentence.ask {
-            rows.push((number, row(cluster, sentence.name, ask(&scene))));
-        }
+    for (number, ask) in ASKS.iter().enumerate() {
+        let answer = match ask {
+            Ask::Packets(ask) => ask(&scene.packets()),
+            Ask::Scene(ask) => ask(&scene),
+            Ask::AtTheEnd(_) => continue,
+        };
+        rows.push((number, tell(cluster, number, answer)));
     }
-    for (number, sentence) in SENTENCES.iter().enumerate() {
-        if let Ask::AtTheEnd(ask) = sentence.ask {
+    for (number, ask) in ASKS.iter().enumerate() {
+        if let Ask::AtTheEnd(ask) = ask {
             let answer = ask(cluster);
-            rows.push((number, row(cluster, sentence.name, answer)));
+            rows.push((number, tell(cluster, number, answer)));
         }
     }
     rows.sort_by_key(|(number, _)| *number);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
-fn row(cluster: &Cluster, name: &str, answer: Result<(Verdict, String)>) -> Row {
-    let (verdict, detail) = answer.unwrap_or_else(|error| (Verdict::Failed, format!("{error:#}")));
+fn tell(cluster: &Cluster, number: usize, answer: Answer) -> Row {
+    let row = model::row(number, answer);
     cluster
         .teller
-        .say(&format!("{name}: {}: {detail}", verdict.word()));
-    Row {
-        name: name.to_owned(),
-        verdict,
-        detail,
-    }
-}
-
-fn ok(detail: impl Into<String>) -> Result<(Verdict, String)> {
-    Ok((Verdict::Ok, detail.into()))
-}
-
-fn not_yet() -> Result<(Verdict, String)> {
-    Ok((Verdict::NotYet, "its issue is still to come".to_owned()))
-}
-
-fn not_asked(why: &str) -> Result<(Verdict, String)> {
-    Ok((Verdict::NotAsked, why.to_owned()))
+        .say(&format!("{}: {}: {}", row.name, row.verdict.word(), row.detail));
+    row
 }
 
 impl Scene<'_> {
+    fn packets(&self) -> Packets<'_> {
+        Packets {
+            ground: &self.cluster.ground,
+            pods: &self.hello,
+            pair: &self.pair,
+        }
+    }
+
     fn families(&self) -> &'static [bool] {
         self.cluster.common.site.families.order()
     }
@@ -238,15 +149,7 @@ impl Scene<'_> {
 
     /// A pod of the first node, and one of the other rack.
     fn far_apart(&self) -> Result<(&Pod, &Pod)> {
-        let near = self.hello.first().context("a pod")?;
-        let rack = self.cluster.router(&near.node)?.rack;
-        let other = |pod: &&Pod| {
-            self.cluster
-                .router(&pod.node)
-                .is_ok_and(|router| router.rack != rack)
-        };
-        let far = self.hello.iter().find(other).context("a pod in the other rack")?;
-        Ok((near, far))
+        self.packets().far_apart()
     }
 
     /// The ClusterIPs of a Service.
@@ -258,7 +161,7 @@ impl Scene<'_> {
     }
 }
 
-fn m2(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+fn m2(scene: &Scene<'_>) -> Answer {
     let inside = |script: &str| {
         let arguments = ["exec", "pair", "-c", "other", "--", "sh", "-c", script];
         scene.cluster.kubectl.run(&arguments)
@@ -279,23 +182,8 @@ fn m2(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ok("over 127.0.0.1 and ::1; the same port twice is refused")
 }
 
-fn m3(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let near = scene.hello.first().context("a pod")?;
-    for (from, to) in [(near, &scene.pair), (&scene.pair, near)] {
-        for ipv6 in scene.families() {
-            probe::pair(from, to, *ipv6).map_err(anyhow::Error::msg)?;
-            ensure!(
-                path::ping(from, to, *ipv6, 56)?.0,
-                "{} does not answer an echo of {}",
-                to.name,
-                from.name
-            );
-        }
-    }
-    ok(format!("TCP, UDP and ICMP echo, both ways{}", path::about_sctp()))
-}
-
-fn m5(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+fn m5(scene: &Scene<'_>) -> Answer {
+    let (_, packets) = reach::m5(&scene.packets())?;
     let pod = &scene.pair;
     for ipv6 in scene.families() {
         client_of(scene.node(&pod.node)?, SocketAddr::new(pod.address(*ipv6), HTTP))?;
@@ -308,49 +196,10 @@ fn m5(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         .cluster
         .kubectl
         .run(&["exec", "pair", "-c", "server", "--", "hostname"])?;
-    ok("HTTP from the node, logs, exec")
+    ok(format!("{packets}; HTTP, logs, exec"))
 }
 
-fn m6(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let (near, far) = scene.far_apart()?;
-    let node = scene.node(&near.node)?;
-    let own = node.addresses()?;
-    let router = scene.cluster.router(&near.node)?;
-    for ipv6 in scene.families() {
-        let seen = client_of(node, SocketAddr::new(far.address(*ipv6), HTTP))?;
-        ensure!(
-            own.contains(&seen),
-            "the pod saw {seen}, which is no address of {}",
-            near.node
-        );
-        let target: IpAddr = if *ipv6 {
-            router.ipv6.into()
-        } else {
-            router.ipv4.into()
-        };
-        let seen = ask::seen_by(node, target, &far.namespace)?;
-        ensure!(
-            seen == far.address(*ipv6),
-            "{} saw {seen} instead of the pod {}",
-            near.node,
-            far.address(*ipv6)
-        );
-    }
-    ok(format!("{} to a pod of {} and back", near.node, far.node))
-}
-
-fn m7(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    for pod in &scene.hello {
-        for ipv6 in scene.families() {
-            let own = pod.address(*ipv6);
-            let seen = client_of(&pod.namespace, SocketAddr::new(own, HTTP))?;
-            ensure!(seen == own, "{}: saw {seen}", pod.name);
-        }
-    }
-    ok("every pod")
-}
-
-fn m18(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+fn m18(scene: &Scene<'_>) -> Answer {
     let inside = |script: &str| {
         scene
             .cluster
@@ -383,7 +232,7 @@ fn m18(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ok("UDP and TCP; 20 look-ups of A and AAAA at once within 5 s")
 }
 
-fn m21(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+fn m21(scene: &Scene<'_>) -> Answer {
     let mut count = 0;
     for pod in scene.cluster.kubectl.list(&["pods", "-A"])? {
         if pod["spec"]["hostNetwork"] == true {
@@ -397,46 +246,4 @@ fn m21(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     }
     ensure!(count > 0, "there are none");
     ok(format!("podIP is hostIP for {count}"))
-}
-
-fn m28(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    let (_, far) = scene.far_apart()?;
-    let mut script = "set -e; ".to_owned();
-    for ipv6 in scene.families() {
-        let target = SocketAddr::new(far.address(*ipv6), HTTP);
-        script.push_str(&format!("curl -sgf -m 1 http://{target}/hostname; "));
-    }
-    let pod = format!(
-        "apiVersion: v1
-kind: Pod
-metadata: {{name: first, namespace: default}}
-spec:
-  nodeName: node1
-  restartPolicy: Never
-  containers:
-  - {{name: first, image: \"{}\", imagePullPolicy: Never, command: [sh, -c, \"{script}\"]}}
-",
-        super::images::AGNHOST
-    );
-    scene.cluster.kubectl.apply(&pod)?;
-    let ended = scene
-        .cluster
-        .await_("the pod that asks at once", Duration::from_secs(60), |cluster| {
-            let phase = cluster.kubectl.get(&["pod", "first"])?["status"]["phase"].clone();
-            Ok(match phase.as_str() {
-                Some("Succeeded" | "Failed") => Ok(()),
-                other => Err(format!("{other:?}")),
-            })
-        });
-    let phase = scene.cluster.kubectl.get(&["pod", "first"])?["status"]["phase"].clone();
-    scene
-        .cluster
-        .kubectl
-        .run(&["delete", "pod", "first", "--wait=false"])?;
-    ended?;
-    ensure!(
-        phase == "Succeeded",
-        "its first packets were not answered within a second"
-    );
-    ok("to the other rack, as its first act; STATUS of the plugin: not yet")
 }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::ask::{client_of, connected, datagram, http, is_silent, seen_at};
-use super::{HTTP, Scene, ok};
-use crate::cluster::exam::Verdict;
+use super::{Answer, Scene, ok};
 use crate::cluster::images::AGNHOST;
 use crate::cluster::site::CONTROL;
 use crate::namespace::Namespace;
@@ -45,7 +44,7 @@ pub(super) fn await_proxies(scene: &Scene<'_>) -> Result<()> {
     )
 }
 
-pub(super) fn m8(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(super) fn m8(scene: &Scene<'_>) -> Answer {
     let mut asked = 0;
     for pod in &scene.hello {
         for target in scene.cluster_ips("pair")? {
@@ -61,14 +60,14 @@ pub(super) fn m8(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ok(format!("{asked} times, from every node"))
 }
 
-pub(super) fn m9(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(super) fn m9(scene: &Scene<'_>) -> Answer {
     for target in scene.cluster_ips("pair")? {
         client_of(&scene.pair.namespace, SocketAddr::new(target, 80))?;
     }
     ok("the only backend asks its own Service")
 }
 
-pub(super) fn m10(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(super) fn m10(scene: &Scene<'_>) -> Answer {
     let mut asked = 0;
     for node in &scene.cluster.nodes {
         for target in scene.cluster_ips("hello")? {
@@ -83,7 +82,7 @@ pub(super) fn m10(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ))
 }
 
-pub(super) fn m11(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(super) fn m11(scene: &Scene<'_>) -> Answer {
     let [cluster, local] = NODE_PORTS;
     for node in &scene.cluster.nodes {
         for address in scene
@@ -109,16 +108,6 @@ pub(super) fn m11(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         }
     }
     ok("Cluster: by every node; Local: the client's own address seen, and no answer by nodes without the pod")
-}
-
-pub(super) fn m12(scene: &Scene<'_>) -> Result<(Verdict, String)> {
-    for pod in &scene.hello {
-        for ipv6 in scene.families() {
-            let seen = client_of(scene.outside(), SocketAddr::new(pod.address(*ipv6), HTTP))?;
-            ensure!(is_outside(seen), "{}: saw {seen}", pod.name);
-        }
-    }
-    ok("every pod, from the machine behind the spine, its own address seen")
 }
 
 fn is_outside(address: IpAddr) -> bool {
@@ -156,7 +145,7 @@ impl Client {
     }
 }
 
-pub(super) fn m13(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(super) fn m13(scene: &Scene<'_>) -> Answer {
     let (_, far) = scene.far_apart()?;
     let mut clients = Vec::new();
     for address in scene.cluster_ips("cycle")? {
@@ -216,7 +205,7 @@ spec:
     )
 }
 
-pub(super) fn m20(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(super) fn m20(scene: &Scene<'_>) -> Answer {
     let pair = &scene.pair;
     let (near, far) = scene.far_apart()?;
     let node = scene.node(&pair.node)?;

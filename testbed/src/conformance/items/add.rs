@@ -11,7 +11,7 @@ use super::super::pool;
 use super::super::traces::Traces;
 use super::super::verdict::{Item, Verdict, item, never, not_applicable, not_provoked};
 use super::super::world::{World, pair};
-use super::{delegation, ports};
+use super::{bandwidth, delegation, ports};
 
 /// How many ADDs at once.
 const CROWD: usize = 200;
@@ -93,7 +93,7 @@ pub(super) const ITEMS: &[Item] = &[
     ),
     item(
         61,
-        "runtimeConfig.mac is the interface's, where the capability is declared",
+        "runtimeConfig.mac is the interface's and the result's, where the capability is declared",
         mac,
     ),
     item(
@@ -103,8 +103,8 @@ pub(super) const ITEMS: &[Item] = &[
     ),
     item(
         63,
-        "runtimeConfig.bandwidth shapes the pod's traffic, where the capability is declared",
-        bandwidth,
+        "runtimeConfig.bandwidth limits what the pod sends and receives, where the capability is declared; DEL leaves nothing of it",
+        bandwidth::limited,
     ),
     item(
         64,
@@ -387,15 +387,14 @@ fn mac(world: &World<'_>) -> Result<Verdict> {
     let attachment = world.add_to(&network, &world.pod()?, "eth0")?;
     let is = attachment.pod.link("eth0")?.mac;
     ensure!(is == Some(MAC), "the interface has {is:02x?}");
+    let said = attachment.list("interfaces").get(attachment.position()?).cloned();
+    let said = said.and_then(|interface| interface.get("mac").cloned());
+    ensure!(
+        said == Some(json!("02:42:00:12:34:56")),
+        "the result has {said:?}"
+    );
     attachment.delete()?;
     Ok(Verdict::Pass)
-}
-
-fn bandwidth(world: &World<'_>) -> Result<Verdict> {
-    if !world.network.declares("bandwidth") {
-        return not_applicable("the configuration does not declare the capability bandwidth");
-    }
-    not_provoked("rates are not measured here")
 }
 
 fn undeclared(world: &World<'_>) -> Result<Verdict> {

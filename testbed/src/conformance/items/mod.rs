@@ -1,6 +1,7 @@
 //! The list, one file a group.
 
 mod add;
+mod bandwidth;
 mod check;
 mod del;
 mod delegation;

@@ -157,6 +157,7 @@ pub(super) fn ground(word: &str) -> Ground {
         | P::NotKept
         | P::NotSupported
         | P::NotYAML
+        | P::OverlappingCIDRs
         | P::OwnAddress
         | P::Refused
         | P::Required

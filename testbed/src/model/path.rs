@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Scene, ok};
+use super::{Answer, Scene, ok, reach};
 use crate::capture::{Capture, Seen};
-use crate::cluster::exam::Verdict;
-use crate::cluster::upstream;
 use crate::namespace::Namespace;
 use crate::pod::Pod;
 use crate::probe;
 use crate::process::locate;
+use crate::wait;
 
 /// What a pod's packets begin with.
 const FIRST_TTL: u8 = 64;
@@ -20,10 +19,14 @@ const FIRST_TTL: u8 = 64;
 const MTU: u32 = 1500;
 /// What the spine's links to the other rack are narrowed to.
 const NARROW: u32 = 1400;
+/// The protocols of ICMP.
+const TIME_EXCEEDED: (u8, u8) = (1, 58);
+/// How long an ICMP error may take.
+const ANSWERED: Duration = Duration::from_secs(10);
 /// A port at which nobody listens.
 const DISCARD: u16 = 33434;
 
-pub(super) fn m4(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(crate) fn m4(scene: &Scene<'_>) -> Answer {
     let (near, far) = scene.far_apart()?;
     let wires = [
         Capture::start(scene.node(&near.node)?)?,
@@ -31,8 +34,8 @@ pub(super) fn m4(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ];
     let inside = Capture::start(&far.namespace)?;
     let mut pairs = 0;
-    for from in &scene.hello {
-        for to in scene.hello.iter().filter(|to| to.name != from.name) {
+    for from in scene.pods {
+        for to in scene.pods.iter().filter(|to| to.name != from.name) {
             for ipv6 in scene.families() {
                 probe::pair(from, to, *ipv6).map_err(anyhow::Error::msg)?;
                 ensure!(
@@ -53,11 +56,8 @@ pub(super) fn m4(scene: &Scene<'_>) -> Result<(Verdict, String)> {
         }
     }
     let arrived = inside.finish()?;
-    let topology = &scene.cluster.common.site.topology;
-    let hops = topology.hops(
-        scene.cluster.router(&near.node)?,
-        scene.cluster.router(&far.node)?,
-    );
+    let topology = &scene.ground.site.topology;
+    let hops = topology.hops(scene.router(&near.node)?, scene.router(&far.node)?);
     for ipv6 in scene.families() {
         let from = near.address(*ipv6);
         let mut ttls = arrived
@@ -71,22 +71,18 @@ pub(super) fn m4(scene: &Scene<'_>) -> Result<(Verdict, String)> {
             ttl == FIRST_TTL - hops,
             "a TTL of {ttl}, and {hops} routers are on the way"
         );
+        let of_sockets = |seen: &&Seen| seen.source == from && seen.ports.is_some();
+        let split = arrived.keys().filter(of_sockets).find(|seen| !seen.dont_fragment);
+        ensure!(split.is_none(), "on the way it lost its DF: {split:?}");
+        reach::sctp(near, far, *ipv6)?;
     }
     ok(format!(
-        "{pairs} pairs by TCP, UDP and ICMP echo{}, own addresses seen; no envelope among {frames} frames; TTL fell by {hops} between racks",
-        about_sctp()
+        "{pairs} pairs by TCP, UDP and ICMP echo, {}: own addresses seen; no envelope among {frames} frames; TTL fell by {hops} between racks, DF kept",
+        reach::SCTP
     ))
 }
 
-/// What was not asked of SCTP, and why.
-pub(super) fn about_sctp() -> &'static str {
-    match upstream::left_out() {
-        Some(_) => " (not SCTP: this kernel has none)",
-        None => " (SCTP: by upstream's specifications)",
-    }
-}
-
-pub(super) fn m16(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(crate) fn m16(scene: &Scene<'_>) -> Answer {
     let (near, far) = scene.far_apart()?;
     for ipv6 in scene.families() {
         let most = MTU - if *ipv6 { 48 } else { 28 };
@@ -118,6 +114,8 @@ pub(super) fn m16(scene: &Scene<'_>) -> Result<(Verdict, String)> {
                 ping(near, far, *ipv6, fits)?.0,
                 "{fits} octets do not pass the narrow link"
             );
+            // One that has not learned yet.
+            reach::transfer(scene.pair, far, *ipv6)?;
         }
         Ok(())
     };
@@ -125,14 +123,15 @@ pub(super) fn m16(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     set_mtu(scene, spine, far, MTU)?;
     result?;
     ok(format!(
-        "{MTU} passes and {} does not; a link of {NARROW} on the way is told to the pod",
-        MTU + 1
+        "{MTU} passes and {} does not; a link of {NARROW} on the way is told to the pod, and {} octets pass it by TCP",
+        MTU + 1,
+        reach::OCTETS
     ))
 }
 
 /// Sets the MTU of the spine's links to the ToRs of a pod's rack.
 fn set_mtu(scene: &Scene<'_>, spine: &Namespace, pod: &Pod, mtu: u32) -> Result<()> {
-    let rack = scene.cluster.router(&pod.node)?.rack;
+    let rack = scene.router(&pod.node)?.rack;
     let ip = locate("ip").context("`ip` is not installed")?;
     for tor in ["a", "b"] {
         let status = spine
@@ -156,7 +155,7 @@ fn set_mtu(scene: &Scene<'_>, spine: &Namespace, pod: &Pod, mtu: u32) -> Result<
 }
 
 /// One echo request that may not be fragmented, with `size` octets of payload: whether it was answered, and what ping said.
-pub(super) fn ping(from: &Pod, to: &Pod, ipv6: bool, size: u32) -> Result<(bool, String)> {
+pub(crate) fn ping(from: &Pod, to: &Pod, ipv6: bool, size: u32) -> Result<(bool, String)> {
     let program = locate("ping").context("ping is not installed: sudo make test-deps")?;
     let output = from
         .namespace
@@ -182,33 +181,34 @@ pub(super) fn ping(from: &Pod, to: &Pod, ipv6: bool, size: u32) -> Result<(bool,
     ))
 }
 
-pub(super) fn m17(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(crate) fn m17(scene: &Scene<'_>) -> Answer {
     let (near, far) = scene.far_apart()?;
     let mut routers = Vec::new();
     for ipv6 in scene.families() {
         let capture = Capture::start(&near.namespace)?;
+        let (own, error) = (
+            near.address(*ipv6),
+            if *ipv6 { TIME_EXCEEDED.1 } else { TIME_EXCEEDED.0 },
+        );
+        let told =
+            |seen: &Seen| seen.protocol == error && seen.destination == own && !is_link_local(seen.source);
         for ttl in 1..=4 {
-            near.namespace.run(|| {
-                let any: IpAddr = near.address(*ipv6);
-                let socket = UdpSocket::bind((any, 0))?;
-                if *ipv6 {
-                    rustix::net::sockopt::set_ipv6_unicast_hops(&socket, Some(ttl))?;
+            send_with(near, far.address(*ipv6), ttl)?;
+            let what = format!("an answer to a packet with TTL {ttl}");
+            wait::until(&what, ANSWERED, || {
+                let count = capture.count(told);
+                Ok(if count >= u64::from(ttl) {
+                    Ok(())
                 } else {
-                    socket.set_ttl(u32::from(ttl))?;
-                }
-                drop(socket.send_to(b"where?", SocketAddr::new(far.address(*ipv6), DISCARD)));
-                Ok(())
+                    Err(format!("{count} errors came"))
+                })
             })?;
-            std::thread::sleep(Duration::from_millis(100));
         }
-        let error = if *ipv6 { 58 } else { 1 };
-        let own = near.address(*ipv6);
         let mut sources: Vec<IpAddr> = capture
             .finish()?
             .into_keys()
-            .filter(|seen| seen.protocol == error && seen.destination == own)
+            .filter(told)
             .map(|seen| seen.source)
-            .filter(|source| !is_link_local(*source))
             .collect();
         sources.sort();
         sources.dedup();
@@ -228,6 +228,20 @@ pub(super) fn m17(scene: &Scene<'_>) -> Result<(Verdict, String)> {
     ))
 }
 
+/// A datagram to a port at which nobody listens, that may pass so many routers but one.
+fn send_with(from: &Pod, to: IpAddr, ttl: u8) -> Result<()> {
+    from.namespace.run(|| {
+        let socket = UdpSocket::bind((from.address(to.is_ipv6()), 0))?;
+        if to.is_ipv6() {
+            rustix::net::sockopt::set_ipv6_unicast_hops(&socket, Some(ttl))?;
+        } else {
+            socket.set_ttl(u32::from(ttl))?;
+        }
+        drop(socket.send_to(b"where?", SocketAddr::new(to, DISCARD)));
+        Ok(())
+    })
+}
+
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
@@ -245,9 +259,9 @@ const TO_MANY: [&str; 5] = [
 ];
 
 /// Nothing is promised, and this says what there is: no pod hears what another says to everybody.
-pub(super) fn m23(scene: &Scene<'_>) -> Result<(Verdict, String)> {
+pub(crate) fn m23(scene: &Scene<'_>) -> Answer {
     let (near, far) = scene.far_apart()?;
-    let hearers = [(&scene.pair, "the same node"), (far, "the other rack")];
+    let hearers = [(scene.pair, "the same node"), (far, "the other rack")];
     let captures = hearers
         .iter()
         .map(|(pod, _)| Capture::start(&pod.namespace))

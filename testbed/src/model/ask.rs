@@ -1,6 +1,6 @@
 //! Questions by sockets in a namespace.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use crate::namespace::Namespace;
 
 /// How long a connection and each answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// What datagrams say that only have to arrive.
+const WORD: &[u8] = b"who am I?";
 /// How long a silence must last.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The body of the answer to a GET.
-pub(in crate::cluster) fn http(from: &Namespace, target: SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn http(from: &Namespace, target: SocketAddr, path: &str) -> Result<String> {
     let asked = from.run(|| {
         let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -33,7 +35,7 @@ pub(in crate::cluster) fn http(from: &Namespace, target: SocketAddr, path: &str)
 }
 
 /// The answer to one datagram.
-pub(super) fn datagram(from: &Namespace, target: SocketAddr, text: &str) -> Result<String> {
+pub(crate) fn datagram(from: &Namespace, target: SocketAddr, text: &str) -> Result<String> {
     let asked = from.run(|| {
         let socket = connected(target)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -46,7 +48,7 @@ pub(super) fn datagram(from: &Namespace, target: SocketAddr, text: &str) -> Resu
 }
 
 /// A socket that sends to `target` alone, always from the same port.
-pub(super) fn connected(target: SocketAddr) -> Result<UdpSocket> {
+pub(crate) fn connected(target: SocketAddr) -> Result<UdpSocket> {
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -57,7 +59,7 @@ pub(super) fn connected(target: SocketAddr) -> Result<UdpSocket> {
 }
 
 /// The address that the server saw a client of `from` come from.
-pub(super) fn client_of(from: &Namespace, target: SocketAddr) -> Result<IpAddr> {
+pub(crate) fn client_of(from: &Namespace, target: SocketAddr) -> Result<IpAddr> {
     let body = http(from, target, "/clientip")?;
     let client: SocketAddr = body
         .trim()
@@ -67,17 +69,17 @@ pub(super) fn client_of(from: &Namespace, target: SocketAddr) -> Result<IpAddr> 
 }
 
 /// Whether nobody answers there.
-pub(super) fn is_silent(from: &Namespace, target: SocketAddr) -> Result<bool> {
+pub(crate) fn is_silent(from: &Namespace, target: SocketAddr) -> Result<bool> {
     from.run(|| Ok(TcpStream::connect_timeout(&target, SILENCE).is_err()))
 }
 
 /// The address that a server in `at`, on `address`, sees a client of `from` come from.
-pub(super) fn seen_by(at: &Namespace, address: IpAddr, from: &Namespace) -> Result<IpAddr> {
+pub(crate) fn seen_by(at: &Namespace, address: IpAddr, from: &Namespace) -> Result<IpAddr> {
     seen_at(at, SocketAddr::new(address, 0), from)
 }
 
 /// As [`seen_by`], on a port that counts; 0 is any.
-pub(super) fn seen_at(at: &Namespace, place: SocketAddr, from: &Namespace) -> Result<IpAddr> {
+pub(crate) fn seen_at(at: &Namespace, place: SocketAddr, from: &Namespace) -> Result<IpAddr> {
     let listener = at.run(|| Ok(TcpListener::bind(place)?))?;
     let target = listener.local_addr().context("a listener's address")?;
     std::thread::scope(|scope| {
@@ -87,6 +89,44 @@ pub(super) fn seen_at(at: &Namespace, place: SocketAddr, from: &Namespace) -> Re
         let (_, peer) = listener.accept().context("accept")?;
         Ok(canonical(peer.ip()))
     })
+}
+
+/// As [`seen_by`], of a datagram.
+pub(crate) fn seen_by_udp(at: &Namespace, address: IpAddr, from: &Namespace) -> Result<IpAddr> {
+    let inbox = open(at, address)?;
+    let target = inbox.local_addr().context("a socket's address")?;
+    let send = || {
+        connected(target)?.send(WORD)?;
+        Ok(())
+    };
+    from.run(send)
+        .with_context(|| format!("{} sends to {target}", from.name()))?;
+    let (_, sender) = receive(&inbox).with_context(|| format!("{} to {target} by UDP", from.name()))?;
+    Ok(canonical(sender.ip()))
+}
+
+/// A socket for datagrams at an address of a namespace, on any port, that waits for [`PATIENCE`].
+pub(crate) fn open(at: &Namespace, address: IpAddr) -> Result<UdpSocket> {
+    let opened = at.run(|| {
+        let socket = UdpSocket::bind((address, 0))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket)
+    });
+    opened.with_context(|| format!("{}: a socket on {address}", at.name()))
+}
+
+/// The next datagram and its sender.
+pub(crate) fn receive(at: &UdpSocket) -> Result<(Vec<u8>, SocketAddr)> {
+    let mut buffer = [0; 64];
+    loop {
+        match at.recv_from(&mut buffer) {
+            Ok((length, sender)) => {
+                return Ok((buffer.get(..length).unwrap_or_default().to_vec(), sender));
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("nothing arrives"),
+        }
+    }
 }
 
 fn canonical(address: IpAddr) -> IpAddr {
