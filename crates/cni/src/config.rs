@@ -60,8 +60,8 @@ struct Raw {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct RawRuntime {
-    mac: Option<String>,
-    ips: Vec<String>,
+    mac: Value,
+    ips: Value,
     ip_ranges: Value,
     dns: Option<Value>,
     port_mappings: Value,
@@ -194,9 +194,9 @@ impl Config {
     /// # Errors
     /// Code 7.
     pub(crate) fn mac(&self) -> Result<Option<flatroute_netlink::Mac>> {
-        let runtime = self.raw.runtime_config.mac.as_deref().unwrap_or_default();
-        let (field, text) = match self.raw.args.pointer("/cni/mac").and_then(Value::as_str) {
-            Some(text) if runtime.is_empty() => ("args.cni.mac", text),
+        let runtime: String = typed("runtimeConfig.mac", &self.raw.runtime_config.mac)?;
+        let (field, text) = match self.raw.args.pointer("/cni/mac") {
+            Some(wish) if runtime.is_empty() => ("args.cni.mac", typed("args.cni.mac", wish)?),
             Some(_) | None => ("runtimeConfig.mac", runtime),
         };
         if text.is_empty() {

@@ -7,7 +7,8 @@
 //! **Order.** ADD notes in the attachment's lock file that there may be ports, then writes them, all or none, when everything else
 //! of the container is there; DEL takes them away before anything else. So an ADD that died leaves either no element or a note
 //! to look for some; and an address is never given on while a port leads to it. When the lock files are lost, DEL looks
-//! anyway, and GC always does: the elements say whose they are.
+//! anyway, and GC always does: the elements say whose they are. A port of a container that ended without DEL, as its
+//! link says, is free for the next one.
 //!
 //! **Flows of UDP** that began before a change would not follow it, because a client that keeps its port keeps its flow. ADD
 //! makes the kernel forget those that were sent to its ports at the host's own addresses, DEL those that its containers'
@@ -18,7 +19,9 @@
 //! **127.0.0.1.** A packet with a loopback source leaves only by a link that allows it (`route_localnet`): that is set on the
 //! container's own link, after the rules stand which keep the container from using it the other way.
 
-use flatroute_netlink::{LinkChange, LinkSettings, Socket};
+use std::net::IpAddr;
+
+use flatroute_netlink::{LinkChange, LinkSettings, NextHop, Socket};
 use flatroute_nft::host_ports::MAX_OWNER;
 use flatroute_nft::{Conntrack, Element, Error, HostPort, Kernel, Protocol, Width};
 
@@ -44,7 +47,7 @@ pub(crate) fn publish(
         return Err(CniError::new(Code::InvalidConfig, msg));
     }
     let mut kernel = Kernel::open()?;
-    kernel.add_host_ports(&owner, ports)?;
+    add(&mut kernel, &owner, ports, host)?;
     if ports.iter().any(|port| port.to().is_ipv4())
         && let Some(link) = host.link_by_name(host_interface)?
     {
@@ -61,6 +64,33 @@ pub(crate) fn publish(
         )?;
     }
     forget_arrivals(ports, &mut kernel, host)
+}
+
+/// Adds the ports. A port of a container that is no more is taken from it: every container's link is there before its
+/// ports and after them, so one without its link ended without DEL, and maybe nobody will ever send it.
+fn add(kernel: &mut Kernel, owner: &str, ports: &[HostPort], host: &mut Socket) -> Result<()> {
+    // Each turn takes one container's.
+    for _ in 0..ports.len() {
+        match kernel.add_host_ports(owner, ports) {
+            Err(Error::Taken { owner, holder, .. }) if is_over(&owner, holder.pod(), host)? => {
+                kernel.delete_host_ports(|found| found == owner)?;
+            }
+            result => return Ok(result?),
+        }
+    }
+    Ok(kernel.add_host_ports(owner, ports)?)
+}
+
+/// Whether the container of a name of ours has no link any more.
+fn is_over(owner: &str, pod: IpAddr, host: &mut Socket) -> Result<bool> {
+    let Some(alias) = Alias::parse(owner) else {
+        return Ok(false);
+    };
+    let link = match host.route_to(pod)?.map(|route| route.next_hop) {
+        Some(NextHop::Link { index }) => host.link_by_index(index)?,
+        Some(NextHop::Gateway { .. }) | None => None,
+    };
+    Ok(link.is_none_or(|link| link.alias.is_none() || !alias.identity.owns(link.alias.as_deref())))
 }
 
 /// Takes away what leads to the attachment, whatever that is.

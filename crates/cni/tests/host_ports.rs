@@ -292,6 +292,42 @@ fn a_port_that_is_taken_is_told_with_its_owner() {
 }
 
 #[test]
+fn a_pod_that_ended_without_del_keeps_no_port() {
+    in_lab("a_pod_that_ended_without_del_keeps_no_port", |lab| {
+        let (one, two) = (Pod::new(), Pod::new());
+        lab.publish("c1", &one, &mappings());
+        let links = lab.socket().links().unwrap();
+        let link = links.iter().find(|link| link.alias.is_some()).unwrap();
+        lab.socket().delete_link(link.index).unwrap();
+        // Whoever has a link keeps his, also when he is of another network.
+        let other = Pod::new();
+        let mut of_other = lab.with(&json!([{"hostPort": 8081, "containerPort": 80}]));
+        of_other["name"] = json!("other");
+        of_other["podCIDRs"] = json!(["10.9.0.0/24"]);
+        lab.call("ADD", "c9", &other.path(), &of_other).result();
+        let both = json!([
+            {"hostPort": 8080, "containerPort": 80, "protocol": "udp"},
+            {"hostPort": 8081, "containerPort": 80},
+        ]);
+        let refused = lab.call("ADD", "c2", &two.path(), &lab.with(&both));
+        assert_eq!(refused.code(), 11, "{refused:?}");
+        assert!(refused.stdout.contains("flatroute other c9 eth0"), "{refused:?}");
+        let addresses = ips(&lab.publish("c2", &two, &mappings()));
+        // What comes too late takes nothing away from the next one.
+        lab.del("c1");
+        let server = socket(&two.netns, &addresses[1].to_string(), 80);
+        exchange(
+            &lab.host,
+            SocketAddr::new(HOST_V6.parse().unwrap(), 8080),
+            &server,
+        );
+        lab.del("c2");
+        lab.call("DEL", "c9", "", &of_other).fine();
+        lab.assert_gone();
+    });
+}
+
+#[test]
 fn check_finds_ports_that_are_gone() {
     in_lab("check_finds_ports_that_are_gone", |lab| {
         let pod = Pod::new();

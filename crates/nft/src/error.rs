@@ -2,6 +2,8 @@
 
 use rustix::io::Errno;
 
+use crate::host_ports::Element;
+
 /// A table that is not as it shall be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -31,12 +33,14 @@ pub enum Error {
     )]
     NoConntrack(flatroute_netlink::Error),
     /// A port of the node leads elsewhere already.
-    #[error("{port} is taken by {owner}")]
+    #[error("{port} is taken by \"{owner}\" ({holder})")]
     Taken {
         /// Which.
         port: String,
-        /// Whose it is.
+        /// Whose it is; empty when it has no name in it.
         owner: String,
+        /// What is there.
+        holder: Element,
     },
     /// Others changed rules each time between reading and writing.
     #[error("other programs changed rules {0} times in a row between reading and writing; it is tried again")]

@@ -190,7 +190,7 @@ impl Config {
 
     /// The certain addresses that are asked for, all from one place.
     fn fixed(&self, annotation: Option<&String>) -> Result<Vec<Fixed>> {
-        let runtime = &self.raw.runtime_config.ips;
+        let runtime: Vec<String> = typed("runtimeConfig.ips", &self.raw.runtime_config.ips)?;
         let arguments = match self.raw.args.pointer("/cni/ips") {
             None | Some(Value::Null) => Vec::new(),
             Some(list) => typed("args.cni.ips", list)?,
@@ -201,7 +201,7 @@ impl Config {
             .map(|text| text.trim().to_owned())
             .collect();
         let places = [
-            ("runtimeConfig.ips".to_owned(), runtime),
+            ("runtimeConfig.ips".to_owned(), &runtime),
             ("args.cni.ips".to_owned(), &arguments),
             (format!("the pod's annotation {IPS}"), &annotation),
         ];

@@ -154,17 +154,14 @@ impl Kernel {
         let place = |element: &Element| (element.map().name, element.entry("").key);
         let taken = wanted.iter().find_map(|element| {
             let holder = all.iter().find(|owned| place(&owned.element) == place(element))?;
-            let owner = match holder.owner.as_str() {
-                "" => "somebody who did not leave a name",
-                owner => owner,
-            };
             let port = match element {
                 Element::Port(port) => port.to_string(),
                 Element::Hairpin(_) => element.to_string(),
             };
             Some(Error::Taken {
                 port,
-                owner: format!("\"{owner}\" ({})", holder.element),
+                owner: holder.owner.clone(),
+                holder: holder.element,
             })
         });
         Ok(taken)
