@@ -15,7 +15,11 @@ use crate::pod::{self, Pod, Runtime};
 use crate::probe;
 use crate::speaker::{Session, Software, Speaker, own_program};
 use crate::topology::{Router, Tier, Topology};
+use crate::traffic::Stream;
 use crate::wait::{self, Look};
+
+/// The source ports of one stream.
+const FLOWS: u16 = 16;
 
 /// Who runs what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,42 @@ impl Lab {
         let mut lab = Self::build(topology)?;
         lab.start_speakers(cast)?;
         Ok(lab)
+    }
+
+    /// Our agent, or what `fabric` says on ToRs and spines; a pod on every node; all sessions and routes there: where packets that go
+    /// all the while shall tell what something costs.
+    ///
+    /// # Errors
+    /// As [`Lab::start`]; sessions or routes are not there within `bound`.
+    pub fn at_rest(topology: Topology, fabric: Software, bound: Duration) -> Result<Self> {
+        let cast = Cast {
+            nodes: Software::Agent,
+            fabric,
+        };
+        let mut lab = Self::start(topology, cast)?;
+        lab.await_sessions(bound)?;
+        lab.await_routes(bound, None)?;
+        lab.add_pods(Wiring::Hand, 1)?;
+        Ok(lab)
+    }
+
+    /// Streams of `rate` packets a second between a pod, one of the same rack and one of another, in both families.
+    ///
+    /// # Errors
+    /// A pod is not there, or a socket cannot be opened.
+    pub fn streams(&self, rate: u32) -> Result<Vec<Stream>> {
+        let (one, near, far) = (
+            self.pod("node1-pod1")?,
+            self.pod("node2-pod1")?,
+            self.pod("node3-pod1")?,
+        );
+        let mut streams = Vec::new();
+        for (from, to) in [(one, far), (far, near), (near, one)] {
+            for ipv6 in [false, true] {
+                streams.push(Stream::start(from, to, ipv6, rate, FLOWS)?);
+            }
+        }
+        Ok(streams)
     }
 
     /// Builds the fabric alone.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::pod::Pod;
 
@@ -145,6 +145,22 @@ impl Stream {
             sender: std::thread::spawn(move || send(&outboxes, pause, &no_more)),
             receiver: std::thread::spawn(move || receive(&inbox, &enough)),
         })
+    }
+
+    /// Stops several streams together. Of what they sent since `begin` nothing may be lost.
+    ///
+    /// # Errors
+    /// Something was, or a stream sent nothing: `what` was going on, and which stream it is.
+    pub fn finish_unhurt(streams: Vec<Self>, begin: Instant, what: &str) -> Result<()> {
+        let outcomes = Self::finish(streams)?;
+        let end = Instant::now();
+        for outcome in outcomes {
+            let loss = outcome.loss(begin, end);
+            println!("{what}: {}: {loss:?}", outcome.label);
+            ensure!(loss.sent > 0, "{what}: {}: nothing was sent", outcome.label);
+            ensure!(loss.lost == 0, "{what}: {}: {loss:?}", outcome.label);
+        }
+        Ok(())
     }
 
     /// Stops several streams together and tells what became of each.

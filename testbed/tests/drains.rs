@@ -4,6 +4,8 @@
 //! the spines behind it prefer the other ToR, and the nodes themselves send over the other one. Once nothing goes through it
 //! any more its links are cut under traffic. Then it returns, and is used again as soon as it is no longer drained.
 //!
+//! The same on links without addresses, where the ToR is found anew when it returns.
+//!
 //! In the same way a key (TCP MD5) is set and changed on its sessions, which resets them.
 
 use std::fs;
@@ -15,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use flatroute_api::control::{Event, Events, Peer, Routes};
 use flatroute_testbed::control;
 use flatroute_testbed::kernel::Action;
-use flatroute_testbed::lab::{Cast, Lab, Wiring, prefixes};
+use flatroute_testbed::lab::{Lab, prefixes};
 use flatroute_testbed::speaker::{Software, Speaker, agent};
 use flatroute_testbed::topology::{Tier, Topology};
 use flatroute_testbed::traffic::Stream;
@@ -28,6 +30,7 @@ const TOR: &str = "tor1a";
 const BELOW: [&str; 2] = ["node1", "node2"];
 /// Packets a second of one stream.
 const RATE: u32 = 1000;
+
 fn main() -> ExitCode {
     let limit = Duration::from_secs(200);
     trial::main(&[
@@ -35,51 +38,33 @@ fn main() -> ExitCode {
             name: "a_tor_is_taken_out_of_service_under_traffic",
             needs: &[Need::Agent],
             limit,
-            body: || under_traffic(take_out_of_service),
+            body: || under_traffic(Topology::two_racks(), take_out_of_service),
+        },
+        Trial {
+            name: "a_tor_on_links_without_addresses_is_taken_out_of_service_under_traffic",
+            needs: &[Need::Agent],
+            limit,
+            body: || under_traffic(Topology::two_racks().unnumbered(), take_out_of_service),
         },
         Trial {
             name: "the_key_of_a_tor_is_set_and_changed_under_traffic",
             needs: &[Need::Agent],
             limit,
-            body: || under_traffic(change_keys),
+            body: || under_traffic(Topology::two_racks(), change_keys),
         },
     ])
 }
 
 /// A fabric with streams between the two nodes below the ToR and one in the other rack; `story` costs none of their packets.
-fn under_traffic(story: fn(&mut Lab) -> Result<()>) -> Result<()> {
-    let cast = Cast {
-        nodes: Software::Agent,
-        fabric: Software::Agent,
-    };
-    let mut lab = Lab::start(Topology::two_racks(), cast)?;
-    lab.await_sessions(BOUND)?;
-    lab.await_routes(BOUND, None)?;
-    lab.add_pods(Wiring::Hand, 1)?;
-    let (one, near, far) = (
-        lab.pod("node1-pod1")?.clone(),
-        lab.pod("node2-pod1")?.clone(),
-        lab.pod("node3-pod1")?.clone(),
-    );
-    let mut streams = Vec::new();
-    for (from, to) in [(&one, &far), (&far, &near), (&near, &one)] {
-        for ipv6 in [false, true] {
-            streams.push(Stream::start(from, to, ipv6, RATE, 16)?);
-        }
-    }
+fn under_traffic(topology: Topology, story: fn(&mut Lab) -> Result<()>) -> Result<()> {
+    let mut lab = Lab::at_rest(topology, Software::Agent, BOUND)?;
+    let streams = lab.streams(RATE)?;
     std::thread::sleep(Duration::from_millis(500));
     let begin = Instant::now();
     story(&mut lab)?;
     // What comes of the last step is seen by then.
     std::thread::sleep(Duration::from_secs(1));
-    let outcomes = Stream::finish(streams)?;
-    let end = Instant::now();
-    for outcome in outcomes {
-        let loss = outcome.loss(begin, end);
-        println!("{}: {loss:?}", outcome.label);
-        ensure!(loss.sent > 0, "{}: nothing was sent", outcome.label);
-        ensure!(loss.lost == 0, "{}: {loss:?}", outcome.label);
-    }
+    Stream::finish_unhurt(streams, begin, "the drain")?;
     lab.stop()
 }
 

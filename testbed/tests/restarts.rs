@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use flatroute_testbed::lab::{Cast, Lab, Wiring};
+use flatroute_testbed::lab::Lab;
 use flatroute_testbed::speaker::Software;
 use flatroute_testbed::topology::Topology;
 use flatroute_testbed::traffic::Stream;
@@ -50,20 +50,8 @@ fn main() -> ExitCode {
     ])
 }
 
-fn start(fabric: Software) -> Result<Lab> {
-    let cast = Cast {
-        nodes: Software::Agent,
-        fabric,
-    };
-    let mut lab = Lab::start(Topology::two_racks(), cast)?;
-    lab.await_sessions(BOUND)?;
-    lab.await_routes(BOUND, None)?;
-    lab.add_pods(Wiring::Hand, 1)?;
-    Ok(lab)
-}
-
 fn agents_that_restart() -> Result<()> {
-    let mut lab = start(Software::Agent)?;
+    let mut lab = Lab::at_rest(Topology::two_racks(), Software::Agent, BOUND)?;
     let all: Vec<String> = lab.speakers.iter().map(|s| s.router().to_owned()).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     for (what, who) in [("a node", &["node1"][..]), ("a ToR", &["tor1a"]), ("all", &all)] {
@@ -76,7 +64,7 @@ fn agents_that_restart() -> Result<()> {
 }
 
 fn a_node_that_restarts_under(fabric: Software) -> Result<()> {
-    let mut lab = start(fabric)?;
+    let mut lab = Lab::at_rest(Topology::two_racks(), fabric, BOUND)?;
     harmless(&mut lab, "SIGTERM", &["node1"], Signal::TERM, 1)?;
     harmless(&mut lab, "SIGKILL", &["node1"], Signal::KILL, 1)?;
     lab.stop()
@@ -84,17 +72,7 @@ fn a_node_that_restarts_under(fabric: Software) -> Result<()> {
 
 /// Restarts agents under traffic, which loses nothing; in the end every session and route is there.
 fn harmless(lab: &mut Lab, what: &str, who: &[&str], signal: Signal, times: usize) -> Result<()> {
-    let (one, near, far) = (
-        lab.pod("node1-pod1")?.clone(),
-        lab.pod("node2-pod1")?.clone(),
-        lab.pod("node3-pod1")?.clone(),
-    );
-    let mut streams = Vec::new();
-    for (from, to) in [(&one, &far), (&far, &near), (&near, &one)] {
-        for ipv6 in [false, true] {
-            streams.push(Stream::start(from, to, ipv6, RATE, 16)?);
-        }
-    }
+    let streams = lab.streams(RATE)?;
     std::thread::sleep(Duration::from_millis(500));
     let begin = Instant::now();
     for round in 0..times {
@@ -106,15 +84,7 @@ fn harmless(lab: &mut Lab, what: &str, who: &[&str], signal: Signal, times: usiz
     std::thread::sleep(if who.len() > 1 { AFTER_ALL } else { AFTER_ONE });
     lab.await_sessions(BOUND)?;
     lab.await_routes(BOUND, None)?;
-    let outcomes = Stream::finish(streams)?;
-    let end = Instant::now();
-    for outcome in outcomes {
-        let loss = outcome.loss(begin, end);
-        ensure!(loss.sent > 0, "{what}: {}: nothing was sent", outcome.label);
-        ensure!(loss.lost == 0, "{what}: {}: {loss:?}", outcome.label);
-    }
-    println!("{what}: nothing lost");
-    Ok(())
+    Stream::finish_unhurt(streams, begin, what)
 }
 
 fn restart(lab: &mut Lab, who: &[&str], signal: Signal) -> Result<()> {

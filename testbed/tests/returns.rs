@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use flatroute_testbed::lab::{Cast, Lab, Wiring};
+use flatroute_testbed::lab::Lab;
 use flatroute_testbed::speaker::Software;
 use flatroute_testbed::topology::Topology;
 use flatroute_testbed::traffic::Stream;
@@ -32,14 +32,7 @@ fn a_tor_that_comes_back() -> Result<()> {
     let rounds = std::env::var("ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse().ok());
-    let cast = Cast {
-        nodes: Software::Agent,
-        fabric: Software::Agent,
-    };
-    let mut lab = Lab::start(Topology::two_racks(), cast)?;
-    lab.await_sessions(BOUND)?;
-    lab.await_routes(BOUND, None)?;
-    lab.add_pods(Wiring::Hand, 1)?;
+    let mut lab = Lab::at_rest(Topology::two_racks(), Software::Agent, BOUND)?;
     for round in 1..=rounds.unwrap_or(4) {
         cut_and_return(&mut lab, round)?;
     }

@@ -120,6 +120,11 @@ fn what_cannot_be_had_is_refused_with_the_place() {
                 ips(json!(["10.244.1.5", "10.244.1.6"])),
                 "one address of a family",
             ),
+            (ips(json!("10.244.1.5")), "runtimeConfig.ips: invalid type"),
+            (
+                json!({"runtimeConfig": {"mac": 7}}),
+                "runtimeConfig.mac: invalid type",
+            ),
             (
                 ips(json!(["somewhere"])),
                 "runtimeConfig.ips: \"somewhere\" is no network",

@@ -89,8 +89,10 @@ impl Fib {
         } else if entry.trouble == Trouble::Waiting {
             entry.trouble = Trouble::None;
         }
-        let op = diff(aim, entry.seen.as_ref(), entry.prefix);
-        if op.is_none() && entry.want().is_none() && entry.seen.is_none() {
+        let is_idle = entry.want().is_none() && entry.seen.is_none();
+        let (prefix, seen) = (entry.prefix, entry.seen);
+        let op = diff(aim, seen.and_then(|handle| self.sights.get(handle)), prefix);
+        if op.is_none() && is_idle {
             self.drop_entry(slot);
         }
         op
@@ -112,7 +114,7 @@ impl Fib {
         let Some(entry) = self.entries.get(slot as usize) else {
             return Aim::Leave;
         };
-        let Some(want) = entry.want() else {
+        let Some(want) = entry.want().and_then(|handle| self.wants.get(handle)) else {
             return if entry.claimed || self.sweep {
                 Aim::Nothing
             } else {
@@ -124,7 +126,7 @@ impl Fib {
             WantTarget::Via(id) => match self.sets.get(id).map(|set| (&set.state, set)) {
                 Some((SetState::Ready(target), _)) => target.clone(),
                 Some((SetState::Unusable, set)) => {
-                    let own = match entry.seen.as_ref().map(|seen| &seen.target) {
+                    let own = match self.sight(slot).map(|seen| &seen.target) {
                         Some(Target::Nexthop(id)) => set.object == Some(*id),
                         Some(Target::Paths(legs)) => legs.iter().all(|leg| set.legs.contains(&Some(*leg))),
                         Some(Target::Unreachable | Target::Other) | None => false,

@@ -32,6 +32,7 @@ pub mod memory;
 mod mirror;
 mod objects;
 mod report;
+mod shared;
 mod types;
 
 pub use driver::{Answers, Kernel, turn};

@@ -145,7 +145,7 @@ impl Fib {
                 && self
                     .entries
                     .iter()
-                    .filter_map(|entry| entry.seen.as_ref())
+                    .filter_map(|entry| self.sights.get(entry.seen?))
                     .any(|seen| match &seen.target {
                         Target::Paths(legs) => legs.iter().any(|leg| leg.interface == index),
                         Target::Nexthop(_) | Target::Unreachable | Target::Other => false,

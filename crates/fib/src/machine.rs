@@ -16,6 +16,7 @@ use ipnetwork::IpNetwork;
 use crate::desired::{SetId, Sets};
 use crate::objects::Object;
 use crate::report::{Report, Stale};
+use crate::shared::{Handle, Shared};
 use crate::types::{
     DesiredRoute, InstalledRoute, Interface, NextHop, NexthopContent, NexthopId, Notice, Op, PrefSrc,
     RouteTarget, Settings, Target,
@@ -25,14 +26,14 @@ use crate::types::{
 const MAX_REPORTS: usize = 1024;
 
 /// Where a wanted route leads, in interned form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum WantTarget {
     Via(SetId),
     Unreachable,
 }
 
 /// A wanted route in interned form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Want {
     pub(crate) target: WantTarget,
     pub(crate) pref_src: Option<IpAddr>,
@@ -54,19 +55,22 @@ pub(crate) enum Trouble {
 }
 
 /// What the kernel holds at a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seen {
     pub(crate) target: Target,
     pub(crate) pref_src: Option<IpAddr>,
 }
 
-/// One prefix, both sides.
+/// One prefix, both sides. There are as many as there are routes: what many have in common lies in [`Shared`].
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) prefix: IpNetwork,
-    pub(crate) learned: Option<Want>,
-    pub(crate) fixed: Option<Want>,
-    pub(crate) seen: Option<Seen>,
+    /// What the speaker wants, of [`Fib::wants`].
+    pub(crate) learned: Option<Handle>,
+    /// What somebody else wants.
+    pub(crate) fixed: Option<Handle>,
+    /// What the kernel holds, of [`Fib::sights`].
+    pub(crate) seen: Option<Handle>,
     pub(crate) trouble: Trouble,
     /// It stands in the queue.
     pub(crate) queued: bool,
@@ -81,7 +85,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn want(&self) -> Option<Want> {
+    pub(crate) fn want(&self) -> Option<Handle> {
         self.fixed.or(self.learned)
     }
 }
@@ -99,6 +103,8 @@ pub struct Fib {
     /// The entry of a prefix: for look-up only, never iterated.
     pub(crate) index: HashMap<IpNetwork, u32>,
     pub(crate) queue: VecDeque<u32>,
+    pub(crate) wants: Shared<Want>,
+    pub(crate) sights: Shared<Seen>,
     pub(crate) sets: Sets,
     pub(crate) objects: BTreeMap<NexthopId, Object>,
     /// Identifiers of our range that other programs use.
@@ -148,6 +154,8 @@ impl Fib {
             free: Vec::new(),
             index: HashMap::new(),
             queue: VecDeque::new(),
+            wants: Shared::default(),
+            sights: Shared::default(),
             sets: Sets::default(),
             objects: BTreeMap::new(),
             taken: BTreeSet::new(),
@@ -245,7 +253,7 @@ impl Fib {
     }
 
     fn installed_route(&self, entry: &Entry) -> Option<InstalledRoute> {
-        let seen = entry.seen.as_ref()?;
+        let seen = self.sights.get(entry.seen?)?;
         let (legs, nexthop) = match &seen.target {
             Target::Nexthop(id) => (self.legs_of(*id), Some(*id)),
             Target::Paths(legs) => (legs.clone(), None),
@@ -407,7 +415,7 @@ impl Fib {
         }
     }
 
-    fn want(&mut self, route: &DesiredRoute) -> Option<Want> {
+    fn want(&mut self, route: &DesiredRoute) -> Option<Handle> {
         let target = match &route.target {
             RouteTarget::Unreachable => WantTarget::Unreachable,
             RouteTarget::Via(hops) => {
@@ -418,10 +426,10 @@ impl Fib {
                 WantTarget::Via(self.intern(hops))
             }
         };
-        Some(Want {
+        Some(self.wants.hold(Want {
             target,
             pref_src: route.pref_src,
-        })
+        }))
     }
 
     /// A next hop that is named again is alive again.
@@ -436,14 +444,13 @@ impl Fib {
         }
     }
 
-    fn release(&mut self, want: Option<Want>) {
-        if let Some(Want {
-            target: WantTarget::Via(set),
-            ..
-        }) = want
-        {
+    /// An entry wants this no more: each that does has its share of the set too.
+    fn release(&mut self, want: Option<Handle>) {
+        let Some(handle) = want else { return };
+        if let Some(WantTarget::Via(set)) = self.wants.get(handle).map(|want| want.target) {
             self.sets.release(set);
         }
+        self.wants.release(handle);
     }
 
     /// Anything may have happened, also to the routes that stood in our way.

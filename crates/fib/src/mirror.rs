@@ -116,29 +116,34 @@ impl Fib {
             target: route.target,
             pref_src: route.pref_src,
         };
-        if self
-            .entries
-            .get(slot as usize)
-            .is_some_and(|entry| entry.seen.as_ref() != Some(&seen))
-        {
+        let is_known = self.sight(slot) == Some(&seen);
+        if !is_known {
             self.set_seen(slot, Some(seen));
             self.enqueue(slot);
         }
     }
 
+    /// What the kernel holds at a prefix.
+    pub(crate) fn sight(&self, slot: u32) -> Option<&Seen> {
+        self.sights.get(self.entries.get(slot as usize)?.seen?)
+    }
+
     /// The only place that changes what is known of a route in the kernel: the counters hang on it.
     pub(crate) fn set_seen(&mut self, slot: u32, seen: Option<Seen>) {
+        let (new_id, old_id) = (named(seen.as_ref()), named(self.sight(slot)));
         let Some(entry) = self.entries.get_mut(slot as usize) else {
             return;
         };
         let family = usize::from(entry.prefix.is_ipv6());
-        let new_id = named(seen.as_ref());
-        let old = std::mem::replace(&mut entry.seen, seen);
-        let is_there = entry.seen.is_some();
+        let is_there = seen.is_some();
+        let new = seen.map(|seen| self.sights.hold(seen));
+        let old = std::mem::replace(&mut entry.seen, new);
+        if let Some(old) = old {
+            self.sights.release(old);
+        }
         if let Some(count) = self.installed.get_mut(family) {
             *count = (*count + usize::from(is_there)).saturating_sub(usize::from(old.is_some()));
         }
-        let old_id = named(old.as_ref());
         if new_id == old_id {
             return;
         }
@@ -184,10 +189,7 @@ impl Fib {
 
     fn forget_routes(&mut self, flushed: &BTreeSet<NexthopId>) {
         for slot in 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX) {
-            let Some(entry) = self.entries.get(slot as usize) else {
-                break;
-            };
-            if named(entry.seen.as_ref()).is_some_and(|id| flushed.contains(&id)) {
+            if named(self.sight(slot)).is_some_and(|id| flushed.contains(&id)) {
                 self.set_seen(slot, None);
                 self.enqueue(slot);
             }
@@ -220,7 +222,7 @@ impl Fib {
             target: route.target.clone(),
             pref_src: route.pref_src,
         };
-        if entry.seen.as_ref().is_some_and(|old| *old != seen) {
+        if self.sight(slot).is_some_and(|old| *old != seen) {
             self.drifted(prefix);
         }
         self.route_seen(slot, route);

@@ -144,7 +144,7 @@ pub struct KernelNexthop {
 }
 
 /// Where a route in the kernel leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// A nexthop object.
     Nexthop(NexthopId),

@@ -224,6 +224,15 @@ impl Kernel {
         }
     }
 
+    /// Whether the door is closed.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.door.closed,
+            Self::Plain(_) => false,
+        }
+    }
+
     /// How many writes were refused since the boot.
     #[must_use]
     pub fn refused(&self) -> u64 {

@@ -93,6 +93,12 @@ pub enum Mark {
     WaitedLongEnough,
     /// The last words of a session were a NOTIFICATION, and were read.
     Farewell,
+    /// They were a Hard Reset, where another NOTIFICATION would have been a restart.
+    HardReset,
+    /// A process that had restarted wrote to its neighbours before it had chosen its routes.
+    WroteUnchosen,
+    /// A kernel had left the stale path of a neighbour that was away for the fresh one of another.
+    StaleGaveWay,
     /// A session was up again with a machine that had lost its routes since.
     BackWithoutRoutes,
     /// A ToR was cut off while those below it said goodbye to it.
@@ -103,7 +109,7 @@ pub enum Mark {
 
 impl Mark {
     /// All of them.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 49] = [
         Self::Established,
         Self::EndOfRib,
         Self::SimultaneousConnect,
@@ -147,6 +153,9 @@ impl Mark {
         Self::UpdatesWaited,
         Self::WaitedLongEnough,
         Self::Farewell,
+        Self::HardReset,
+        Self::WroteUnchosen,
+        Self::StaleGaveWay,
         Self::BackWithoutRoutes,
         Self::CutOffAnnounced,
         Self::CutOffWithdrawn,

@@ -150,6 +150,7 @@ mod tests {
             discovers: true,
             hold: Duration::from_secs(9),
             retry: Duration::from_secs(1),
+            notification: false,
             rogues: false,
         })
     }

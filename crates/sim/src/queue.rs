@@ -38,6 +38,8 @@ pub enum Happening {
     Replan(HostId, StateId),
     /// A fault begins, or ends.
     Fault(FaultId),
+    /// It is looked whether this side still waits for its octets to be taken.
+    Overdue(Key, Side),
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub use drains::drains;
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a fabric may take to come to rest after faults, or with damage: the hold time of sessions whose other end is gone (30 s
 /// at most), and the pause before somebody is called again who has been away for 40 s, which is about as long. It is less than
-/// the time for which routes of a lost neighbour are kept (120 s).
+/// the time for which routes of a lost neighbour are kept (120 s; 20 s where the hold timer leaves some).
 const REST: Duration = Duration::from_secs(75);
 /// The same where a neighbour never says that it has said all: a process that has restarted waits 120 s for it before it sweeps
 /// what nobody wants from its kernel.
@@ -240,7 +240,10 @@ impl Story {
 #[must_use]
 pub fn swarm(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
     let mut dice = Dice::new(seed ^ 0x5eed);
-    let shape = thirty(&mut dice);
+    let shape = Fabric {
+        notification: Dice::new(seed ^ 0x0000_8538).chance(500),
+        ..thirty(&mut dice)
+    };
     let options = Options {
         mutant,
         ..swarming(&mut dice)
@@ -251,6 +254,10 @@ pub fn swarm(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Outcome {
         ..options
     };
     let mut story = Story::new("swarm", fabric(&shape), options, seed, trace);
+    if mutant == Some(Mutant::ResetsAll) {
+        // What changes for nodes changes for all of them: one of them plans anew more often than any switch.
+        story.world.afflicted = story.world.topology.of_role(&[Role::Node]).next();
+    }
     story.compared = usize::MAX;
     story.lull = LAST_RETRY + SECOND;
     story.cold_start(Duration::from_millis(dice.between(0, 3_000)));
@@ -352,6 +359,7 @@ fn thirty(dice: &mut Dice) -> Fabric {
         discovers: dice.chance(500),
         hold: Duration::from_secs(dice.between(3, 20)),
         retry: Duration::from_secs(dice.between(1, 4)),
+        notification: false,
         rogues: dice.chance(500),
     }
 }
@@ -408,6 +416,7 @@ pub fn data_centre(nodes: usize, seed: u64, trace: Trace) -> Outcome {
         discovers: true,
         hold: Duration::from_secs(9),
         retry: Duration::from_secs(5),
+        notification: false,
         rogues: false,
     };
     let mut story = Story::new(

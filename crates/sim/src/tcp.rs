@@ -110,6 +110,10 @@ pub struct End {
     pub stage: Stage,
     /// What the socket has not taken yet.
     pub unsent: BytesMut,
+    /// Since when there is some of it.
+    pub waiting_since: Option<Instant>,
+    /// Whether a moment is set at which that is looked at.
+    pub(crate) looked_at: bool,
 }
 
 /// What one end sent and the other has not read.
@@ -161,8 +165,8 @@ pub struct Conn {
     pub lost: u32,
     /// Whether octets were read since both its ends were last compared.
     pub news: bool,
-    /// Whether what this end left behind ends with a NOTIFICATION.
-    pub farewell: [bool; 2],
+    /// Code and subcode of the NOTIFICATION with which ends what each end left behind, where it does.
+    pub farewell: [Option<(u8, u8)>; 2],
 }
 
 impl Conn {
@@ -248,6 +252,8 @@ mod tests {
             conn: None,
             stage: Stage::Open,
             unsent: BytesMut::new(),
+            waiting_since: None,
+            looked_at: false,
         };
         Conn {
             link: 0,
@@ -256,7 +262,7 @@ mod tests {
             flows: [Flow::default(), Flow::default()],
             lost: 0,
             news: false,
-            farewell: [false; 2],
+            farewell: [None; 2],
         }
     }
 

@@ -2,6 +2,11 @@
 //! session holds is what the other end says. Each question is asked of a different witness: sessions of the speakers, routes of
 //! the kernels, packets of the kernels alone, tables of both ends of a session.
 
+mod early;
+mod farewell;
+mod stale;
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -13,6 +18,11 @@ use flatroute_bgp::types::{Family, PathAttributes, PeerName, Prefix};
 use crate::model::Prediction;
 use crate::topology::{HostId, LinkId, Role, Topology};
 use crate::world::World;
+
+pub use early::{early, may_choose};
+pub use farewell::{Ending, HARD_RESET, SHUTDOWN, endings, forgotten, leave};
+pub use stale::{Stale, stale};
+pub use waiting::waiting;
 
 /// More hops than any path of these topologies has.
 const MAX_HOPS: usize = 16;

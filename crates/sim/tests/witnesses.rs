@@ -7,16 +7,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flatroute_bgp::types::FamilySet;
+use bytes::BytesMut;
+use flatroute_bgp::types::{AsPath, Asn, Family, FamilySet, NextHop, PathAttributes};
+use flatroute_bgp::wire;
+use sim::faults::{self, Fault};
 use sim::kernel::Kernel;
 use sim::model::{Prediction, predict};
 use sim::topology::{Fabric, HostId, fabric};
 use sim::trace::Trace;
 use sim::verify;
-use sim::world::{Options, World};
+use sim::world::{Death, Options, World};
 
 /// A small fabric at rest, and what it is at rest with.
 fn at_rest(whole_kernels: bool) -> (World, Prediction) {
+    at_rest_with(whole_kernels, false)
+}
+
+/// The same, where a NOTIFICATION may be a restart.
+fn at_rest_with(whole_kernels: bool, notification: bool) -> (World, Prediction) {
     let topology = fabric(&Fabric {
         racks: 2,
         nodes: 2,
@@ -27,6 +35,7 @@ fn at_rest(whole_kernels: bool) -> (World, Prediction) {
         discovers: true,
         hold: Duration::from_secs(9),
         retry: Duration::from_secs(1),
+        notification,
         rogues: false,
     });
     let options = Options {
@@ -196,4 +205,145 @@ fn a_tor_that_is_cut_off_without_a_drain_costs_packets_of_others() {
     let words = verify::packets(&world).unwrap_err();
     assert!(words.contains("over a link that loses them"), "{words}");
     assert!(!words.starts_with("tor0-0"), "{words}");
+}
+
+/// Ends a host's process now; it comes back after a while.
+fn die(world: &mut World, host: HostId, death: Death, back: Duration) {
+    faults::order(world, Duration::ZERO, Fault::Die(host, death, back));
+    world.run(Duration::from_micros(1));
+}
+
+#[test]
+fn what_a_switch_that_has_restarted_says_too_early_is_seen() {
+    let (mut world, _) = at_rest(true);
+    let tor = named(&world, "tor0-0");
+    let learned = first_prefix(&world, "node3");
+    die(&mut world, tor, Death::Killed, Duration::from_millis(200));
+    let session = (0..5_000).find_map(|_| {
+        world.run(Duration::from_millis(1));
+        let machine = &world.machines[tor];
+        let speaker = machine.speaker.as_ref().filter(|_| machine.unchosen)?;
+        speaker
+            .peers(world.now)
+            .into_iter()
+            .find_map(|peer| peer.negotiated)
+    });
+    let session = session.unwrap();
+    let encoded = |encode: &dyn Fn(&mut BytesMut)| {
+        let mut octets = BytesMut::new();
+        encode(&mut octets);
+        octets
+    };
+    let attributes = PathAttributes {
+        as_path: AsPath::sequence([Asn(1)]),
+        next_hop: Some(NextHop::V4([192, 0, 2, 1].into())),
+        ..PathAttributes::local()
+    };
+    let alive = encoded(&|out| wire::encode_keepalive(out));
+    let told = encoded(&|out| {
+        assert_eq!(
+            wire::encode_reach(&[learned], &attributes, &session.context, out),
+            Ok(1)
+        );
+    });
+    let ended = encoded(&|out| wire::encode_end_of_rib(Family::Ipv4, &session.context, out));
+    assert_eq!(verify::early(&world, tor, session.conn, &alive), Ok(()));
+    let words = verify::early(&world, tor, session.conn, &[alive, told.clone()].concat()).unwrap_err();
+    assert!(words.starts_with("tor0-0 tells"), "{words}");
+    assert!(
+        words.ends_with("of 10.128.3.0/24 before it may choose its routes"),
+        "{words}"
+    );
+    let words = verify::early(&world, tor, session.conn, &ended).unwrap_err();
+    assert!(words.starts_with("tor0-0 says End-of-RIB"), "{words}");
+    // Later it may.
+    world.run(Duration::from_secs(20));
+    assert!(!world.machines[tor].unchosen);
+    assert_eq!(verify::early(&world, tor, session.conn, &told), Ok(()));
+    assert_eq!(world.failure, None);
+}
+
+#[test]
+fn a_stale_leg_beside_a_fresh_one_is_seen() {
+    let (mut world, _) = at_rest(false);
+    let (node, tor) = (named(&world, "node0"), named(&world, "tor0-0"));
+    assert_eq!(verify::stale(&world, node), Ok(verify::Stale::default()));
+    die(&mut world, tor, Death::Killed, Duration::from_secs(60));
+    world.run(Duration::from_secs(1));
+    let found = verify::stale(&world, node).unwrap();
+    assert!(found.stale > 0 && found.left == found.stale, "{found:?}");
+    let gateways = world.topology.hosts[node]
+        .ports
+        .iter()
+        .map(|port| port.remote_addresses[0])
+        .collect();
+    let prefix = first_prefix(&world, "node3");
+    let Kernel::Plain(routes) = &mut world.machines[node].kernel else {
+        panic!("a map was asked for")
+    };
+    assert_eq!(routes.insert(prefix, gateways).unwrap().len(), 1);
+    let words = verify::stale(&world, node).unwrap_err();
+    assert!(
+        words.starts_with("the kernel of node0 has 10.128.3.0/24"),
+        "{words}"
+    );
+    assert!(words.contains("whose path is stale, beside"), "{words}");
+}
+
+#[test]
+fn routes_that_outlive_a_farewell_are_seen_and_a_restart_leaves_such() {
+    for (death, notification) in [
+        (Death::Killed, false),
+        (Death::Shutdown, false),
+        (Death::Shutdown, true),
+    ] {
+        let (mut world, _) = at_rest_with(true, notification);
+        let (node, tor) = (named(&world, "node0"), named(&world, "tor0-0"));
+        let ports = world.topology.hosts[node].ports.iter();
+        let link = ports.clone().find(|port| port.remote == tor).unwrap().link;
+        die(&mut world, tor, death, Duration::from_secs(60));
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.failure, None);
+        let found = verify::forgotten(&world, node, link);
+        assert_eq!(found.is_err(), death == Death::Killed, "{death:?}: {found:?}");
+        if let Err(words) = found {
+            assert!(words.starts_with("node0 keeps routes"), "{words}");
+        }
+    }
+}
+
+#[test]
+fn who_takes_leave_without_a_hard_reset_where_it_must_be_one_is_seen() {
+    for (notification, wrong) in [(true, verify::SHUTDOWN), (false, verify::HARD_RESET)] {
+        let (mut world, _) = at_rest_with(true, notification);
+        let tor = named(&world, "tor0-0");
+        let endings = verify::endings(&world, tor);
+        assert_eq!(endings.len(), world.topology.hosts[tor].ports.len());
+        assert!(endings.iter().all(|ending| ending.agreed == notification));
+        die(&mut world, tor, Death::Shutdown, Duration::from_secs(60));
+        assert_eq!(verify::leave(&world, tor, &endings), Ok(()));
+        for said in [Some(wrong), None] {
+            let conn = world.conns.get_mut(endings[0].key).unwrap();
+            conn.farewell[endings[0].side.at()] = said;
+            let words = verify::leave(&world, tor, &endings).unwrap_err();
+            assert!(words.starts_with("tor0-0 takes leave of"), "{words}");
+        }
+    }
+}
+
+#[test]
+fn octets_that_nobody_takes_for_longer_than_the_send_hold_time_are_seen() {
+    let (mut world, _) = at_rest(true);
+    let tor = named(&world, "tor0-0");
+    let ending = verify::endings(&world, tor)[0];
+    let wait = |world: &mut World, seconds: u64| {
+        let since = world.now - Duration::from_secs(seconds);
+        world.conns.get_mut(ending.key).unwrap().ends[ending.side.at()].waiting_since = Some(since);
+        verify::waiting(world, ending.key, ending.side)
+    };
+    assert_eq!(verify::waiting(&world, ending.key, ending.side), Ok(()));
+    // Twice the hold time of 9 s, and a little.
+    assert_eq!(wait(&mut world, 18), Ok(()));
+    let words = wait(&mut world, 20).unwrap_err();
+    assert!(words.starts_with("tor0-0 has waited 20s for"), "{words}");
 }

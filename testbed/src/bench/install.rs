@@ -11,7 +11,7 @@ use super::feeder::{Feed, Feeder};
 use super::ground::Ground;
 use super::report::{self, Figure, Row};
 use super::usage::Usage;
-use super::{ROUND_BOUND, Shape, Wishes, receiver, sink, watch};
+use super::{ROUND_BOUND, Shape, Wishes, raw, receiver, sink, watch};
 use crate::speaker::Software;
 
 /// New rounds are not begun after this, so that the figures so far are printed.
@@ -40,6 +40,8 @@ fn row(feeders: &[Feeder], shape: Shape, wishes: &Wishes, begin: Instant) -> Res
         floor: floor(feeders, shape)?,
         ours: Vec::new(),
         bird: Vec::new(),
+        raw: Vec::new(),
+        listeners: 0,
     };
     let rounds = wishes.rounds(shape.routes);
     for round in 0..rounds {
@@ -53,20 +55,26 @@ fn row(feeders: &[Feeder], shape: Shape, wishes: &Wishes, begin: Instant) -> Res
         }
         for software in order {
             if software == Software::Agent {
-                row.ours.push(install(feeders, shape, software)?);
+                let (figure, listeners) = install(feeders, shape, software)?;
+                row.ours.push(figure);
+                row.listeners = listeners;
             } else if !wishes.alone {
-                row.bird.push(install(feeders, shape, software)?);
+                row.bird.push(install(feeders, shape, software)?.0);
             }
+        }
+        if !wishes.alone {
+            row.raw.push(raw::write(feeders, shape, row.listeners)?);
         }
     }
     Ok(row)
 }
 
-/// One round: one receiver, from nothing to all routes in the kernel.
-fn install(feeders: &[Feeder], shape: Shape, software: Software) -> Result<Figure> {
+/// One round: one receiver, from nothing to all routes in the kernel; and how many sockets of it hear of routes.
+fn install(feeders: &[Feeder], shape: Shape, software: Software) -> Result<(Figure, usize)> {
     let feeders = feeders.get(..shape.hops).context("too few feeders")?;
     let ground = Ground::lay(feeders)?;
     let mut receiver = receiver::start(&ground, software, shape)?;
+    let listeners = raw::listeners(ground.namespace())?;
     let before = Usage::of(receiver.pid())?;
     let mut watch = watch::Watch::new(ground.namespace(), shape)?;
     let feed = Feed::start(feeders, shape.transport)
@@ -80,7 +88,7 @@ fn install(feeders: &[Feeder], shape: Shape, software: Software) -> Result<Figur
     // Killed, not stopped: BIRD would take a hundred thousand routes back first.
     drop(receiver);
     ground.clear(feeders)?;
-    Ok(Figure {
+    let figure = Figure {
         time: done
             .duration_since(start)
             .context("the end is before the start")?,
@@ -90,7 +98,8 @@ fn install(feeders: &[Feeder], shape: Shape, software: Software) -> Result<Figur
         sent: sent
             .duration_since(start)
             .context("the end is before the start")?,
-    })
+    };
+    Ok((figure, listeners))
 }
 
 /// The feeders alone: from Established until a receiver that does nothing has every prefix from every one of them.

@@ -16,6 +16,7 @@
 //! - **Same clock.** In row 1 it starts when all sessions are established and the feeders begin to write, and stops when [`watch`] has seen
 //!   the last route. The looking is done by single look-ups at a low rate: no dump and no listener of the bench's on the
 //!   route group, which would cost the writer a third of its speed (the receivers keep the listeners that they have).
+//! - **The kernel's share is known**: [`raw`] writes the same routes and does nothing else, beside as many listeners as our agent has.
 //! - **The feeders' share is known**: [`sink`] is a receiver that only counts prefixes. What it needs is the floor of
 //!   every row, and is printed with them; so is the time after which a receiver had taken the last byte.
 //!
@@ -28,6 +29,7 @@ mod install;
 mod ledger;
 mod mrt;
 mod passage;
+mod raw;
 mod receiver;
 mod relay;
 mod report;

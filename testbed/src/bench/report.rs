@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::ground::Transport;
+use super::raw::Written;
 use super::{Shape, Wishes};
 use crate::paint;
 use crate::speaker::{Software, bird};
@@ -33,6 +34,9 @@ pub(super) struct Row {
     pub(super) floor: Duration,
     pub(super) ours: Vec<Figure>,
     pub(super) bird: Vec<Figure>,
+    /// Of a writer that does nothing else, beside so many listeners.
+    pub(super) raw: Vec<Written>,
+    pub(super) listeners: usize,
 }
 
 /// Where and with what this run measures.
@@ -92,6 +96,7 @@ pub(super) fn row(shape: Shape, row: &Row) -> String {
     ])];
     rows.extend(line("flatroute", shape, &row.ours));
     rows.extend(line("BIRD", shape, &row.bird));
+    rows.extend(raw_writer(shape, &row.raw));
     let mut feeders = cells(&["reading alone"]);
     feeders.push(seconds(row.floor));
     rows.push(feeders);
@@ -113,7 +118,31 @@ pub(super) fn row(shape: Shape, row: &Row) -> String {
         };
         let _ = writeln!(text, "  {verdict}");
     }
+    let raw = |of: fn(&Written) -> Duration| Some(median(&row.raw, of)?.as_secs_f64());
+    if let (Some(our_time), Some(our_cpu), Some(raw_time), Some(raw_cpu)) =
+        (time(&row.ours), cpu(&row.ours), raw(|w| w.time), raw(|w| w.cpu))
+    {
+        let _ = writeln!(
+            text,
+            "  the raw writer, beside {} listeners too, takes {:.2} of flatroute's time and {:.2} of its CPU",
+            row.listeners,
+            raw_time / our_time,
+            raw_cpu / our_cpu
+        );
+    }
     text
+}
+
+fn raw_writer(shape: Shape, rounds: &[Written]) -> Option<Vec<String>> {
+    let time = median(rounds, |round| round.time)?;
+    Some(vec![
+        "raw writer".to_owned(),
+        seconds(time),
+        seconds(rounds.iter().map(|round| round.time).min()?),
+        seconds(rounds.iter().map(|round| round.time).max()?),
+        format!("{:.0}k", f64::from(shape.routes) / time.as_secs_f64() / 1000.0),
+        seconds(median(rounds, |round| round.cpu)?),
+    ])
 }
 
 fn line(name: &str, shape: Shape, figures: &[Figure]) -> Option<Vec<String>> {

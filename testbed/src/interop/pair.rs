@@ -266,6 +266,22 @@ impl Pair {
         }))
     }
 
+    /// Waits until we tell the peer of a prefix, as we say.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn await_advertised(&self, of: &str) -> Result<()> {
+        let path = format!("/v1/routes?view=advertised&peer={}", ours::PEER);
+        self.explained(wait::until(&format!("{of} told to the peer"), ROUTE, || {
+            let answer: Routes = control::fetch(&agent::socket(&self.agent), &path)?;
+            Ok(if answer.routes.iter().any(|route| route.prefix == of) {
+                Look::Ok(())
+            } else {
+                Err(format!("it is told {:?}", answer.routes))
+            })
+        }))
+    }
+
     /// Waits until the route that we use for a prefix fits.
     ///
     /// # Errors

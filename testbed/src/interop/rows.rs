@@ -231,6 +231,27 @@ pub const ROWS: &[Row] = &[
     )
     .unless(lacking::no_roles),
     row(
+        "Roles",
+        "leak_not_sent",
+        "a route of our provider, with its mark: not told to a peer; told where we say no role any more",
+        roles::leak_not_sent,
+    )
+    .unless(lacking::no_roles),
+    row(
+        "Roles",
+        "leak_refused_by_peer",
+        "such a route told without a role of ours: the peer, our provider, does not take it",
+        roles::leak_refused_by_peer,
+    )
+    .unless(lacking::no_word_of_leaks),
+    row(
+        "Roles",
+        "leak_refused_by_us",
+        "such a route told without a role of the peer's: we, its provider, refuse it",
+        roles::leak_refused_by_us,
+    )
+    .unless(lacking::no_roles),
+    row(
         "Route reflection",
         "we_reflect",
         "we reflect: ORIGINATOR_ID and CLUSTER_LIST at the peer; a client no more",

@@ -39,6 +39,8 @@ pub struct Fabric {
     pub hold: Duration,
     /// The first pause between attempts to connect.
     pub retry: Duration,
+    /// Whether a NOTIFICATION, or an expired hold timer, is a restart too (RFC 8538), and a Hard Reset is none.
+    pub notification: bool,
     /// Whether a host with bad intentions is the neighbour of the first node, and another one of the first ToR.
     pub rogues: bool,
 }
@@ -61,6 +63,7 @@ pub fn fabric(shape: &Fabric) -> Topology {
         pace: Pace {
             hold: shape.hold,
             retry: shape.retry,
+            notification: shape.notification,
         },
     };
     builder.state();

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use flatroute_api::objects::{Advertise, InstallRoutes, MaxPrefixes, MaxPrefixesAction, PodNetwork, Timers};
+use flatroute_api::objects::{
+    Advertise, GracefulRestart, InstallRoutes, MaxPrefixes, MaxPrefixesAction, PodNetwork, Timers, Toggle,
+};
 use flatroute_api::values::{Cidr, PeerAsn};
 use flatroute_api::{
     BGPConfiguration, BGPConfigurationSpec, BGPPeer, BGPPeerSpec, ClusterState, Node, NodeAddress,
@@ -25,7 +27,13 @@ const ROGUE: &str = "rogue";
 pub(super) struct Pace {
     pub(super) hold: Duration,
     pub(super) retry: Duration,
+    /// Whether a NOTIFICATION is a restart too.
+    pub(super) notification: bool,
 }
+
+/// How long routes outlive their session where that may end with a NOTIFICATION or the hold timer: they must be gone before a world
+/// is to be at rest.
+const RESTART_TIME: Duration = Duration::from_secs(20);
 
 /// The pod CIDRs of the node with this number.
 #[must_use]
@@ -47,6 +55,7 @@ pub(super) fn configuration() -> BGPConfiguration {
         pod_network: Some(PodNetwork {
             cluster_cidrs: Some(vec![cidr("10.128.0.0/9"), cidr("fd00:244::/48")]),
             masquerade: None,
+            mtu: None,
         }),
         ..BGPConfigurationSpec::default()
     };
@@ -88,6 +97,11 @@ pub(super) fn timers(pace: Pace) -> Option<Timers> {
 pub(super) fn peer(address: IpAddr, asn: PeerAsn, pace: Pace) -> BGPPeerSpec {
     BGPPeerSpec {
         timers: timers(pace),
+        graceful_restart: pace.notification.then(|| GracefulRestart {
+            restart_time: Some(flatroute_api::values::Duration(RESTART_TIME)),
+            notification: Some(Toggle::Enabled),
+            ..GracefulRestart::default()
+        }),
         ..BGPPeerSpec::new(address, asn)
     }
 }

@@ -55,10 +55,12 @@ impl World {
             speaker.resend_fib();
         }
         let idle = machine.handover.is_empty();
+        let mut early = false;
         while speaker.has_fib_changes() && machine.handover.batches.len() < DEPTH {
             let mut changes = speaker.poll_fib(ROUTE_BATCH, self.now);
+            early |= machine.unchosen && self.options.watches && !changes.is_empty();
             if let Some(mutant) = mutant {
-                mutant.spoil(&mut changes);
+                mutant.spoil(&mut changes, speaker);
             }
             if is_slow && !changes.is_empty() {
                 machine.handover.batches.push_back(changes);
@@ -75,6 +77,10 @@ impl World {
             machine.swept = true;
             machine.kernel.sweep();
             touched = true;
+        }
+        if early {
+            let name = self.name(host).to_owned();
+            self.fail(|| format!("{name} changes its kernel's routes before it may choose its own"));
         }
         if touched {
             self.last_change = self.now;
@@ -138,6 +144,7 @@ impl World {
             self.settle_kernel(host, before);
             if self.options.watches {
                 self.watch_turn(host);
+                self.watch_stale(host);
             }
         }
         self.order_write(host);

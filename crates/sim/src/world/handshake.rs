@@ -32,6 +32,8 @@ impl World {
             conn,
             stage: Stage::Opening,
             unsent: BytesMut::new(),
+            waiting_since: None,
+            looked_at: false,
         };
         let is_rogue = |host: HostId| self.topology.hosts[host].role == Role::Rogue;
         let key = self.conns.insert(Conn {
@@ -45,7 +47,7 @@ impl World {
             flows: [Flow::default(), Flow::default()],
             lost: 0,
             news: false,
-            farewell: [false; 2],
+            farewell: [None; 2],
         });
         self.machines[host].conns.insert(conn, (key, Side::Dialled));
         self.trace

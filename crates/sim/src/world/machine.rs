@@ -54,7 +54,14 @@ pub struct Machine {
     pub(super) fresh: bool,
     /// The boots of the neighbours that it has met, by link.
     pub(super) met: BTreeMap<LinkId, u64>,
-    pub(super) started: Instant,
+    /// Whether the process follows another one and may not choose its routes yet.
+    pub unchosen: bool,
+    /// Whether it may keep routes of sessions that are gone.
+    pub(super) keeps: bool,
+    /// Whether that was not looked at since it lost the last of them.
+    pub(super) kept_lately: bool,
+    /// When the process began.
+    pub started: Instant,
     pub(super) swept: bool,
     pub(super) accepted: u64,
     pub(super) turn_set: bool,
@@ -79,6 +86,9 @@ impl Machine {
             handover: Handover::default(),
             fresh: true,
             met: BTreeMap::new(),
+            unchosen: false,
+            keeps: false,
+            kept_lately: false,
             started: Instant::ZERO,
             swept: false,
             accepted: 0,
@@ -116,6 +126,7 @@ impl World {
         let now = self.now;
         if let Some(speaker) = self.machines[host].speaker.as_mut() {
             speaker.handle(input, now);
+            self.watch_choice(host);
             self.drain(host);
             self.order_turn(host);
         }
@@ -168,6 +179,7 @@ impl World {
         self.set_timer(host);
         if self.options.watches {
             self.watch_turn(host);
+            self.watch_stale(host);
             self.watch_sessions(host);
         }
     }
@@ -181,10 +193,12 @@ impl World {
         out: &mut BytesMut,
     ) {
         let now = self.now;
+        let mutant = self.mutant(host);
         for pulls in 0.. {
             let has_room = self.conns.get(key).is_some_and(|c| {
                 let end = &c.ends[side.at()];
-                end.stage == Stage::Open && end.unsent.is_empty()
+                let has_room = end.unsent.is_empty() || mutant == Some(Mutant::NeverFull);
+                end.stage == Stage::Open && has_room
             });
             let Some(speaker) = self.machines[host].speaker.as_mut().filter(|_| has_room) else {
                 return;
@@ -194,9 +208,13 @@ impl World {
             if out.is_empty() {
                 return;
             }
-            if let Some(mutant) = self.mutant(host) {
+            if let Some(mutant) = mutant {
                 mutant.hide(out, &mut self.dice);
+                if mutant == Mutant::ChoosesAtOnce && self.machines[host].unchosen {
+                    Mutant::claim_restart(out);
+                }
             }
+            self.watch_early(host, conn, out);
             if pulls > MAX_PULLS {
                 let name = self.name(host).to_owned();
                 self.fail(|| format!("{name} talks without end on {conn:?}"));

@@ -214,6 +214,7 @@ impl World {
             Happening::Retry(host) => self.retry_kernel(host),
             Happening::Replan(host, state) => self.replan(host, state),
             Happening::Fault(id) => self.fault(id),
+            Happening::Overdue(key, side) => self.overdue(key, side),
         }
     }
 
@@ -269,7 +270,11 @@ impl World {
                     Direction::Received => marks.reach(Mark::NotificationReceived),
                 }
             }
-            EventKind::Retained { .. } => marks.reach(Mark::RoutesRetained),
+            EventKind::Retained { .. } => {
+                marks.reach(Mark::RoutesRetained);
+                self.machines[host].keeps = true;
+                self.machines[host].kept_lately = true;
+            }
             EventKind::Swept { .. } => marks.reach(Mark::StaleSwept),
             EventKind::DeferralEnded { missing, .. } if missing.is_empty() => {
                 marks.reach(Mark::DeferralEnded);

@@ -6,8 +6,10 @@
 
 use bytes::{Buf, BytesMut};
 use flatroute_bgp::policy::Filter;
-use flatroute_bgp::rib::RouteChange;
-use flatroute_bgp::speaker::Config;
+use flatroute_bgp::rib::{FibPath, RouteChange, RouteView};
+use flatroute_bgp::speaker::{Config, RouteQuery, Speaker};
+use flatroute_bgp::types::Prefix;
+use flatroute_bgp::wire::{self, Context, Message};
 
 use super::World;
 use crate::dice::Dice;
@@ -48,6 +50,16 @@ pub enum Mutant {
     DeafToFarewells,
     /// Says that it still forwards when its machine comes back without routes. This one all speakers have.
     ClaimsForwarding,
+    /// Says that it has restarted, and waits for nobody before it chooses its routes.
+    ChoosesAtOnce,
+    /// Lets its kernel go on with the paths of a neighbour that is away, beside those of others.
+    KeepsStaleLegs,
+    /// Says good-bye with a NOTIFICATION that is a restart. This one all speakers have.
+    SoftensHardResets,
+    /// Takes a Hard Reset for a restart. This one all speakers have.
+    OutlivesHardResets,
+    /// Goes on talking to a neighbour that takes nothing of it.
+    NeverFull,
 }
 
 /// In how many of a thousand announcements one is lost.
@@ -66,7 +78,7 @@ const EXTENDED: u8 = 0x10;
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::HidesWithdrawals,
         Self::HidesEndOfRib,
         Self::LosesAnnouncements,
@@ -83,6 +95,11 @@ impl Mutant {
         Self::Dawdles,
         Self::DeafToFarewells,
         Self::ClaimsForwarding,
+        Self::ChoosesAtOnce,
+        Self::KeepsStaleLegs,
+        Self::SoftensHardResets,
+        Self::OutlivesHardResets,
+        Self::NeverFull,
     ];
 
     /// Takes out of whole messages what it does not say.
@@ -108,7 +125,12 @@ impl Mutant {
                 | Self::TellsBeforeKernel
                 | Self::Dawdles
                 | Self::DeafToFarewells
-                | Self::ClaimsForwarding => false,
+                | Self::ClaimsForwarding
+                | Self::ChoosesAtOnce
+                | Self::KeepsStaleLegs
+                | Self::SoftensHardResets
+                | Self::OutlivesHardResets
+                | Self::NeverFull => false,
             };
             if !is_hidden {
                 kept.extend_from_slice(&message);
@@ -118,7 +140,7 @@ impl Mutant {
     }
 
     /// Spoils what the kernel is told.
-    pub(super) fn spoil(self, changes: &mut Vec<RouteChange>) {
+    pub(super) fn spoil(self, changes: &mut Vec<RouteChange>, speaker: &Speaker) {
         if self == Self::KeepsRoutes {
             changes.retain(|change| !change.paths.is_empty());
         }
@@ -126,7 +148,33 @@ impl Mutant {
             for change in changes {
                 change.paths = change.paths.iter().take(1).cloned().collect();
             }
+        } else if self == Self::KeepsStaleLegs {
+            for change in changes.iter_mut().filter(|change| !change.paths.is_empty()) {
+                let kept = stale_legs(speaker, change.prefix);
+                change.paths = change.paths.iter().cloned().chain(kept).collect();
+            }
         }
+    }
+
+    /// Says in each OPEN that this process has restarted and still forwards.
+    pub(super) fn claim_restart(said: &mut BytesMut) {
+        let context = Context::before_open();
+        let Ok(Some(frame)) = wire::split(said, context.max_len()) else {
+            return;
+        };
+        let Ok(Message::Open(mut open)) = wire::decode(&frame, &context) else {
+            return;
+        };
+        if let Some(graceful) = open.capabilities.graceful_restart.as_mut() {
+            graceful.restarted = true;
+            for family in &mut graceful.families {
+                family.forwarding = true;
+            }
+        }
+        let rest = said.split_off(frame.len);
+        said.clear();
+        open.encode(said);
+        said.unsplit(rest);
     }
 
     /// Spoils a configuration.
@@ -139,6 +187,27 @@ impl Mutant {
             }
         }
     }
+}
+
+/// The paths of a prefix that outlived their sessions.
+fn stale_legs(speaker: &Speaker, prefix: Prefix) -> Vec<FibPath> {
+    let query = RouteQuery {
+        view: RouteView::Accepted,
+        peer: None,
+        within: Some(prefix),
+        limit: usize::MAX,
+    };
+    let paths = speaker.routes(&query).into_iter();
+    paths
+        .filter(|path| path.stale && path.prefix == prefix)
+        .filter_map(|path| {
+            Some(FibPath {
+                next_hop: path.attributes.next_hop?,
+                interface: None,
+                peer: path.peer?,
+            })
+        })
+        .collect()
 }
 
 /// What a message says.

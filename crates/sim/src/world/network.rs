@@ -11,16 +11,39 @@ use crate::marks::Mark;
 use crate::queue::Happening;
 use crate::tcp::{Conn, FIRST_RETRY, Key, SYN_RETRY, Side, Stage, pause};
 use crate::topology::HostId;
+use crate::verify::HARD_RESET;
 
 /// The length of a message's header (RFC 4271 §4.1).
 const HEADER: usize = 19;
+/// The octets before a message's length.
+const LENGTH_AT: usize = 16;
 /// The octets before a message's kind, and the kind of a NOTIFICATION.
 const KIND_AT: usize = 18;
 const NOTIFICATION: u8 = 3;
+/// The octets before a NOTIFICATION's code, and before its data.
+const CODE_AT: usize = 19;
+const DATA_AT: usize = 21;
 /// The most that a process reads at once.
 const READ: usize = 64 * 1024;
 /// How long what comes before its connection was accepted waits.
 const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Code and subcode of last words that are a NOTIFICATION.
+fn farewell(last: &[u8]) -> Option<(u8, u8)> {
+    let kind = last.get(KIND_AT)?;
+    let (code, subcode) = (last.get(CODE_AT)?, last.get(CODE_AT + 1)?);
+    (*kind == NOTIFICATION).then_some((*code, *subcode))
+}
+
+/// The same last words without the Hard Reset around them.
+fn softened(last: &[u8]) -> Vec<u8> {
+    let (true, Some(inner)) = (farewell(last) == Some(HARD_RESET), last.get(DATA_AT..)) else {
+        return last.to_vec();
+    };
+    let length = u16::try_from(CODE_AT + inner.len()).unwrap_or(u16::MAX);
+    let marker = last.get(..LENGTH_AT).unwrap_or_default();
+    [marker, &length.to_be_bytes(), &[NOTIFICATION], inner].concat()
+}
 
 impl World {
     /// The time that what is sent now takes over the link of a connection.
@@ -42,10 +65,15 @@ impl World {
 
     /// Takes octets from a process; what the window does not hold waits with it.
     pub(crate) fn write(&mut self, key: Key, side: Side, octets: &[u8]) {
+        let now = self.now;
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.ends[side.at()].unsent.extend_from_slice(octets);
+            let end = &mut conn.ends[side.at()];
+            end.waiting_since = end.waiting_since.or(Some(now));
+            end.unsent.extend_from_slice(octets);
             self.trace.octets(octets);
-            self.flush(key, side);
+            if !self.flush(key, side) {
+                self.look_later(key, side);
+            }
         }
     }
 
@@ -63,7 +91,9 @@ impl World {
             flow.push(at, octets);
         }
         let all = unsent.is_empty();
-        if !all {
+        if all {
+            conn.ends[side.at()].waiting_since = None;
+        } else {
             self.marks.reach(Mark::WindowFull);
         }
         self.order_arrival(key, side);
@@ -222,6 +252,8 @@ impl World {
 
     /// A process closes a connection, with last words.
     pub(super) fn close(&mut self, host: HostId, conn: ConnId, last: &[u8]) {
+        let softer = (self.options.mutant == Some(Mutant::SoftensHardResets)).then(|| softened(last));
+        let last = softer.as_deref().unwrap_or(last);
         let Some((key, side)) = self.machines[host].conns.remove(&conn) else {
             return;
         };
@@ -238,11 +270,14 @@ impl World {
                 format!("{name} with {} octets", last.len())
             });
         self.trace.octets(last);
-        conn.farewell[side.at()] = last.get(KIND_AT) == Some(&NOTIFICATION);
+        conn.farewell[side.at()] = farewell(last);
         if was == Stage::Open {
             // The system delivers what the process has left behind.
             let mut octets = std::mem::take(&mut conn.ends[side.at()].unsent);
-            if self.options.mutant != Some(Mutant::DeafToFarewells) {
+            let mutant = self.options.mutant;
+            if mutant == Some(Mutant::OutlivesHardResets) {
+                octets.extend_from_slice(&softened(last));
+            } else if mutant != Some(Mutant::DeafToFarewells) {
                 octets.extend_from_slice(last);
             }
             let flow = &mut conn.flows[side.at()];

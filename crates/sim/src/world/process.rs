@@ -11,6 +11,7 @@ use crate::marks::Mark;
 use crate::queue::Happening;
 use crate::tcp::{Key, Side, Stage};
 use crate::topology::{HostId, Role, StateId};
+use crate::verify;
 
 /// What a plan may complain of here: a mesh larger than the one that it is meant for is what the mesh of 300 is about.
 const EXPECTED_PROBLEMS: [&str; 1] = ["MeshTooLarge"];
@@ -66,7 +67,9 @@ impl World {
         self.machines[host].met.clear();
         let claims = self.options.mutant == Some(Mutant::ClaimsForwarding) && number > 1;
         let is_known = (self.machines[host].marked || claims) && mutant != Some(Mutant::ForgetsRestart);
-        let speaker = if is_known {
+        self.machines[host].unchosen = is_known;
+        self.machines[host].keeps = false;
+        let speaker = if is_known && mutant != Some(Mutant::ChoosesAtOnce) {
             let forwarding = self.topology.families;
             Speaker::restarted(seed, Restart { forwarding }, self.now)
         } else {
@@ -97,6 +100,7 @@ impl World {
         }
         let before = self.machines[host].kernel.refused();
         let before_config = self.machines[host].config.take();
+        let is_change = before_config.is_some();
         let in_place = before_config.filter(|old| !resets(old, &plan.speaker));
         let sessions = in_place.as_ref().map(|_| self.sessions(host));
         if in_place.is_some_and(|old| old != plan.speaker) {
@@ -108,7 +112,7 @@ impl World {
         let peers = plan.speaker.peers.iter();
         self.machines[host].neighbours = peers.map(|(name, peer)| (peer.address, name.clone())).collect();
         self.machines[host].marked = true;
-        if mutant == Some(Mutant::ResetsAll) {
+        if mutant == Some(Mutant::ResetsAll) && is_change {
             self.tell(host, Input::Configure(Config::default()));
         }
         self.tell(host, Input::Configure(plan.speaker));
@@ -141,7 +145,11 @@ impl World {
             self.marks.reach(Mark::Shutdown);
             self.machines[host].marked = false;
             let text = "maintenance".to_owned();
+            let endings = verify::endings(self, host);
             self.tell(host, Input::Shutdown { text });
+            if let Err(words) = verify::leave(self, host, &endings) {
+                self.fail(|| words);
+            }
         }
         let machine = &mut self.machines[host];
         machine.speaker = None;

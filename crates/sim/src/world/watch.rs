@@ -1,12 +1,18 @@
 //! What must hold after each step, also while nothing is at rest.
 
-use flatroute_bgp::types::{Family, FamilySet, PeerName};
+use std::time::Duration;
+
+use flatroute_bgp::types::{ConnId, Family, FamilySet, PeerName};
 
 use super::World;
 use crate::marks::Mark;
+use crate::queue::Happening;
 use crate::tcp::{Key, Side, Stage};
 use crate::topology::{HostId, LinkId, Role};
-use crate::verify::{self, neighbour};
+use crate::verify::{self, HARD_RESET, neighbour};
+
+/// How often it is looked whether octets that wait have waited too long.
+const LOOK: Duration = Duration::from_secs(5);
 
 impl World {
     /// After a host's turn: its kernel holds no way by a neighbour with bad intentions, or by nobody, and no way to its own
@@ -55,43 +61,103 @@ impl World {
         }
     }
 
-    /// The link of a session that ends with what is read now: the last octets of somebody honest who says a NOTIFICATION, after
-    /// which nothing is kept (RFC 4724 §4.2, where the N bit of RFC 8538 was not agreed on).
-    pub(super) fn farewell(&self, key: Key, side: Side) -> Option<LinkId> {
+    /// The link of a session that ends for good with what is read now, and how: the last octets of somebody honest who says a NOTIFICATION;
+    /// where both ends take one for a restart, a Hard Reset.
+    pub(super) fn farewell(&self, key: Key, side: Side) -> Option<(LinkId, (u8, u8))> {
         let conn = self.conns.get(key).filter(|_| self.options.watches)?;
         let (sender, reader) = (&conn.ends[side.at()], &conn.ends[side.other().at()]);
-        let is_last = conn.farewell[side.at()] && conn.flows[side.at()].segments.is_empty();
-        let is_honest = |host: HostId| self.topology.hosts[host].role != Role::Rogue;
-        if !is_last || !is_honest(sender.host) {
+        let said = conn.farewell[side.at()].filter(|_| conn.flows[side.at()].segments.is_empty())?;
+        if self.topology.hosts[sender.host].role == Role::Rogue {
             return None;
         }
         let speaker = self.machines[reader.host].speaker.as_ref()?;
         let peer = speaker.peer(neighbour(self, reader.host, conn.link)?, self.now)?;
         let negotiated = peer.negotiated.filter(|n| Some(n.conn) == reader.conn)?;
         let agreed = negotiated.graceful_restart.is_some_and(|g| g.notification);
-        (!agreed).then_some(conn.link)
+        (!agreed || said == HARD_RESET).then_some((conn.link, said))
     }
 
     /// After a farewell was read: none of the routes that came before it are kept.
-    pub(super) fn watch_farewell(&mut self, host: HostId, farewell: Option<LinkId>) {
-        let Some(link) = farewell else { return };
+    pub(super) fn watch_farewell(&mut self, host: HostId, farewell: Option<(LinkId, (u8, u8))>) {
+        let Some((link, said)) = farewell else { return };
         self.marks.reach(Mark::Farewell);
-        let speaker = self.machines[host].speaker.as_ref();
-        let peer = speaker
-            .zip(neighbour(self, host, link))
-            .and_then(|(speaker, name)| speaker.peer(name, self.now));
-        let keeps = peer.is_some_and(|peer| {
-            let is_away = peer.negotiated.is_none();
-            peer.retained.is_some() || (is_away && peer.prefixes.iter().any(|p| p.counts.received > 0))
-        });
-        if keeps {
-            let [a, b] = self.topology.links[link]
-                .ends
-                .map(|host| self.name(host).to_owned());
+        if said == HARD_RESET {
+            self.marks.reach(Mark::HardReset);
+        }
+        if let Err(words) = verify::forgotten(self, host, link) {
+            self.fail(|| words);
+        }
+    }
+
+    /// Before octets are written: a process that has restarted says nothing too early.
+    pub(super) fn watch_early(&mut self, host: HostId, conn: ConnId, octets: &[u8]) {
+        if !self.options.watches || !self.machines[host].unchosen {
+            return;
+        }
+        self.marks.reach(Mark::WroteUnchosen);
+        if let Err(words) = verify::early(self, host, conn, octets) {
+            self.fail(|| words);
+        }
+    }
+
+    /// After a fact: whether a process that has restarted may choose from now on; then it has.
+    pub(super) fn watch_choice(&mut self, host: HostId) {
+        if !self.options.watches || !self.machines[host].unchosen || !verify::may_choose(self, host) {
+            return;
+        }
+        let machine = &mut self.machines[host];
+        machine.unchosen = false;
+        let speaker = machine.speaker.as_ref();
+        if speaker.is_some_and(|speaker| speaker.restarting(self.now).is_some()) {
             let name = self.name(host).to_owned();
             self.fail(|| {
-                format!("{name} keeps routes of the session {a}–{b}, which ended with a NOTIFICATION")
+                format!("{name} waits on before it chooses its routes, though nobody is left to wait for")
             });
+        }
+    }
+
+    /// After a kernel has all that its process wants, or a session was lost: no stale leg is in it beside a fresh one.
+    pub(super) fn watch_stale(&mut self, host: HostId) {
+        let machine = &self.machines[host];
+        let is_settled =
+            machine.swept && !machine.unchosen && !machine.retry_set && !machine.kernel.refuses();
+        let is_news = machine.kept_lately || self.last_change == self.now;
+        if !machine.keeps || !is_settled || !is_news || self.may_hold(host) {
+            return;
+        }
+        self.machines[host].kept_lately = false;
+        match verify::stale(self, host) {
+            Err(words) => self.fail(|| words),
+            Ok(found) => {
+                self.machines[host].keeps = found.stale > 0;
+                if found.left > 0 {
+                    self.marks.reach(Mark::StaleGaveWay);
+                }
+            }
+        }
+    }
+
+    /// Looks later whether octets that wait now still do.
+    pub(super) fn look_later(&mut self, key: Key, side: Side) {
+        let Some(conn) = self.conns.get_mut(key).filter(|_| self.options.watches) else {
+            return;
+        };
+        if !std::mem::replace(&mut conn.ends[side.at()].looked_at, true) {
+            self.order(LOOK, Happening::Overdue(key, side));
+        }
+    }
+
+    /// Octets that waited may have waited for too long.
+    pub(super) fn overdue(&mut self, key: Key, side: Side) {
+        if let Err(words) = verify::waiting(self, key, side) {
+            self.fail(|| words);
+        }
+        let Some(end) = self.conns.get_mut(key).map(|conn| &mut conn.ends[side.at()]) else {
+            return;
+        };
+        end.looked_at = false;
+        if end.stage == Stage::Open && end.waiting_since.is_some() {
+            self.look_later(key, side);
         }
     }
 

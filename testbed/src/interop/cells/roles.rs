@@ -2,11 +2,15 @@
 
 use anyhow::{Result, ensure};
 
-use crate::interop::pair::{OURS, Plan, SESSION, THEIRS};
+use crate::interop::pair::{OURS, Pair, Plan, SESSION, THEIRS, prefix};
 use crate::interop::peer::{Kind, Role};
 
 /// Role Mismatch.
 const MISMATCH: (u8, u8) = (2, 11);
+/// Who gives transit to one of the two, and marks what it says.
+const ABOVE: u32 = 65_002;
+/// What it has.
+const MARKED: [&str; 2] = ["10.8.0.0/24", "fd00:8::/64"];
 
 fn plan(kind: Kind, its: Role, ours: &str) -> Plan {
     let mut plan = Plan::new(kind);
@@ -67,6 +71,81 @@ pub(in crate::interop) fn only_to_customer(kind: Kind) -> Result<()> {
             route.only_to_customer == Some(its)
         })?;
         pair.await_kernel(of, true)?;
+    }
+    Ok(())
+}
+
+/// What our provider says has its mark, and does not go to a peer. Where we say no role any more, it does.
+pub(in crate::interop) fn leak_not_sent(kind: Kind) -> Result<()> {
+    let mut plan = below_a_provider(Plan::new(kind));
+    plan.ours = plan.ours.with("role", "Peer");
+    let mut pair = plan.start()?;
+    without_marked(&pair)?;
+    pair.change(|ours| ours.without("role"))?;
+    for of in MARKED {
+        pair.await_route(of, "with the mark", |route| route.only_to_customer == Some(ABOVE))?;
+    }
+    Ok(())
+}
+
+/// We say no role, and pass on what our provider has marked. The peer, which gives us transit, does not take it.
+pub(in crate::interop) fn leak_refused_by_peer(kind: Kind) -> Result<()> {
+    let mut plan = below_a_provider(Plan::new(kind));
+    plan.its.role = Some(Role::Provider);
+    let pair = plan.start()?;
+    for of in MARKED {
+        pair.await_advertised(of)?;
+    }
+    without_marked(&pair)
+}
+
+/// The peer says no role, and passes on what its provider has marked. We, who give it transit, refuse it.
+pub(in crate::interop) fn leak_refused_by_us(kind: Kind) -> Result<()> {
+    let mut plan = Plan::new(kind).with_neighbour_of_peer(ABOVE, MARKED);
+    plan.ours = plan.ours.with("role", "Provider");
+    give_transit(&mut plan);
+    let pair = plan.start()?;
+    pair.await_session()?;
+    // The neighbour of the peer speaks IPv4 with it.
+    let route = pair.await_received(MARKED[0], "marked", |route| route.only_to_customer == Some(ABOVE))?;
+    ensure!(route.reason.contains("route leak"), "another reason: {route:?}");
+    for of in THEIRS {
+        pair.await_kernel(of, true)?;
+    }
+    pair.await_kernel(MARKED[0], false)
+}
+
+/// We have a provider, whose routes we pass on as far as the roles allow.
+fn below_a_provider(plan: Plan) -> Plan {
+    let mut plan = plan.with_neighbour_of_ours(ABOVE, MARKED);
+    plan.ours = plan.ours.with("advertise", "[PodCIDRs, LearnedRoutes]");
+    give_transit(&mut plan);
+    plan
+}
+
+fn give_transit(plan: &mut Plan) {
+    for third in &mut plan.thirds {
+        third.its = third.its.clone().with("role", "Provider");
+    }
+}
+
+/// The peer does not have what our provider has marked. It has our own routes: when it has one of them again that was gone, it was
+/// told before of whatever it is to be told.
+fn without_marked(pair: &Pair) -> Result<()> {
+    pair.await_session()?;
+    for of in MARKED {
+        pair.await_third_taken(0, of)?;
+    }
+    pair.await_route(OURS[0], "ours", |_| true)?;
+    pair.originate(false)?;
+    pair.await_no_route(OURS[0])?;
+    pair.originate(true)?;
+    for of in OURS {
+        pair.await_route(of, "ours again", |_| true)?;
+    }
+    for of in MARKED {
+        let found = pair.peer.route(prefix(of))?;
+        ensure!(found.is_none(), "the peer has a leak: {found:?}");
     }
     Ok(())
 }

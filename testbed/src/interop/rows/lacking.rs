@@ -119,6 +119,13 @@ pub(super) fn no_roles(kind: Kind, _: Version) -> Option<&'static str> {
     }
 }
 
+pub(super) fn no_word_of_leaks(kind: Kind, version: Version) -> Option<&'static str> {
+    match kind {
+        Kind::Openbgpd => Some("it shows what it has received, and not whether it refuses it by role"),
+        Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Exabgp => no_roles(kind, version),
+    }
+}
+
 pub(super) fn no_reflection(kind: Kind, _: Version) -> Option<&'static str> {
     match kind {
         Kind::Bird | Kind::Frr | Kind::Gobgp | Kind::Openbgpd => None,
