@@ -90,7 +90,7 @@ impl Fib {
         let failed = &mut self.failed;
         for (slot, entry) in (0_u32..).zip(self.entries.iter_mut()) {
             let want = entry.want().and_then(|handle| self.wants.get(handle));
-            if !want.is_some_and(|want| want.target == wants) {
+            if want.is_none_or(|want| want.target != wants) {
                 continue;
             }
             if failed.remove(&slot) {
