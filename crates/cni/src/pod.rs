@@ -22,6 +22,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use flatroute_netlink::{Link, LinkChange, LinkSettings, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
+use ipnetwork::IpNetwork;
 
 use crate::bandwidth::Shaping;
 use crate::error::{CniError, Code, Result, io_error};
@@ -60,6 +61,8 @@ pub(crate) struct PodLink {
     pub(crate) alias: String,
     /// The pod's addresses, in order.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Where the pod's routes over this link lead; everywhere when `None`.
+    pub(crate) destinations: Option<Vec<IpNetwork>>,
     /// Indexes to try, host's and pod's.
     pub(crate) indexes: Vec<(u32, u32)>,
     /// Its limits; none for most.
@@ -111,13 +114,21 @@ pub(crate) fn host_route(address: IpAddr, host_index: u32) -> Route {
     }
 }
 
-/// The pod's routes for one family.
-fn pod_routes(ipv4: bool, index: u32) -> Vec<Route> {
+/// The pod's routes for one family, to `destinations` or everywhere.
+fn pod_routes(ipv4: bool, index: u32, destinations: Option<&[IpNetwork]>) -> Vec<Route> {
     let via = if ipv4 { GATEWAY_V4 } else { GATEWAY_V6 };
     let any = if ipv4 {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     } else {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    let destinations: Vec<_> = match destinations {
+        None => vec![(any, 0)],
+        Some(some) => some
+            .iter()
+            .filter(|network| network.is_ipv4() == ipv4)
+            .map(|network| (network.network(), network.prefix()))
+            .collect(),
     };
     let route = |destination, prefix_len, next_hop| Route {
         destination,
@@ -126,19 +137,23 @@ fn pod_routes(ipv4: bool, index: u32) -> Vec<Route> {
         source: None,
         protocol: POD_ROUTE_PROTOCOL,
     };
-    let default = route(
-        any,
-        0,
-        NextHop::Gateway {
-            via,
-            index: Some(index),
-            onlink: true,
-        },
-    );
-    if ipv4 {
-        vec![route(via, 32, NextHop::Link { index }), default]
-    } else {
-        vec![default]
+    // Link-local addresses of IPv6 are on every link.
+    let to_gateway = (ipv4 && !destinations.is_empty()).then(|| route(via, 32, NextHop::Link { index }));
+    let over_gateway = NextHop::Gateway {
+        via,
+        index: Some(index),
+        onlink: true,
+    };
+    let others = destinations
+        .iter()
+        .map(|(destination, prefix_len)| route(*destination, *prefix_len, over_gateway));
+    to_gateway.into_iter().chain(others).collect()
+}
+
+fn is_on_link(route: &Route) -> bool {
+    match route.next_hop {
+        NextHop::Link { .. } => true,
+        NextHop::Gateway { .. } => false,
     }
 }
 
@@ -158,6 +173,7 @@ impl PodLink {
             mtu,
             alias: identity.alias(&addresses),
             addresses,
+            destinations: None,
             indexes: (0..INDEX_ATTEMPTS)
                 .map(|attempt| identity.indexes(attempt))
                 .collect(),
@@ -177,9 +193,9 @@ impl PodLink {
         if self.has_v6() && !sysctl::ipv6_exists() {
             return Err(CniError::new(
                 Code::InvalidConfig,
-                "podCIDRs has an IPv6 network, but the kernel has no IPv6",
+                "the pod is to have an IPv6 address, but the kernel has no IPv6",
             )
-            .because("remove it from podCIDRs, or boot without ipv6.disable=1"));
+            .because("remove IPv6 from podCIDRs or ipam, or boot without ipv6.disable=1"));
         }
         let (host_index, pod_index) = self.create(host, pod_netns)?;
         if let Some(shaping) = &self.shaping {
@@ -311,10 +327,15 @@ impl PodLink {
             pod.add_permanent_neighbour(index, gateway(*address), HOST_MAC)?;
         }
         for address in &self.addresses {
-            for route in pod_routes(address.is_ipv4(), index) {
-                match pod.add_route(&route) {
+            for route in pod_routes(address.is_ipv4(), index, self.destinations.as_deref()) {
+                let added = match pod.add_route(&route) {
+                    // Each link needs its own way to the gateway: who routes by source (the plugin sbr) asks for it.
+                    Err(error) if error.is_exists() && is_on_link(&route) => pod.append_route(&route),
+                    result => result,
+                };
+                match added {
                     Ok(()) => made.push(route),
-                    // A second interface of a pod leaves the first one's default route alone.
+                    // A second interface of a pod leaves the first one's routes alone, the default route above all.
                     Err(error) if error.is_exists() => {}
                     Err(error) => return Err(error.into()),
                 }

@@ -223,6 +223,15 @@ impl Store {
 }
 
 impl AttachmentLock {
+    /// Lets the programs that are started from now on hold the lock too, until the last of them has ended.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn pass_on(&self) -> Result<()> {
+        rustix::io::fcntl_setfd(&self.file, rustix::io::FdFlags::empty())
+            .map_err(io_error(format!("pass on {}", self.path.display())))
+    }
+
     /// Notes, before there are any, that the attachment may have ports of the host.
     ///
     /// # Errors
