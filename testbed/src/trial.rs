@@ -9,10 +9,11 @@
 use std::env;
 use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::paint;
 use crate::process::locate;
@@ -34,6 +35,8 @@ pub enum Need {
     Agent,
     /// Our CNI plugin.
     Plugin,
+    /// The reference CNI plugins (ptp, bridge, host-local, tuning, sbr).
+    ReferencePlugins,
     /// The programs `ip` and `ping`.
     Ping,
 }
@@ -45,6 +48,7 @@ impl Need {
             Self::Frr => Software::Frr.find(),
             Self::Agent => Software::Agent.find(),
             Self::Plugin => own_program("flatroute-cni"),
+            Self::ReferencePlugins => reference_plugins(),
             Self::Ping => locate("ip")
                 .and_then(|_| locate("ping"))
                 .context("ip or ping is not installed: sudo make test-deps"),
@@ -57,10 +61,26 @@ impl Need {
     /// Whether it comes out of this source tree.
     fn is_ours(self) -> bool {
         match self {
-            Self::Bird | Self::Frr | Self::Ping => false,
+            Self::Bird | Self::Frr | Self::Ping | Self::ReferencePlugins => false,
             Self::Agent | Self::Plugin => true,
         }
     }
+}
+
+/// The folder of the reference plugins: where Debian puts them, or what `CNI_REFERENCE` names.
+///
+/// # Errors
+/// One of them is not there.
+pub fn reference_plugins() -> Result<PathBuf> {
+    let folder = env::var_os("CNI_REFERENCE").map_or_else(|| PathBuf::from("/usr/lib/cni"), PathBuf::from);
+    for name in ["ptp", "bridge", "host-local", "tuning", "sbr"] {
+        ensure!(
+            folder.join(name).is_file(),
+            "the CNI plugin {name} is not in {} (Debian: containernetworking-plugins)",
+            folder.display()
+        );
+    }
+    Ok(folder)
 }
 
 impl Trial {

@@ -3,8 +3,7 @@
 //! A configuration is read in two steps. What DEL needs (name, version, state directory, prefix) is checked always;
 //! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
 //! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
-//! specification wants it, except those which ask for something that would silently not happen (`ipam.type`:
-//! code 2). `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
+//! specification wants it. `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
 
 mod addresses;
 
@@ -18,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::bandwidth::Limits;
+use crate::delegate::Delegate;
 use crate::error::{CniError, Code, Result};
 use crate::identity::HOST_MAC;
 use crate::invocation::{Attachment, is_name};
@@ -46,7 +46,7 @@ struct Raw {
     state_dir: Option<PathBuf>,
     host_interface_prefix: Option<String>,
     mtu: u32,
-    ipam: Map<String, Value>,
+    ipam: Option<Map<String, Value>>,
     dns: Option<Value>,
     args: Value,
     runtime_config: RawRuntime,
@@ -88,6 +88,8 @@ pub(crate) struct Config {
     pub(crate) state_dir: PathBuf,
     /// `hostInterfacePrefix`
     pub(crate) prefix: String,
+    /// `ipam`, when it names another plugin for the addresses.
+    pub(crate) delegate: Option<Delegate>,
     raw: Raw,
 }
 
@@ -157,26 +159,9 @@ impl Config {
             network: raw.name.clone(),
             state_dir,
             prefix,
+            delegate: raw.ipam.as_ref().and_then(|ipam| Delegate::of(ipam, input)),
             raw,
         })
-    }
-
-    /// Refuses what an ADD could not honour.
-    ///
-    /// # Errors
-    /// Code 2 with key and value.
-    pub(crate) fn check_supported(&self) -> Result<()> {
-        let unsupported = |key: &str, value: &dyn std::fmt::Display, remedy: &str| {
-            Err(CniError::new(
-                Code::UnsupportedField,
-                format!("{key} = {value} is not supported"),
-            )
-            .because(remedy))
-        };
-        if let Some(kind) = self.raw.ipam.get("type") {
-            return unsupported("ipam.type", kind, "addresses come from podCIDRs; remove ipam");
-        }
-        Ok(())
     }
 
     /// `mtu`; `None` (0, or no such key) leaves it to the uplinks.

@@ -33,6 +33,8 @@ pub(crate) enum Code {
     Drifted = 101,
     /// GC: some removals failed; the others were done.
     Partial = 102,
+    /// The IPAM plugin failed without saying how, or answered what cannot be used.
+    Delegate = 103,
 }
 
 /// An error as the runtime will see it.
@@ -45,6 +47,8 @@ pub(crate) struct CniError {
     pub(crate) msg: String,
     /// Why, and what to do about it.
     pub(crate) details: String,
+    /// The number that another plugin gave: it goes out instead of that of `code`.
+    pub(crate) relayed: Option<u32>,
 }
 
 /// What most functions here return.
@@ -67,6 +71,7 @@ impl CniError {
             code,
             msg: msg.into(),
             details: String::new(),
+            relayed: None,
         }
     }
 
@@ -81,7 +86,7 @@ impl CniError {
     pub(crate) fn to_json(&self, cni_version: &str) -> String {
         let wire = Wire {
             cni_version,
-            code: self.code as u32,
+            code: self.relayed.unwrap_or(self.code as u32),
             msg: &self.msg,
             details: &self.details,
         };

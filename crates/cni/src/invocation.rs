@@ -49,6 +49,18 @@ pub(crate) struct Invocation {
 }
 
 impl Verb {
+    /// Its name in CNI_COMMAND.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Del => "DEL",
+            Self::Check => "CHECK",
+            Self::Gc => "GC",
+            Self::Status => "STATUS",
+            Self::Version => "VERSION",
+        }
+    }
+
     fn parse(name: &str) -> Result<Self> {
         match name {
             "ADD" => Ok(Self::Add),

@@ -10,6 +10,8 @@
 
 mod bandwidth;
 mod config;
+mod delegate;
+mod dns;
 mod error;
 mod host_ports;
 mod identity;

@@ -12,21 +12,20 @@ use flatroute_netlink::Socket;
 
 use crate::config::IPV6_MINIMUM_MTU;
 use crate::error::Result;
-use crate::ipam::Wish;
 
 /// What the kernel gives a veth that is made without.
 pub(crate) const DEFAULT: u32 = 1500;
 /// The largest MTU of a veth (`ETH_MAX_MTU`).
 const MAX: u32 = 65535;
 
-/// The smallest MTU of the uplinks of the wishes' families; `None` when there is no default route.
+/// The smallest MTU of the uplinks of some families, each of which is IPv4 or not; `None` when there is no default route.
 ///
 /// # Errors
 /// Code 5.
-pub(crate) fn of_uplinks(host: &mut Socket, wishes: &[Wish]) -> Result<Option<u32>> {
+pub(crate) fn of_uplinks(host: &mut Socket, is_ipv4: &[bool]) -> Result<Option<u32>> {
     let mut links = BTreeSet::new();
-    for wish in wishes {
-        links.extend(host.default_links(!wish.is_ipv4())?);
+    for is_ipv4 in is_ipv4 {
+        links.extend(host.default_links(!is_ipv4)?);
     }
     let mut smallest: Option<u32> = None;
     for index in links {
@@ -35,10 +34,10 @@ pub(crate) fn of_uplinks(host: &mut Socket, wishes: &[Wish]) -> Result<Option<u3
         }
     }
     // IPv6 does not work below its minimum, whatever the uplink of the other family can carry.
-    let least = if wishes.iter().all(Wish::is_ipv4) {
-        68
-    } else {
+    let least = if is_ipv4.contains(&false) {
         IPV6_MINIMUM_MTU
+    } else {
+        68
     };
     Ok(smallest.map(|mtu| mtu.clamp(least, MAX)))
 }

@@ -22,6 +22,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use flatroute_netlink::{Link, LinkChange, LinkSettings, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
+use ipnetwork::IpNetwork;
 
 use crate::bandwidth::Shaping;
 use crate::error::{CniError, Code, Result, io_error};
@@ -60,6 +61,8 @@ pub(crate) struct PodLink {
     pub(crate) alias: String,
     /// The pod's addresses, in order.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Where the pod's routes over this link lead; everywhere when `None`.
+    pub(crate) destinations: Option<Vec<IpNetwork>>,
     /// Indexes to try, host's and pod's.
     pub(crate) indexes: Vec<(u32, u32)>,
     /// Its limits; none for most.
@@ -111,13 +114,21 @@ pub(crate) fn host_route(address: IpAddr, host_index: u32) -> Route {
     }
 }
 
-/// The pod's routes for one family.
-fn pod_routes(ipv4: bool, index: u32) -> Vec<Route> {
+/// The pod's routes for one family, to `destinations` or everywhere.
+fn pod_routes(ipv4: bool, index: u32, destinations: Option<&[IpNetwork]>) -> Vec<Route> {
     let via = if ipv4 { GATEWAY_V4 } else { GATEWAY_V6 };
     let any = if ipv4 {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED)
     } else {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    let destinations: Vec<_> = match destinations {
+        None => vec![(any, 0)],
+        Some(some) => some
+            .iter()
+            .filter(|network| network.is_ipv4() == ipv4)
+            .map(|network| (network.network(), network.prefix()))
+            .collect(),
     };
     let route = |destination, prefix_len, next_hop| Route {
         destination,
@@ -126,19 +137,23 @@ fn pod_routes(ipv4: bool, index: u32) -> Vec<Route> {
         source: None,
         protocol: POD_ROUTE_PROTOCOL,
     };
-    let default = route(
-        any,
-        0,
-        NextHop::Gateway {
-            via,
-            index: Some(index),
-            onlink: true,
-        },
-    );
-    if ipv4 {
-        vec![route(via, 32, NextHop::Link { index }), default]
-    } else {
-        vec![default]
+    // Link-local addresses of IPv6 are on every link.
+    let to_gateway = (ipv4 && !destinations.is_empty()).then(|| route(via, 32, NextHop::Link { index }));
+    let over_gateway = NextHop::Gateway {
+        via,
+        index: Some(index),
+        onlink: true,
+    };
+    let others = destinations
+        .iter()
+        .map(|(destination, prefix_len)| route(*destination, *prefix_len, over_gateway));
+    to_gateway.into_iter().chain(others).collect()
+}
+
+fn is_on_link(route: &Route) -> bool {
+    match route.next_hop {
+        NextHop::Link { .. } => true,
+        NextHop::Gateway { .. } => false,
     }
 }
 
@@ -158,6 +173,7 @@ impl PodLink {
             mtu,
             alias: identity.alias(&addresses),
             addresses,
+            destinations: None,
             indexes: (0..INDEX_ATTEMPTS)
                 .map(|attempt| identity.indexes(attempt))
                 .collect(),
@@ -177,19 +193,20 @@ impl PodLink {
         if self.has_v6() && !sysctl::ipv6_exists() {
             return Err(CniError::new(
                 Code::InvalidConfig,
-                "podCIDRs has an IPv6 network, but the kernel has no IPv6",
+                "the pod is to have an IPv6 address, but the kernel has no IPv6",
             )
-            .because("remove it from podCIDRs, or boot without ipv6.disable=1"));
+            .because("remove IPv6 from podCIDRs or ipam, or boot without ipv6.disable=1"));
         }
         let (host_index, pod_index) = self.create(host, pod_netns)?;
         if let Some(shaping) = &self.shaping {
             shaping.apply(host, host_index)?;
         }
-        let mut pod = netns::within(pod_netns.as_fd(), || self.settle_pod())
+        let home = netns::current().map_err(io_error("open the plugin's own network namespace"))?;
+        let mut pod = netns::visit(pod_netns.as_fd(), home.as_fd(), Socket::open)
             .map_err(io_error("enter the pod's network namespace"))??;
         self.settle_host(host, host_index)?;
         host.set_up(host_index)?;
-        let routes = self.wire_pod(&mut pod, pod_index)?;
+        let routes = self.wire_pod(&mut pod, pod_netns, pod_index)?;
         // Both ends were made with the same MTU.
         let mtu = self.wire_host(host, host_index)?;
         Ok(Wired { mtu, routes })
@@ -251,14 +268,13 @@ impl PodLink {
         }
     }
 
-    /// In the pod's namespace, before its end is up.
-    fn settle_pod(&self) -> Result<Socket> {
-        if self.has_v6() {
+    /// In a pod where IPv6 is disabled.
+    fn enable_ipv6(&self, pod_netns: &File) -> Result<()> {
+        netns::within(pod_netns.as_fd(), || {
             sysctl::set_ipv6("lo", "disable_ipv6", "0")?;
-            sysctl::set_ipv6(&self.pod_interface, "disable_ipv6", "0")?;
-            sysctl::set_ipv6(&self.pod_interface, "accept_dad", "0")?;
-        }
-        Ok(Socket::open()?)
+            sysctl::set_ipv6(&self.pod_interface, "disable_ipv6", "0")
+        })
+        .map_err(io_error("enter the pod's network namespace"))?
     }
 
     /// In the host's namespace, before the host end is up. What the kernel takes in a message goes there; see
@@ -286,20 +302,15 @@ impl PodLink {
             return Ok(());
         }
         // A pod must not configure the host by router advertisements, whatever its own families are.
-        sysctl::set_ipv6(host, "accept_ra", "0")?;
-        if self.has_v6() {
-            sysctl::set_ipv6(host, "disable_ipv6", "0")?;
-            sysctl::set_ipv6(host, "accept_dad", "0")?;
-            sysctl::set_ipv6(host, "forwarding", "1")?;
-        }
-        Ok(())
+        sysctl::set_ipv6(host, "accept_ra", "0")
     }
 
-    fn wire_pod(&self, pod: &mut Socket, index: u32) -> Result<Vec<Route>> {
+    fn wire_pod(&self, pod: &mut Socket, pod_netns: &File, index: u32) -> Result<Vec<Route>> {
         pod.set_up(LOOPBACK_INDEX)?;
         if self.has_v6() {
             // The one that the kernel makes when the link comes up is tentative until a work queue says otherwise.
-            pod.add_address(index, link_local(self.pod_mac).into(), 64)?;
+            let own = link_local(self.pod_mac).into();
+            add_address(pod, index, own, 64, || self.enable_ipv6(pod_netns))?;
         }
         pod.set_up(index)?;
         let mut made = Vec::new();
@@ -311,10 +322,15 @@ impl PodLink {
             pod.add_permanent_neighbour(index, gateway(*address), HOST_MAC)?;
         }
         for address in &self.addresses {
-            for route in pod_routes(address.is_ipv4(), index) {
-                match pod.add_route(&route) {
+            for route in pod_routes(address.is_ipv4(), index, self.destinations.as_deref()) {
+                let added = match pod.add_route(&route) {
+                    // Each link needs its own way to the gateway: who routes by source (the plugin sbr) asks for it.
+                    Err(error) if error.is_exists() && is_on_link(&route) => pod.append_route(&route),
+                    result => result,
+                };
+                match added {
                     Ok(()) => made.push(route),
-                    // A second interface of a pod leaves the first one's default route alone.
+                    // A second interface of a pod leaves the first one's routes alone, the default route above all.
                     Err(error) if error.is_exists() => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -325,9 +341,15 @@ impl PodLink {
 
     /// Returns the MTU of the host end.
     fn wire_host(&self, host: &mut Socket, index: u32) -> Result<u32> {
-        let mtu = self.await_carrier(host, index)?.mtu;
+        let link = self.await_carrier(host, index)?;
         if self.has_v6() {
-            host.add_address(index, GATEWAY_V6, 64)?;
+            let name = &self.host_interface;
+            if link.ipv6_forwarding != Some(true) {
+                sysctl::set_ipv6(name, "forwarding", "1")?;
+            }
+            add_address(host, index, GATEWAY_V6, 64, || {
+                sysctl::set_ipv6(name, "disable_ipv6", "0")
+            })?;
         }
         for address in &self.addresses {
             host.add_permanent_neighbour(index, *address, self.pod_mac)?;
@@ -336,7 +358,7 @@ impl PodLink {
                 result => result?,
             }
         }
-        Ok(mtu)
+        Ok(link.mtu)
     }
 
     /// Asking for a link makes newer kernels finish its pending state first; older ones need to be asked again.
@@ -356,6 +378,21 @@ impl PodLink {
         );
         Err(CniError::new(Code::TryAgainLater, msg).because("was the pod's end removed meanwhile?"))
     }
+}
+
+/// Adds an address; `enable` is for links where IPv6 is disabled.
+fn add_address(
+    socket: &mut Socket,
+    index: u32,
+    address: IpAddr,
+    prefix_len: u8,
+    enable: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    match socket.add_address(index, address, prefix_len) {
+        Err(error) if error.is_denied() => enable()?,
+        result => return Ok(result?),
+    }
+    Ok(socket.add_address(index, address, prefix_len)?)
 }
 
 /// Says who holds a route that we wanted to make.

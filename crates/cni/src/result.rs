@@ -20,8 +20,8 @@ pub(crate) fn mac_text(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// The result of an ADD that made `link`.
-pub(crate) fn of_add(config: &Config, link: &PodLink, wired: &Wired, sandbox: &str) -> Value {
+/// The result of an ADD that made `link`; `dns` as [`crate::dns::of`] says.
+pub(crate) fn of_add(config: &Config, link: &PodLink, wired: &Wired, sandbox: &str, dns: &Value) -> Value {
     let list = |key: &str| -> Vec<Value> {
         let previous = config
             .prev_result()
@@ -40,13 +40,6 @@ pub(crate) fn of_add(config: &Config, link: &PodLink, wired: &Wired, sandbox: &s
     );
     let mut routes = list("routes");
     routes.extend(wired.routes.iter().map(|route| route_of(config, route)));
-    let dns = config.prev_result().and_then(|result| result.get("dns")).cloned();
-    let ours = config.dns();
-    let dns = if ours.as_object().is_some_and(Map::is_empty) {
-        dns.unwrap_or(ours)
-    } else {
-        ours
-    };
     json!({
         "cniVersion": config.version.as_str(),
         "interfaces": interfaces,

@@ -110,7 +110,7 @@ fn refuses_bad_configurations() {
         ("ADD", conf(json!({"mtu": 1000, "podCIDRs": ["fd00::/64"]})), 7),
         ("ADD", conf(json!({"hostInterfacePrefix": "toolong"})), 7),
         ("ADD", conf(json!({"stateDir": "relative"})), 7),
-        ("ADD", conf(json!({"ipam": {"type": "host-local"}})), 2),
+        ("ADD", conf(json!({"ipam": {"type": "host-local"}})), 7),
         (
             "ADD",
             conf(json!({"runtimeConfig": {"portMappings": [{"hostPort": 1}]}})),

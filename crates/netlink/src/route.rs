@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -100,6 +100,17 @@ impl Socket {
         })
     }
 
+    /// Adds a route behind those to the same destination, for those who ask for its link.
+    ///
+    /// # Errors
+    /// [`Error::is_exists`] when there is one that equals it.
+    pub fn append_route(&mut self, route: &Route) -> Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route.message());
+        self.request(message, NLM_F_CREATE | NLM_F_APPEND, || {
+            format!("add one more route to {}/{}", route.destination, route.prefix_len)
+        })
+    }
+
     /// Adds the route by which the namespace takes packets to an IPv6 address of its own, as the kernel does by itself
     /// for each address, but from a work queue, some time after the address is there. The kernel's own comes beside
     /// it (its metric is 0, this one's 1024).
@@ -124,12 +135,16 @@ impl Socket {
         )
     }
 
-    /// Deletes a route that equals `route`.
+    /// Deletes a route that equals `route`, whatever its scope, which is not read.
     ///
     /// # Errors
     /// [`Error::is_missing`] when there is none.
     pub fn delete_route(&mut self, route: &Route) -> Result<()> {
-        self.request(RouteNetlinkMessage::DelRoute(route.message()), 0, || {
+        let mut message = route.message();
+        if route.destination.is_ipv4() {
+            message.header.scope = RouteScope::NoWhere;
+        }
+        self.request(RouteNetlinkMessage::DelRoute(message), 0, || {
             format!("delete the route to {}/{}", route.destination, route.prefix_len)
         })
     }
@@ -140,7 +155,7 @@ impl Socket {
     /// # Errors
     /// See [`Socket::dump`].
     pub fn routes_of_link(&mut self, ipv6: bool, index: u32) -> Result<Vec<Route>> {
-        let mut routes = self.routes_matching(ipv6, Some(index))?;
+        let mut routes = self.routes_matching(ipv6, Some(index), RouteHeader::RT_TABLE_MAIN)?;
         routes.retain(|route| match route.next_hop {
             NextHop::Link { index: found } => found == index,
             NextHop::Gateway { index: found, .. } => found == Some(index),
@@ -153,13 +168,21 @@ impl Socket {
     /// # Errors
     /// See [`Socket::dump`].
     pub fn routes(&mut self, ipv6: bool) -> Result<Vec<Route>> {
-        self.routes_matching(ipv6, None)
+        self.routes_matching(ipv6, None, RouteHeader::RT_TABLE_MAIN)
     }
 
-    fn routes_matching(&mut self, ipv6: bool, link: Option<u32>) -> Result<Vec<Route>> {
+    /// The same of all tables.
+    ///
+    /// # Errors
+    /// See [`Socket::dump`].
+    pub fn routes_of_all_tables(&mut self, ipv6: bool) -> Result<Vec<Route>> {
+        self.routes_matching(ipv6, None, RouteHeader::RT_TABLE_UNSPEC)
+    }
+
+    fn routes_matching(&mut self, ipv6: bool, link: Option<u32>, table: u8) -> Result<Vec<Route>> {
         let mut message = RouteMessage::default();
         message.header.address_family = family_of(unspecified(ipv6));
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.table = table;
         message.header.kind = RouteType::Unicast;
         message.attributes.extend(link.map(RouteAttribute::Oif));
         let found = match self.dump(&RouteNetlinkMessage::GetRoute(message), || "list routes".into()) {

@@ -108,7 +108,8 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
 }
 
 impl Suite {
-    /// Makes everything ready, inside the sandbox: reads the configuration, and asks each of its plugins for its versions.
+    /// Makes everything ready, inside the sandbox: reads the configuration, and asks each of its plugins, that of `ipam.type` too, for
+    /// its versions.
     ///
     /// # Errors
     /// The configuration is wrong, a plugin is missing or lists no version that the items know.
@@ -120,8 +121,9 @@ impl Suite {
         ground::cover(&[&plugin_dir, &std::env::current_exe()?])?;
         let host = Namespace::create("conformance-versions")?;
         let mut supported: Option<Vec<String>> = None;
-        for index in 0..network.plugins.len() {
-            let program = plugin_dir.join(network.kind(index));
+        let kinds = (0..network.plugins.len()).map(|index| network.kind(index));
+        for kind in kinds.chain(network.delegate()) {
+            let program = plugin_dir.join(kind);
             ensure!(program.is_file(), "{} is not there", program.display());
             let listed = versions(&program, &plugin_dir, &host)?;
             supported = Some(match supported {

@@ -1,10 +1,9 @@
-//! A run's verdicts, as a table for people, as JSON for programs, as Markdown for the page.
+//! A run's verdicts, as a table for people and as JSON for programs.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::items::GROUPS;
 use super::verdict::{Item, Verdict};
 use super::world::Suite;
 use crate::paint;
@@ -94,26 +93,6 @@ impl Report {
             "notProvoked": counts.not_provoked,
             "notApplicable": counts.not_applicable,
         })
-    }
-
-    /// For the page.
-    #[must_use]
-    pub fn markdown(&self) -> String {
-        let mut text = String::from("| # | item | flatroute-cni |\n|---|---|---|\n");
-        for (group, items) in GROUPS {
-            let _ = writeln!(text, "| | **{group}** | |");
-            for item in items {
-                let verdict = self.verdict(item.number);
-                let said = match verdict {
-                    None => "–".to_owned(),
-                    Some(verdict) if verdict.detail().is_empty() => verdict.word().to_owned(),
-                    Some(verdict) => format!("{}: {}", verdict.word(), verdict.detail()),
-                };
-                let _ = writeln!(text, "| {} | {} | {said} |", item.number, item.words);
-            }
-        }
-        let _ = writeln!(text, "\n{}.", self.summary());
-        text
     }
 }
 

@@ -54,6 +54,45 @@ pub(super) struct RawRange {
 }
 
 impl Config {
+    /// Refuses what would do nothing because another plugin gives the addresses.
+    ///
+    /// # Errors
+    /// Code 7, naming it.
+    pub(crate) fn check_ipam(&self) -> Result<()> {
+        let Some(delegate) = &self.delegate else {
+            return Ok(());
+        };
+        let kind = &delegate.kind;
+        let idle = [
+            ("podCIDRs", !self.raw.pod_cidrs.is_empty()),
+            ("pools", !self.raw.pools.is_null()),
+            ("reserved", !self.raw.reserved.is_empty()),
+            ("cooldown", self.raw.cooldown.is_some()),
+        ];
+        let idle: Vec<_> = idle
+            .iter()
+            .filter(|(_, given)| *given)
+            .map(|(key, _)| *key)
+            .collect();
+        if !idle.is_empty() {
+            let idle = idle.join(", ");
+            let problem =
+                format!("{kind} gives the addresses, so {idle} would do nothing; remove one or the other");
+            return Err(invalid("ipam.type", problem));
+        }
+        match self
+            .annotations()?
+            .keys()
+            .find(|key| key.starts_with(ANNOTATIONS))
+        {
+            Some(key) => Err(invalid(
+                &format!("the pod's annotation {key}"),
+                format!("would do nothing: {kind} (ipam.type) gives the addresses"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// `podCIDRs`, `pools`, `reserved`, `cooldown`, and what the pod asks for.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! CHECK: is everything that ADD made still there?
 //!
 //! The expectation is `prevResult`, which the runtime kept; the facts are the address files, the host's link, bandwidth and
-//! routes, the pod's link, addresses, neighbours and routes, and the ports of the host that were asked for. More than ADD made is fine: later plugins of the chain
-//! may add to it. All faults are reported at once.
+//! routes, the pod's link, addresses, neighbours and routes, and the ports of the host that were asked for. More than ADD made is fine: later plugins of the
+//! chain may add to it, in the kernel and in the result, and move routes to other tables. All faults are reported at once. Where another
+//! plugin gave the addresses, it is asked too.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -16,8 +17,8 @@ use crate::bandwidth::Limits;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
 use crate::host_ports;
-use crate::identity::{HOST_MAC, Identity};
-use crate::invocation::Invocation;
+use crate::identity::{Alias, HOST_MAC, Identity};
+use crate::invocation::{Invocation, Verb};
 use crate::pod::gateway;
 use crate::port_mappings;
 use crate::result::mac_text;
@@ -40,11 +41,11 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
             "network configuration: prevResult: missing, CHECK needs it",
         )
     })?;
-    let expected = Expected::read(previous, call)?;
+    let mut expected = Expected::read(previous, call)?;
     let identity = identity(config, &call.attachment);
     let pod_netns = open_netns(call)?;
     let mut faults = Vec::new();
-    check_addresses(config, &identity, &expected, &mut faults)?;
+    check_addresses(config, &identity, &mut expected, &mut faults)?;
     let limits = config.bandwidth()?;
     check_host(
         &identity.host_interface(&config.prefix),
@@ -58,6 +59,14 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     if !mappings.is_empty() {
         let ports = port_mappings::ports(&mappings, &expected.addresses)?;
         host_ports::check(&ports, &identity, &mut faults)?;
+    }
+    if let Some(delegate) = &config.delegate
+        && let Err(error) = delegate.find().and_then(|plugin| plugin.call(Verb::Check))
+    {
+        if faults.is_empty() {
+            return Err(error);
+        }
+        faults.push(error.msg);
     }
     if faults.is_empty() {
         return Ok(());
@@ -118,25 +127,42 @@ impl Expected {
     }
 }
 
+/// Leaves the addresses in `expected` that this plugin gave or passed on: later plugins of the chain may have put more on the
+/// same interface, and those are not ours to judge.
 fn check_addresses(
     config: &Config,
     identity: &Identity,
-    expected: &Expected,
+    expected: &mut Expected,
     faults: &mut Vec<String>,
 ) -> Result<()> {
-    let held = store(config)
-        .lock_as_is()?
-        .map(|locked| locked.held_by(&identity.attachment))
-        .unwrap_or_default();
+    let (held, place) = match config.delegate {
+        None => {
+            let locked = store(config).lock_as_is()?;
+            let held = locked.map(|locked| locked.held_by(&identity.attachment));
+            (
+                held.unwrap_or_default(),
+                store(config).dir().display().to_string(),
+            )
+        }
+        // The plugin that gave them has the records; here they stand in the alias of the link.
+        Some(_) => match addresses_of_link(config, identity)? {
+            Some(addresses) => (addresses, "the alias of the host interface".to_owned()),
+            None => return Ok(()),
+        },
+    };
+    let is_ours = |address: &IpAddr| {
+        held.contains(address) || (config.delegate.is_none() && in_pools(config, *address))
+    };
+    expected.addresses.retain(is_ours);
+    if held.is_empty() && expected.addresses.is_empty() {
+        faults.push(format!("no address is recorded for this container in {place}"));
+    }
     for address in expected
         .addresses
         .iter()
         .filter(|address| !held.contains(address))
     {
-        faults.push(format!(
-            "{address} is not recorded for this container in {}",
-            store(config).dir().display()
-        ));
+        faults.push(format!("{address} is not recorded for this container in {place}"));
     }
     for address in held
         .iter()
@@ -147,6 +173,23 @@ fn check_addresses(
         ));
     }
     Ok(())
+}
+
+/// Whether an address is one of `podCIDRs`; yes when those cannot be read.
+fn in_pools(config: &Config, address: IpAddr) -> bool {
+    config.address_plan().map_or(true, |plan| {
+        let mut blocks = plan.wishes.iter().flat_map(|wish| &wish.blocks);
+        blocks.any(|block| block.cidr.contains(address))
+    })
+}
+
+/// What the alias of the host interface says; `None` without link, or when the addresses did not fit.
+fn addresses_of_link(config: &Config, identity: &Identity) -> Result<Option<Vec<IpAddr>>> {
+    let link = Socket::open()?.link_by_name(&identity.host_interface(&config.prefix))?;
+    let alias = link.and_then(|link| Alias::parse(link.alias.as_deref()?));
+    Ok(alias
+        .map(|alias| alias.addresses)
+        .filter(|addresses| !addresses.is_empty()))
 }
 
 fn check_host(
@@ -227,9 +270,14 @@ fn check_pod(pod_netns: &File, interface: &str, expected: &Expected, faults: &mu
             faults.push(format!("the permanent neighbour {via} on {interface} is gone"));
         }
     }
-    let mut routes = pod.routes(false)?;
-    if expected.addresses.iter().any(IpAddr::is_ipv6) {
-        routes.extend(pod.routes(true)?);
+    // Of all tables: a later plugin may have moved them to one of its own, as sbr does.
+    let mut routes = pod.routes_of_all_tables(false)?;
+    if expected
+        .routes
+        .iter()
+        .any(|(destination, ..)| destination.is_ipv6())
+    {
+        routes.extend(pod.routes_of_all_tables(true)?);
     }
     for wanted in expected
         .routes

@@ -3,7 +3,8 @@
 //! Only facts of this host are used: the link of the computed name, the address files that carry the container's id. The
 //! pod's namespace is never entered, so it does not matter whether it is gone, or whether its path now leads to the
 //! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours. Ports of the host
-//! go first: nothing may lead to an address that is given back.
+//! go first: nothing may lead to an address that is given back. The plugin that gave the addresses, if there is one, hears of it
+//! last, when nothing uses them any more.
 
 use std::net::IpAddr;
 
@@ -55,6 +56,9 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
                 locked.release(address, Rest::Cooldown)?;
             }
         }
+    }
+    if let Some(delegate) = &config.delegate {
+        delegate.del(lock.is_some())?;
     }
     lock.map_or(Ok(()), |lock| lock.end())
 }

@@ -3,7 +3,7 @@
 //! Four kinds of traces are looked at: ports of the host, links and devices for bandwidth whose alias names this network,
 //! address files, and lock files. The
 //! specification promises that no ADD or DEL of the network runs meanwhile. Removal goes on after a failure; all
-//! failures are reported at the end.
+//! failures are reported at the end. A plugin that gives the addresses is told too.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,7 @@ use crate::bandwidth;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
 use crate::host_ports;
+use crate::invocation::Verb;
 use crate::ipam::Rest;
 use crate::removal::delete_links;
 
@@ -62,6 +63,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
                 note(locked.release(record.address, Rest::Cooldown));
             }
         }
+    }
+    if let Some(delegate) = &config.delegate {
+        note(delegate.find().and_then(|plugin| plugin.call(Verb::Gc)));
     }
     for name in &stale {
         note(

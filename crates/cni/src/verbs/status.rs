@@ -2,7 +2,8 @@
 //!
 //! Runtimes ask every few seconds and take the node out of service on an error, so the answer comes from few, local and
 //! steady facts: the configuration is valid, the state directory can be used, and every family has an address that no
-//! pod holds. Addresses that only rest are not counted as missing: that passes by itself.
+//! pod holds. Addresses that only rest are not counted as missing: that passes by itself. Where another plugin gives them, it is
+//! asked instead.
 
 use std::path::Path;
 
@@ -10,7 +11,20 @@ use rustix::fs::Access;
 
 use super::store;
 use crate::config::Config;
+use crate::delegate::Delegate;
 use crate::error::{CniError, Code, Result};
+use crate::invocation::Verb;
+
+/// Asks the plugin that gives the addresses. What it says, 50 or 51, goes out as it came.
+fn ask(delegate: &Delegate) -> Result<()> {
+    let unavailable = |error: CniError| CniError {
+        code: Code::NotAvailable,
+        relayed: error.relayed.filter(|code| matches!(code, 50 | 51)),
+        ..error
+    };
+    let plugin = delegate.find().map_err(unavailable)?;
+    plugin.call(Verb::Status).map_err(unavailable)
+}
 
 /// Says whether an ADD would work.
 ///
@@ -21,7 +35,11 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         code: Code::NotAvailable,
         ..error
     };
-    let plan = config.address_plan().map_err(unavailable)?;
+    config.check_ipam().map_err(unavailable)?;
+    let plan = match &config.delegate {
+        Some(_) => None,
+        None => Some(config.address_plan().map_err(unavailable)?),
+    };
     config.mtu().map_err(unavailable)?;
     let store = store(config);
     let existing = store
@@ -35,8 +53,11 @@ pub(crate) fn run(config: &Config) -> Result<()> {
             format!("stateDir: {} is not writable: {error}", existing.display()),
         )
     })?;
+    if let Some(delegate) = &config.delegate {
+        return ask(delegate);
+    }
     let used = store.used().map_err(unavailable)?;
-    for wish in &plan.wishes {
+    for wish in plan.iter().flat_map(|plan| &plan.wishes) {
         let held = used.iter().filter(|address| wish.usable(**address)).count();
         if wish
             .lowest_outside(&used, &std::collections::BTreeSet::new())

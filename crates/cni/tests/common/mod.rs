@@ -54,7 +54,7 @@ pub fn in_lab(test: &str, body: impl FnOnce(Lab)) {
 
 /// Appends a test to the list of skips that a run over all test programs keeps (the file `FLATROUTE_SKIPPED`): the
 /// runner shows nothing that a passing test prints.
-fn note_skip(test: &str, reason: &str) {
+pub fn note_skip(test: &str, reason: &str) {
     let Some(path) = std::env::var_os("FLATROUTE_SKIPPED") else {
         return;
     };
@@ -69,6 +69,8 @@ fn note_skip(test: &str, reason: &str) {
 pub struct Lab {
     pub host: File,
     pub state: tempfile::TempDir,
+    /// CNI_PATH of the calls.
+    pub cni_path: String,
 }
 
 pub struct Pod {
@@ -206,6 +208,7 @@ impl Lab {
         Ok(Self {
             host,
             state: tempfile::tempdir()?,
+            cni_path: "/nowhere".into(),
         })
     }
 
@@ -227,7 +230,7 @@ impl Lab {
             ("CNI_CONTAINERID", id),
             ("CNI_IFNAME", interface),
             ("CNI_NETNS", path),
-            ("CNI_PATH", "/nowhere"),
+            ("CNI_PATH", &self.cni_path),
         ];
         netns::within(self.host.as_fd(), || {
             start(&environment, config.to_string().as_bytes())

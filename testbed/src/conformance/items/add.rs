@@ -11,7 +11,7 @@ use super::super::pool;
 use super::super::traces::Traces;
 use super::super::verdict::{Item, Verdict, item, never, not_applicable, not_provoked};
 use super::super::world::{World, pair};
-use super::{bandwidth, delegation, ports};
+use super::{bandwidth, delegation, families, ports};
 
 /// How many ADDs at once.
 const CROWD: usize = 200;
@@ -51,10 +51,10 @@ pub(super) const ITEMS: &[Item] = &[
         "ADD killed at any moment, then DEL: nothing left, no address held",
         killed,
     ),
-    never(
+    item(
         53,
         "ADD that fails at its second family gives the first one's address back",
-        "which family fails cannot be chosen from outside",
+        families::second_fails,
     ),
     item(
         54,

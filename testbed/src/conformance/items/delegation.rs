@@ -1,4 +1,4 @@
-//! Items about the plugin of `ipam.type` (65 to 67, 82, 102, 109). A program under its name, which is found first in
+//! Items about the plugin of `ipam.type` (65 to 67, 82, 100, 102, 109). A program under its name, which is found first in
 //! CNI_PATH, notes each call and then becomes the real one, or fails.
 
 use std::fs;
@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 
 use super::super::attachment::Attachment;
 use super::super::pool;
-use super::super::verdict::{Verdict, not_applicable};
+use super::super::verdict::{Verdict, not_applicable, not_provoked};
 use super::super::world::World;
 use super::protocol::since;
 
 /// What the program says on standard error.
 const MURMUR: &str = "the delegate was here";
+/// Its error's text, where it refuses.
+const REFUSAL: &str = "the delegate refuses";
 
 /// The folder with the program, and where it notes its calls.
 struct Delegate {
@@ -30,14 +32,14 @@ struct Noted {
 }
 
 impl Delegate {
-    fn install(world: &World<'_>, kind: &str, fails: bool) -> Result<Self> {
+    fn install(world: &World<'_>, kind: &str, refuses: Option<&str>) -> Result<Self> {
         let folder = world.folder()?;
         let real = world.suite.plugin_dir.join(kind);
         let notes = folder.display();
-        let ending = if fails {
+        let ending = if let Some(verb) = refuses {
             format!(
-                "if [ \"$CNI_COMMAND\" = ADD ]; then\n\
-                 printf '{{\"cniVersion\":\"1.0.0\",\"code\":123,\"msg\":\"the delegate refuses\"}}'\nexit 1\nfi\nexec {} <\"$stdin\"",
+                "if [ \"$CNI_COMMAND\" = {verb} ]; then\n\
+                 printf '{{\"cniVersion\":\"1.0.0\",\"code\":123,\"msg\":\"{REFUSAL}\"}}'\nexit 1\nfi\nexec {} <\"$stdin\"",
                 real.display()
             )
         } else {
@@ -86,13 +88,13 @@ impl Delegate {
 
 fn with_delegate(
     world: &World<'_>,
-    fails: bool,
+    refuses: Option<&str>,
     run: impl FnOnce(&World<'_>, &Delegate) -> Result<Verdict>,
 ) -> Result<Verdict> {
     let Some(kind) = world.network.delegate() else {
         return not_applicable("the configuration has no ipam.type");
     };
-    let delegate = Delegate::install(world, kind, fails)?;
+    let delegate = Delegate::install(world, kind, refuses)?;
     run(world, &delegate)
 }
 
@@ -107,7 +109,7 @@ fn planned<'a>(world: &'a World<'_>, folder: &Path) -> Result<Attachment<'a>> {
 }
 
 pub(super) fn called(world: &World<'_>) -> Result<Verdict> {
-    with_delegate(world, false, |world, delegate| {
+    with_delegate(world, None, |world, delegate| {
         let network = world
             .network
             .edited(|conf| drop(conf.insert("x-mark".into(), json!("kept"))));
@@ -153,11 +155,11 @@ pub(super) fn called(world: &World<'_>) -> Result<Verdict> {
 }
 
 pub(super) fn failing(world: &World<'_>) -> Result<Verdict> {
-    with_delegate(world, true, |world, delegate| {
+    with_delegate(world, Some("ADD"), |world, delegate| {
         let answer = world.run(&planned(world, &delegate.folder)?.call(0, "ADD"))?;
         let refusal = answer.refusal()?;
         ensure!(
-            refusal.words.contains("the delegate refuses"),
+            refusal.words.contains(REFUSAL),
             "its error is not relayed: {}",
             refusal.words
         );
@@ -188,7 +190,7 @@ pub(super) fn missing(world: &World<'_>) -> Result<Verdict> {
 
 /// Item 82.
 pub(super) fn after_the_namespace(world: &World<'_>) -> Result<Verdict> {
-    with_delegate(world, false, |world, delegate| {
+    with_delegate(world, None, |world, delegate| {
         let attachment = world.add_with(&delegate.folder, &world.network, &world.pod()?)?;
         world.remove(&attachment.pod)?;
         attachment.delete()?;
@@ -197,10 +199,38 @@ pub(super) fn after_the_namespace(world: &World<'_>) -> Result<Verdict> {
     })
 }
 
+/// Item 100: the IPAM plugin's part is the one that fails.
+pub(super) fn failing_collection(world: &World<'_>) -> Result<Verdict> {
+    if world.network.delegate().is_none() {
+        return not_provoked(
+            "a removal that fails cannot be arranged from outside, unless an IPAM plugin is asked for it",
+        );
+    }
+    with_delegate(world, Some("GC"), |world, delegate| {
+        let stale = world.add_with(&delegate.folder, &world.network, &world.pod()?)?;
+        let call = stale.call(0, "GC").edited(|conf| {
+            conf.remove("prevResult");
+            conf.insert("cni.dev/valid-attachments".into(), json!([]));
+        })?;
+        let refusal = world.run(&call)?.refusal()?;
+        ensure!(
+            refusal.words.contains(REFUSAL),
+            "the IPAM plugin's error is not said: {}",
+            refusal.words
+        );
+        delegate.expect("GC")?;
+        ensure!(
+            stale.pod.link("eth0").is_err(),
+            "the stale attachment was not removed"
+        );
+        Ok(Verdict::Pass)
+    })
+}
+
 /// Items 102 and 109.
 pub(super) fn forwarded(world: &World<'_>, verb: &str) -> Result<Verdict> {
     since(world, "1.1.0", |world| {
-        with_delegate(world, false, |world, delegate| {
+        with_delegate(world, None, |world, delegate| {
             let call = planned(world, &delegate.folder)?.call(0, verb);
             let call =
                 call.edited(|conf| drop(conf.insert("cni.dev/valid-attachments".into(), json!([]))))?;

@@ -5,6 +5,7 @@ mod bandwidth;
 mod check;
 mod del;
 mod delegation;
+mod families;
 mod gc;
 mod ports;
 mod protocol;

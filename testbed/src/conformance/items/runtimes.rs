@@ -53,7 +53,7 @@ fn chain(world: &World<'_>) -> Result<Verdict> {
     let found = [
         append(
             "tuning",
-            json!({"sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}),
+            json!({"sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"}}),
         ),
         append("sbr", json!({})),
     ];
