@@ -30,6 +30,7 @@ use crate::ready::Ready;
 use crate::report::Reason;
 use crate::respawn::{self, Predecessors};
 
+mod contest;
 mod ending;
 mod look;
 mod mesh;
@@ -167,6 +168,7 @@ struct Owner<A> {
     problems: Vec<Problem>,
     events: Events,
     settings: settings::Settings,
+    contest: contest::Contest,
     outlets: Outlets,
     hand_over: mesh::HandOver,
     sought: Sought,
@@ -197,6 +199,7 @@ impl<A: Act> Owner<A> {
             problems: Vec::new(),
             events: Events::default(),
             settings: settings::Settings::default(),
+            contest: contest::Contest::default(),
             outlets: Outlets::default(),
             hand_over: mesh::HandOver::default(),
             sought: Sought::default(),
@@ -273,6 +276,9 @@ impl<A: Act> Owner<A> {
         } else {
             tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
         }
+        if happening.kind == "FIBDrift" {
+            self.contest.changed(Instant::now());
+        }
         self.report_happening(&happening);
         self.events.add(Instant::now(), happening);
     }
@@ -325,6 +331,7 @@ impl<A: Act> Owner<A> {
     fn tell_problems(&mut self, planned: &[Problem]) {
         let mut all = self.object_problems.clone();
         all.extend(planned.iter().cloned());
+        all.extend(self.contest.problem(&self.node, Instant::now()));
         all.sort();
         all.dedup();
         for problem in all.iter().filter(|p| !self.problems.contains(p)) {

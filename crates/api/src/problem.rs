@@ -125,6 +125,8 @@ reasons! {
     Required,
     /// The check of sources (`rp_filter`) on an uplink of the node is strict.
     ReversePathFilter,
+    /// Another program deletes or changes our routes in the kernel again and again.
+    RoutesContested,
     /// The Secret's name stands in two namespaces of the manifests.
     SecretAmbiguous,
     /// The key ends with a line break; it is used as it is.

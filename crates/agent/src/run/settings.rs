@@ -1,12 +1,13 @@
-//! The owner looks at the node's settings: the sysctls that the plan judges ([`flatroute_plan::settings`]).
+//! The owner looks at what the node lacks: the sysctls that the plan judges ([`flatroute_plan::settings`]).
 //!
 //! Nobody tells of most of them, so it looks now and then, and at once when the uplinks are others. A look is a handful of files
 //! of the kernel's memory, two dozen on a node with two uplinks, which is under a millisecond of a processor's time.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use flatroute_api::ProblemReason;
 use flatroute_plan::settings::{Sysctls, paths};
 use flatroute_plan::{Facts, Plan};
 
@@ -60,7 +61,7 @@ impl<A: Act> Owner<A> {
         self.settings.root.is_some() && self.in_force.is_some()
     }
 
-    /// Looks, and plans again when something has changed.
+    /// Looks, and plans again when something has changed. A habit of other programs that is new or over is told without a plan.
     ///
     /// # Errors
     /// When the plan that follows cannot be carried out.
@@ -68,8 +69,21 @@ impl<A: Act> Owner<A> {
         let now = self.settings.read();
         if now != self.facts.sysctls {
             self.facts.sysctls = now;
-            self.replan().await?;
+            return self.replan().await;
+        }
+        let is_told = self
+            .problems
+            .iter()
+            .any(|p| p.reason == ProblemReason::RoutesContested);
+        if self.contest.problem(&self.node, Instant::now()).is_some() != is_told {
+            self.tell_planned();
         }
         Ok(())
+    }
+
+    /// Tells the problems of the plan in force again, with what has come beside them.
+    fn tell_planned(&mut self) {
+        let planned = self.in_force.as_ref().map(|plan| plan.problems.clone());
+        self.tell_problems(&planned.unwrap_or_default());
     }
 }

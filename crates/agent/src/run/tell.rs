@@ -176,9 +176,11 @@ pub(super) fn reason(of: ProblemReason) -> Reason {
         P::SecretAmbiguous | P::SecretInvalid | P::SecretKeyNotFound | P::SecretNotFound => {
             Reason::AuthFailed
         }
-        P::ForwardingDisabled | P::IPv6Disabled | P::NodeNotPrepared | P::ReversePathFilter => {
-            Reason::NodeNotPrepared
-        }
+        P::ForwardingDisabled
+        | P::IPv6Disabled
+        | P::NodeNotPrepared
+        | P::ReversePathFilter
+        | P::RoutesContested => Reason::NodeNotPrepared,
         P::APIServerUnreachable
         | P::ClusterCIDRsUnknown
         | P::ConflictingPeer

@@ -7,7 +7,7 @@ use flatroute_api::ProblemReason;
 use flatroute_api::control::Status;
 
 use super::agent::{Agent, bgp_peer};
-use super::lab::{Namespace, join};
+use super::lab::{Namespace, join, until};
 
 /// How long the agent may take to see a change: it looks every 15 s.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -98,4 +98,35 @@ fn what_a_node_lacks_is_told_until_it_is_mended() {
         );
     }
     assert_eq!(count(&agent, "ConfigurationInvalid"), 0);
+}
+
+/// Another program that takes a route of ours each second or so is a problem with a remedy; once is an event only.
+#[test]
+fn a_program_that_deletes_our_routes_again_and_again_is_a_problem() {
+    let Some(mut agent) = Agent::new(1, None) else {
+        return;
+    };
+    agent.prepare();
+    agent.start();
+    let own = format!("unreachable {} ", agent.pod_cidrs()[0]);
+    let start = Instant::now();
+    let (mut deleted, problem) = (0, ProblemReason::RoutesContested);
+    loop {
+        until("our route is there", || {
+            let shown = agent.kernel();
+            shown.contains(&own).then_some(()).ok_or(shown)
+        });
+        let status: Status = agent.ask("GET /v1/status").expect("an answer");
+        if let Some(told) = status.problems.iter().find(|p| p.reason == problem) {
+            assert!(told.remedy.contains("ManageForeignRoutes=no"), "{told}");
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "never, after {deleted}");
+        agent.namespace.ip(&format!("route del {own}"));
+        deleted += 1;
+        thread::sleep(Duration::from_millis(1100));
+    }
+    assert!(deleted > 3, "{deleted}");
+    assert_eq!(count(&agent, "RoutesContested"), 1);
+    assert!(count(&agent, "FIBDrift") >= 4);
 }

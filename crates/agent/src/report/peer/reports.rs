@@ -165,6 +165,7 @@ pub(super) fn ground(word: &str) -> Ground {
         | P::Refused
         | P::Required
         | P::ReversePathFilter
+        | P::RoutesContested
         | P::SecretAmbiguous
         | P::SecretEndsWithLineBreak
         | P::SecretInvalid
