@@ -6,10 +6,13 @@ use super::*;
 use crate::{Gateway, Listing, plan};
 use flatroute_api::{ClusterState, manifest};
 
+/// A sysctl and what was read of it; none: it is not there.
+type Wrong<'a> = (&'a str, Option<&'a str>);
+
 const DUAL: &str = "['10.244.1.0/24', 'fd00:244:1::/64']";
 
 /// A node with two uplinks, one with a neighbour and one with a default gateway, and a link on which there is nothing.
-fn problems(pod_cidrs: &str, wrong: &[(&str, Option<&str>)], gateway: Gateway) -> Vec<Problem> {
+fn problems(pod_cidrs: &str, wrong: &[Wrong<'_>], gateway: Gateway) -> Vec<Problem> {
     let text = format!(
         "---\napiVersion: v1\nkind: Node\nmetadata: {{name: n1}}\nspec: {{podCIDRs: {pod_cidrs}}}\n\
          status: {{addresses: [{{type: InternalIP, address: 10.0.1.11}}, {{type: InternalIP, address: 'fd00::11'}}]}}\n\
@@ -67,103 +70,112 @@ fn gateway(protocol: u8) -> Gateway {
     }
 }
 
+/// A sysctl, the value that is wrong, and what is told: the reason, a part of the message, a part of the remedy.
+type Row = (
+    &'static str,
+    &'static str,
+    ProblemReason,
+    &'static str,
+    &'static str,
+);
+
+const ROWS: [Row; 12] = [
+    (
+        "net/ipv4/ip_forward",
+        "0",
+        ProblemReason::ForwardingDisabled,
+        "forwards no IPv4",
+        "flatroute-agent prepare",
+    ),
+    (
+        "net/ipv6/conf/all/forwarding",
+        "0",
+        ProblemReason::ForwardingDisabled,
+        "forwards no IPv6",
+        "net.ipv6.conf.all.forwarding=1",
+    ),
+    (
+        "net/ipv4/fib_multipath_hash_policy",
+        "0",
+        ProblemReason::NodeNotPrepared,
+        "one of several paths",
+        "policy=1",
+    ),
+    (
+        "net/ipv6/fib_multipath_hash_policy",
+        "0",
+        ProblemReason::NodeNotPrepared,
+        "one of several paths",
+        "policy=1",
+    ),
+    (
+        "net/ipv4/nexthop_compat_mode",
+        "1",
+        ProblemReason::NodeNotPrepared,
+        "it is 1",
+        "net.ipv4.nexthop_compat_mode=0",
+    ),
+    (
+        "net/ipv6/conf/all/disable_ipv6",
+        "1",
+        ProblemReason::IPv6Disabled,
+        "no IPv6",
+        "disable_ipv6=0",
+    ),
+    (
+        "net/ipv4/conf/all/rp_filter",
+        "1",
+        ProblemReason::ReversePathFilter,
+        "strict",
+        "rp_filter=2",
+    ),
+    (
+        "net/ipv4/conf/eth1/rp_filter",
+        "1",
+        ProblemReason::ReversePathFilter,
+        "eth1 is strict",
+        "net.ipv4.conf.eth1.rp_filter=2",
+    ),
+    (
+        "net/ipv4/conf/eth0.5/forwarding",
+        "0",
+        ProblemReason::ForwardingDisabled,
+        "come by eth0.5",
+        "net.ipv4.conf.eth0/5.forwarding=1",
+    ),
+    (
+        "net/ipv4/conf/eth1/ignore_routes_with_linkdown",
+        "0",
+        ProblemReason::NodeNotPrepared,
+        "over eth1",
+        "linkdown=1",
+    ),
+    (
+        "net/ipv6/conf/eth1/ignore_routes_with_linkdown",
+        "0",
+        ProblemReason::NodeNotPrepared,
+        "over eth1",
+        "linkdown=1",
+    ),
+    (
+        "net/ipv6/conf/eth1/accept_ra",
+        "1",
+        ProblemReason::NodeNotPrepared,
+        "router advertisements on eth1",
+        "net.ipv6.conf.eth1.accept_ra=2",
+    ),
+];
+
 #[test]
 fn each_thing_that_is_wrong_is_said_with_its_remedy() {
-    use ProblemReason as R;
-    let rows: &[(&str, &str, R, &str, &str)] = &[
-        (
-            "net/ipv4/ip_forward",
-            "0",
-            R::ForwardingDisabled,
-            "forwards no IPv4",
-            "flatroute-agent prepare",
-        ),
-        (
-            "net/ipv6/conf/all/forwarding",
-            "0",
-            R::ForwardingDisabled,
-            "forwards no IPv6",
-            "net.ipv6.conf.all.forwarding=1",
-        ),
-        (
-            "net/ipv4/fib_multipath_hash_policy",
-            "0",
-            R::NodeNotPrepared,
-            "one of several paths",
-            "policy=1",
-        ),
-        (
-            "net/ipv6/fib_multipath_hash_policy",
-            "0",
-            R::NodeNotPrepared,
-            "one of several paths",
-            "policy=1",
-        ),
-        (
-            "net/ipv4/nexthop_compat_mode",
-            "1",
-            R::NodeNotPrepared,
-            "it is 1",
-            "net.ipv4.nexthop_compat_mode=0",
-        ),
-        (
-            "net/ipv6/conf/all/disable_ipv6",
-            "1",
-            R::IPv6Disabled,
-            "no IPv6",
-            "disable_ipv6=0",
-        ),
-        (
-            "net/ipv4/conf/all/rp_filter",
-            "1",
-            R::ReversePathFilter,
-            "strict",
-            "rp_filter=2",
-        ),
-        (
-            "net/ipv4/conf/eth1/rp_filter",
-            "1",
-            R::ReversePathFilter,
-            "eth1 is strict",
-            "net.ipv4.conf.eth1.rp_filter=2",
-        ),
-        (
-            "net/ipv4/conf/eth0.5/forwarding",
-            "0",
-            R::ForwardingDisabled,
-            "come by eth0.5",
-            "net.ipv4.conf.eth0/5.forwarding=1",
-        ),
-        (
-            "net/ipv4/conf/eth1/ignore_routes_with_linkdown",
-            "0",
-            R::NodeNotPrepared,
-            "over eth1",
-            "linkdown=1",
-        ),
-        (
-            "net/ipv6/conf/eth1/ignore_routes_with_linkdown",
-            "0",
-            R::NodeNotPrepared,
-            "over eth1",
-            "linkdown=1",
-        ),
-        (
-            "net/ipv6/conf/eth1/accept_ra",
-            "1",
-            R::NodeNotPrepared,
-            "router advertisements on eth1",
-            "net.ipv6.conf.eth1.accept_ra=2",
-        ),
-    ];
-    for (path, value, reason, message, remedy) in rows {
+    for (path, value, reason, message, remedy) in ROWS {
         let found = problems(DUAL, &[(path, Some(value))], gateway(RTPROT_RA));
         // What stands on `all` holds on both uplinks.
         let count = if path.ends_with("all/rp_filter") { 2 } else { 1 };
         assert_eq!(found.len(), count, "{path}: {found:?}");
         let problem = &found[0];
         assert_eq!((problem.kind.as_str(), problem.name.as_str()), ("Node", "n1"));
-        assert_eq!(problem.reason, *reason, "{path}");
+        assert_eq!(problem.reason, reason, "{path}");
         if count == 1 {
             assert_eq!(problem.field, name(path));
         }
@@ -175,7 +187,7 @@ fn each_thing_that_is_wrong_is_said_with_its_remedy() {
 #[test]
 fn what_serves_or_does_not_concern_the_node_is_not_told() {
     let ipv4 = "[10.244.1.0/24]";
-    let rows: &[(&str, &[(&str, Option<&str>)], u8)] = &[
+    let rows: &[(&str, &[Wrong<'_>], u8)] = &[
         (DUAL, &[], RTPROT_RA),
         // Another policy than ours hashes over flows too.
         (
