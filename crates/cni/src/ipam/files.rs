@@ -77,7 +77,8 @@ fn free(files: &[File]) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-fn try_lock(file: &File) -> io::Result<bool> {
+/// Takes an exclusive lock if it is free.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),

@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::files::{flock, flock_any, names, remove, since_boot};
+use super::files::{flock, flock_any, names, remove, since_boot, try_lock};
+use super::sightings;
 use super::{Fixed, Wish};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
@@ -43,6 +45,8 @@ pub(crate) struct Record {
 pub(crate) enum Rest {
     /// A pod used it: the whole cool-down.
     Cooldown,
+    /// Nobody has used it since then, in time since boot: what is left of the cool-down.
+    Since(Duration),
     /// Nobody used it: none.
     None,
 }
@@ -52,6 +56,17 @@ pub(crate) enum Rest {
 pub(crate) struct AttachmentLock {
     file: File,
     path: PathBuf,
+}
+
+/// What became of the wish to have an attachment's lock at once.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// It is held.
+    Held(AttachmentLock),
+    /// Somebody works on the attachment.
+    Busy,
+    /// There is no lock file.
+    Missing,
 }
 
 /// The locked directory: what is in use and what was freed, oldest first.
@@ -124,7 +139,35 @@ impl Store {
             .because(format!("found {}; DEL it first", path.display()))
         })?;
         flock(&file, &path)?;
-        Ok(AttachmentLock { file, path })
+        let lock = AttachmentLock { file, path };
+        if lock.is_gone() {
+            let msg = format!("{} was removed meanwhile", lock.path.display());
+            return Err(CniError::new(Code::TryAgainLater, msg));
+        }
+        Ok(lock)
+    }
+
+    /// Takes an attachment's lock if nobody has it.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn claim(&self, name: &str) -> Result<Claim> {
+        let path = self.dir.join("locks").join(name);
+        let file = match File::options().write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Missing),
+            Err(error) => return Err(io_error(format!("open {}", path.display()))(error)),
+        };
+        if !try_lock(&file).map_err(io_error(format!("lock {}", path.display())))? {
+            return Ok(Claim::Busy);
+        }
+        let lock = AttachmentLock { file, path };
+        // Whoever removed it has just ended its work, or somebody else begins.
+        Ok(if lock.is_gone() {
+            Claim::Busy
+        } else {
+            Claim::Held(lock)
+        })
     }
 
     /// Takes an attachment's lock if there is such an attachment, waiting for whoever works on it.
@@ -223,6 +266,11 @@ impl Store {
 }
 
 impl AttachmentLock {
+    /// Whether its file was removed before we had the lock.
+    fn is_gone(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| found.nlink() == 0)
+    }
+
     /// Lets the programs that are started from now on hold the lock too, until the last of them has ended.
     ///
     /// # Errors
@@ -279,6 +327,10 @@ impl Locked {
             remove(&self.dir.join("freed").join(name))?;
         }
         self.freed.clear();
+        let sighted = self.dir.join(sightings::DIRECTORY);
+        for name in names(&sighted)?.into_iter().filter(|name| name != "lock") {
+            remove(&sighted.join(name))?;
+        }
         for survivor in survivors {
             if self.create(survivor.address, &survivor.attachment)? {
                 self.used.insert(survivor.address);
@@ -461,6 +513,7 @@ impl Locked {
     pub(crate) fn release(&mut self, address: IpAddr, rest: Rest) -> Result<()> {
         let since = match rest {
             Rest::Cooldown => since_boot(),
+            Rest::Since(then) => then,
             Rest::None => Duration::ZERO,
         };
         match std::fs::rename(self.path(address), self.freed_path(since, address)) {
