@@ -25,13 +25,15 @@
 //! **Reuse.** An address that was never used comes first, then the one that has been free for longest, and none before
 //! its cool-down is over: packets and connection-tracking entries of its former owner have time to die.
 
+mod attachment;
 mod files;
 mod pool;
 mod sightings;
 mod store;
 mod wish;
 
+pub(crate) use attachment::{AttachmentLock, Claim};
 pub(crate) use pool::Pool;
 pub(crate) use sightings::{Sighting, Sightings};
-pub(crate) use store::{AttachmentLock, Claim, Locked, Record, Rest, Store};
+pub(crate) use store::{Locked, Record, Rest, Store};
 pub(crate) use wish::{Fixed, Wish};
