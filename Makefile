@@ -16,8 +16,9 @@
 #   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges, removal; a table at the end
 #   make cluster-test CHECKS=upstream,operations,model,privileges,remove    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
 #   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
-#   make bench            routes into the kernel and through the agent, and an agent at rest, beside BIRD, FRR, GoBGP (at most 10 minutes)
+#   make bench            routes into the kernel and through the agent, an agent at rest, beside BIRD, FRR, GoBGP; pods beside ptp, bridge (at most 12 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
+#   make churn            10,000 pods that come and go while processes are killed and machines start again (CHURN=10000, SEED=… another seed)
 #   make image            the container image, target/image/flatroute.tar (for ctr images import, docker load, podman load)
 #   make manifests        deploy/install.yaml, from deploy/base and deploy/crds
 #   make fuzz             the fuzz targets for FUZZ_CPU_SECONDS (3 hours); needs nightly Rust and cargo-fuzz
@@ -42,10 +43,16 @@ CARRIER ?= flatroute
 CHECKS ?=
 ROUNDS ?= 2
 SEEDS ?=
+CHURN ?= 10000
+SEED ?=
+# Static, because the image has no libraries; --target keeps the flags away from what runs while building. The plugin starts for
+# every pod, so it also does without moving itself to a random place first.
+STATIC = RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols'
+PLUGIN = $(STATIC) $(CARGO) rustc --release --locked --target $(HOST) -p flatroute-cni --bin flatroute-cni -- -C relocation-model=static
 CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --shape '$(SHAPE)' --switches '$(SWITCHES)' \
 	--families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' --carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
-.PHONY: help demo demo-clean test sim test-deps interop cluster cluster-down cluster-test cluster-bench bench image manifests fuzz crds lint
+.PHONY: help demo demo-clean test sim test-deps interop cluster cluster-down cluster-test cluster-bench bench churn image manifests fuzz crds lint
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -92,12 +99,16 @@ cluster-down:
 
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
-	@$(TARGET_DIR)/release/flatroute-testbed bench $(if $(TABLE),--table '$(TABLE)') $(BENCH)
+	@$(PLUGIN)
+	@$(TARGET_DIR)/release/flatroute-testbed bench --plugin '$(TARGET_DIR)/$(HOST)/release/flatroute-cni' $(if $(TABLE),--table '$(TABLE)') $(BENCH)
 
-# Static programs: the image has no libraries. --target keeps the flags away from what runs while building.
+churn:
+	@FLATROUTE_CHURN='$(CHURN)' $(if $(SEED),FLATROUTE_CHURN_SEED='$(SEED)') \
+		$(CARGO) test --locked -p flatroute-cni --test churn -- --nocapture
+
 image:
-	@RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols' \
-		$(CARGO) build --release --locked --target $(HOST) -p flatroute-agent -p flatroute-cni
+	@$(STATIC) $(CARGO) build --release --locked --target $(HOST) -p flatroute-agent
+	@$(PLUGIN)
 	@$(CARGO) build --release --locked -p flatroute-testbed
 	@$(TARGET_DIR)/release/flatroute-testbed image $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/image/flatroute.tar
 

@@ -163,9 +163,12 @@ struct Bench {
     /// Row through: a real IPv4 table, an MRT file of type TABLE_DUMP_V2 (may end in .bz2)
     #[arg(long)]
     table: Option<PathBuf>,
-    /// Rows through, gather, rest: another build of flatroute-agent, measured in the same run
+    /// Rows through, gather, rest: another build of flatroute-agent, measured in the same run; with `--row pods`, of flatroute-cni
     #[arg(long)]
     against: Option<PathBuf>,
+    /// Row pods: the plugin to measure (otherwise the one beside this program)
+    #[arg(long)]
+    plugin: Option<PathBuf>,
     /// Leave the IPv6 rows out
     #[arg(long)]
     ipv4_only: bool,
@@ -185,6 +188,7 @@ impl From<Bench> for bench::Wishes {
             daemons,
             table,
             against,
+            plugin,
             ipv4_only,
             alone,
         } = wishes;
@@ -197,6 +201,7 @@ impl From<Bench> for bench::Wishes {
             daemons,
             table,
             against,
+            plugin,
             ipv4_only,
             alone,
         }

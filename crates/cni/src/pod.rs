@@ -201,11 +201,12 @@ impl PodLink {
         if let Some(shaping) = &self.shaping {
             shaping.apply(host, host_index)?;
         }
-        let mut pod = netns::within(pod_netns.as_fd(), || self.settle_pod())
+        let home = netns::current().map_err(io_error("open the plugin's own network namespace"))?;
+        let mut pod = netns::visit(pod_netns.as_fd(), home.as_fd(), Socket::open)
             .map_err(io_error("enter the pod's network namespace"))??;
         self.settle_host(host, host_index)?;
         host.set_up(host_index)?;
-        let routes = self.wire_pod(&mut pod, pod_index)?;
+        let routes = self.wire_pod(&mut pod, pod_netns, pod_index)?;
         // Both ends were made with the same MTU.
         let mtu = self.wire_host(host, host_index)?;
         Ok(Wired { mtu, routes })
@@ -267,14 +268,13 @@ impl PodLink {
         }
     }
 
-    /// In the pod's namespace, before its end is up.
-    fn settle_pod(&self) -> Result<Socket> {
-        if self.has_v6() {
+    /// In a pod where IPv6 is disabled.
+    fn enable_ipv6(&self, pod_netns: &File) -> Result<()> {
+        netns::within(pod_netns.as_fd(), || {
             sysctl::set_ipv6("lo", "disable_ipv6", "0")?;
-            sysctl::set_ipv6(&self.pod_interface, "disable_ipv6", "0")?;
-            sysctl::set_ipv6(&self.pod_interface, "accept_dad", "0")?;
-        }
-        Ok(Socket::open()?)
+            sysctl::set_ipv6(&self.pod_interface, "disable_ipv6", "0")
+        })
+        .map_err(io_error("enter the pod's network namespace"))?
     }
 
     /// In the host's namespace, before the host end is up. What the kernel takes in a message goes there; see
@@ -302,20 +302,15 @@ impl PodLink {
             return Ok(());
         }
         // A pod must not configure the host by router advertisements, whatever its own families are.
-        sysctl::set_ipv6(host, "accept_ra", "0")?;
-        if self.has_v6() {
-            sysctl::set_ipv6(host, "disable_ipv6", "0")?;
-            sysctl::set_ipv6(host, "accept_dad", "0")?;
-            sysctl::set_ipv6(host, "forwarding", "1")?;
-        }
-        Ok(())
+        sysctl::set_ipv6(host, "accept_ra", "0")
     }
 
-    fn wire_pod(&self, pod: &mut Socket, index: u32) -> Result<Vec<Route>> {
+    fn wire_pod(&self, pod: &mut Socket, pod_netns: &File, index: u32) -> Result<Vec<Route>> {
         pod.set_up(LOOPBACK_INDEX)?;
         if self.has_v6() {
             // The one that the kernel makes when the link comes up is tentative until a work queue says otherwise.
-            pod.add_address(index, link_local(self.pod_mac).into(), 64)?;
+            let own = link_local(self.pod_mac).into();
+            add_address(pod, index, own, 64, || self.enable_ipv6(pod_netns))?;
         }
         pod.set_up(index)?;
         let mut made = Vec::new();
@@ -346,9 +341,15 @@ impl PodLink {
 
     /// Returns the MTU of the host end.
     fn wire_host(&self, host: &mut Socket, index: u32) -> Result<u32> {
-        let mtu = self.await_carrier(host, index)?.mtu;
+        let link = self.await_carrier(host, index)?;
         if self.has_v6() {
-            host.add_address(index, GATEWAY_V6, 64)?;
+            let name = &self.host_interface;
+            if link.ipv6_forwarding != Some(true) {
+                sysctl::set_ipv6(name, "forwarding", "1")?;
+            }
+            add_address(host, index, GATEWAY_V6, 64, || {
+                sysctl::set_ipv6(name, "disable_ipv6", "0")
+            })?;
         }
         for address in &self.addresses {
             host.add_permanent_neighbour(index, *address, self.pod_mac)?;
@@ -357,7 +358,7 @@ impl PodLink {
                 result => result?,
             }
         }
-        Ok(mtu)
+        Ok(link.mtu)
     }
 
     /// Asking for a link makes newer kernels finish its pending state first; older ones need to be asked again.
@@ -377,6 +378,21 @@ impl PodLink {
         );
         Err(CniError::new(Code::TryAgainLater, msg).because("was the pod's end removed meanwhile?"))
     }
+}
+
+/// Adds an address; `enable` is for links where IPv6 is disabled.
+fn add_address(
+    socket: &mut Socket,
+    index: u32,
+    address: IpAddr,
+    prefix_len: u8,
+    enable: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    match socket.add_address(index, address, prefix_len) {
+        Err(error) if error.is_denied() => enable()?,
+        result => return Ok(result?),
+    }
+    Ok(socket.add_address(index, address, prefix_len)?)
 }
 
 /// Says who holds a route that we wanted to make.

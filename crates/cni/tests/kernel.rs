@@ -427,6 +427,28 @@ fn an_ipv6_address_does_not_wait_for_the_kernels_work_queue() {
 }
 
 #[test]
+fn ipv6_is_enabled_where_it_is_needed() {
+    in_lab("ipv6_is_enabled_where_it_is_needed", |lab| {
+        let disable = |netns: &std::fs::File| {
+            netns::within(netns.as_fd(), || {
+                std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap();
+                std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+            })
+            .unwrap();
+        };
+        let pod = Pod::new();
+        disable(&pod.netns);
+        disable(&lab.host);
+        let result = lab.add("c", &pod);
+        lab.check("c", &pod, &result).fine();
+        let lo = pod.socket().addresses(1).unwrap();
+        assert!(lo.iter().any(|each| each.address.is_ipv6()), "{lo:?}");
+        lab.del("c");
+        lab.assert_clean();
+    });
+}
+
+#[test]
 fn settings_of_the_host_end() {
     in_lab("settings_of_the_host_end", |lab| {
         let (dual, small) = (Pod::new(), Pod::new());
@@ -463,7 +485,6 @@ fn settings_of_the_host_end() {
         for (name, wanted) in [
             ("ipv6/conf/*/addr_gen_mode", "1"),
             ("ipv6/conf/*/accept_ra", "0"),
-            ("ipv6/conf/*/accept_dad", "0"),
             ("ipv6/conf/*/forwarding", "1"),
         ] {
             assert_eq!(read(&result, name).as_deref(), Some(wanted), "{name}");

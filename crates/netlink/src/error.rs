@@ -71,6 +71,11 @@ impl Error {
         self.is(&[Errno::NODEV, Errno::NOENT, Errno::SRCH, Errno::ADDRNOTAVAIL])
     }
 
+    /// The kernel said that it may not be (EACCES): IPv6 is disabled on a link (`disable_ipv6`).
+    pub fn is_denied(&self) -> bool {
+        self.is(&[rustix::io::Errno::ACCESS])
+    }
+
     /// A batch was made for rules that have changed since (ERESTART): read them, and make it anew.
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Refused { .. }) && self.errno() == Some(crate::netfilter::STALE)

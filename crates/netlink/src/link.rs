@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
+    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, State,
 };
 
 use crate::{Error, LinkSettings, Mac, Result, Socket};
@@ -82,6 +83,8 @@ pub struct Link {
     pub carrier: bool,
     /// Operational state UP (RFC 2863): the kernel has activated the queues, packets pass.
     pub operational: bool,
+    /// `net.ipv6.conf.LINK.forwarding`; `None` for links without IPv6.
+    pub ipv6_forwarding: Option<bool>,
     /// Kind, such as `veth`, `dummy` or `bridge`; `None` for hardware and loopback.
     pub kind: Option<String>,
 }
@@ -123,6 +126,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
                 LinkAttribute::OperState(state) => link.operational = state == State::Up,
+                LinkAttribute::AfSpecUnspec(families) => link.ipv6_forwarding = ipv6_forwarding(&families),
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
@@ -134,6 +138,16 @@ impl From<LinkMessage> for Link {
         }
         link
     }
+}
+
+fn ipv6_forwarding(families: &[AfSpecUnspec]) -> Option<bool> {
+    families.iter().find_map(|family| match family {
+        AfSpecUnspec::Inet6(attributes) => attributes.iter().find_map(|attribute| match attribute {
+            AfSpecInet6::DevConf(settings) => Some(settings.forwarding != 0),
+            _ => None,
+        }),
+        _ => None,
+    })
 }
 
 impl Socket {

@@ -72,7 +72,7 @@ impl NetfilterSocket {
             inner,
             sequence: 0,
             port: address.port_number(),
-            received: vec![0; RECEIVE_BUFFER_BYTES],
+            received: Vec::with_capacity(RECEIVE_BUFFER_BYTES),
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Every request carries a fresh sequence number and NLM_F_ACK (or NLM_F_DUMP), and answers with another number are
 //! dropped: they belong to a request that was given up. The receive buffer is larger than any message that the
-//! kernel builds for a dump (32 KiB), and a message that still does not fit is an error, never a silent cut.
+//! kernel builds for a dump (32 KiB), and a message that still does not fit is an error, never a silent cut. It is not filled
+//! with zeros before: an acknowledgement uses one of its sixteen pages.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -57,7 +58,7 @@ impl Socket {
         Ok(Self {
             inner,
             sequence: 0,
-            received: vec![0; RECEIVE_BUFFER_BYTES],
+            received: Vec::with_capacity(RECEIVE_BUFFER_BYTES),
         })
     }
 
@@ -192,11 +193,12 @@ pub(crate) fn send(socket: &netlink_sys::Socket, bytes: &[u8]) -> Result<()> {
 /// Receives one datagram, whole; its length.
 pub(crate) fn receive(
     socket: &netlink_sys::Socket,
-    mut into: &mut [u8],
+    into: &mut Vec<u8>,
     what: &dyn Fn() -> String,
 ) -> Result<usize> {
-    let room = into.len();
-    let length = retry(|| socket.recv(&mut into, MSG_TRUNC)).map_err(|source| Error::Socket {
+    into.clear();
+    let room = into.capacity();
+    let length = retry(|| socket.recv(into, MSG_TRUNC)).map_err(|source| Error::Socket {
         what: "receive",
         source,
     })?;

@@ -4,7 +4,7 @@
 //! every one of them with all its next hops. Receivers are our agent and BIRD. Row 2 is *passage* ([`passage`]): routes in
 //! from one peer and out to another, and the withdrawal of all, through our agent and every other daemon that is
 //! installed. Row 3, *gathering* ([`gather`]), is the same with many peers in. Row 4 is *rest* ([`rest`]): what a daemon keeps and uses
-//! when nothing happens. The peers that announce and that count are the bench's own ([`feeder`], [`ledger`]), the same for all.
+//! when nothing happens. Row 5 is *pods* ([`pods`]): what ADD and DEL of CNI plugins cost. The peers that announce and that count are the bench's own ([`feeder`], [`ledger`]), the same for all.
 //!
 //! What makes the figures comparable:
 //!
@@ -29,6 +29,7 @@ mod install;
 mod ledger;
 mod mrt;
 mod passage;
+mod pods;
 mod raw;
 mod receiver;
 mod relay;
@@ -56,7 +57,7 @@ use feeder::Feeder;
 use ground::Transport;
 
 /// Nothing in the bench may take longer than this altogether.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(720);
 /// How many feeders there are: the most next hops of a route.
 const FEEDERS: u8 = 2;
 /// How long one receiver may take for one round.
@@ -79,6 +80,8 @@ pub enum Kind {
     Gather,
     /// Row 4: memory and CPU time of a daemon that has its routes and nothing to do
     Rest,
+    /// Row 5: pods that come and go (CNI ADD and DEL), and GC of a thousand
+    Pods,
 }
 
 /// What the user asked for.
@@ -98,8 +101,10 @@ pub struct Wishes {
     pub daemons: Vec<String>,
     /// Row 2: a real table for the IPv4 rows, an MRT file.
     pub table: Option<PathBuf>,
-    /// Rows 2 to 4: another build of our agent, measured beside this one.
+    /// Rows 2 to 4: another build of our agent, measured beside this one. Row 5, asked for alone: another build of our plugin.
     pub against: Option<PathBuf>,
+    /// Row 5: the plugin to measure; the one beside this program when not said.
+    pub plugin: Option<PathBuf>,
     /// Leave the IPv6 rows out.
     pub ipv4_only: bool,
     /// Measure our agent alone (for a profiler).
@@ -141,7 +146,10 @@ struct Shape {
 /// # Errors
 /// Something is missing, or the system forbids namespaces.
 pub fn run(wishes: &Wishes) -> Result<ExitCode> {
-    if !sandbox::is_inside() {
+    if !sandbox::is_inside() && wishes.wants(Kind::Pods) {
+        pods::own_plugin(wishes)?;
+    }
+    if !sandbox::is_inside() && wishes.row != Some(Kind::Pods) {
         Software::Agent.find()?;
         transit::Transit::found(&wishes.daemons, None)?;
         if wishes.routes == 0 || wishes.routes > 1_000_000 {
@@ -168,6 +176,11 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
 
 fn inside(wishes: &Wishes) -> Result<u8> {
     let begin = Instant::now();
+    if wishes.row == Some(Kind::Pods) {
+        pods::measure(wishes)?;
+        println!("\n{} s altogether.", begin.elapsed().as_secs());
+        return Ok(0);
+    }
     let feeders = (1..=FEEDERS)
         .map(|number| Feeder::new(number, 0..wishes.routes))
         .collect::<Result<Vec<_>>>()?;
@@ -194,6 +207,13 @@ fn inside(wishes: &Wishes) -> Result<u8> {
     if wishes.wants(Kind::Rest) {
         println!();
         rest::measure(wishes)?;
+    }
+    if wishes.wants(Kind::Pods) {
+        println!();
+        pods::measure(&Wishes {
+            against: None,
+            ..wishes.clone()
+        })?;
     }
     println!("\n{} s altogether.", begin.elapsed().as_secs());
     Ok(code)

@@ -42,22 +42,18 @@ pub(super) fn flock(file: &File, path: &Path) -> Result<()> {
     Err(CniError::new(Code::TryAgainLater, msg))
 }
 
-/// Takes an exclusive lock on any one of `files`, for at most [`TURN_PATIENCE`]. Whoever finds none free waits in the
-/// queue, which is a lock as well; its first looks for all.
-pub(super) fn flock_any(
-    files: &[File],
-    queue: impl FnOnce() -> io::Result<File>,
-    dir: &Path,
-) -> Result<File> {
-    let failed = || io_error(format!("lock {}", dir.display()));
+/// Takes one of `count` turns, which are locked files of that number in `dir`, for at most [`TURN_PATIENCE`]. Whoever finds
+/// none free waits in the queue, which is a lock as well; its first looks for all.
+pub(super) fn take_turn(dir: &Path, count: usize) -> Result<File> {
+    let failed = || io_error(format!("take a turn in {}", dir.display()));
     let deadline = Instant::now() + TURN_PATIENCE;
-    if let Some(turn) = free(files).map_err(failed())? {
+    if let Some(turn) = free(dir, count).map_err(failed())? {
         return Ok(turn);
     }
-    let queue = queue().map_err(failed())?;
+    let queue = open(&dir.join("queue")).map_err(failed())?;
     let mut first = take(&queue, TURN_PATIENCE).map_err(failed())?;
     while first {
-        if let Some(turn) = free(files).map_err(failed())? {
+        if let Some(turn) = free(dir, count).map_err(failed())? {
             return Ok(turn);
         }
         std::thread::sleep(TURN_PAUSE);
@@ -67,14 +63,23 @@ pub(super) fn flock_any(
     Err(CniError::new(Code::TryAgainLater, msg))
 }
 
-/// A lock on one of `files` that nobody holds.
-fn free(files: &[File]) -> io::Result<Option<File>> {
-    for file in files {
-        if try_lock(file)? {
-            return file.try_clone().map(Some);
+/// A turn that nobody has.
+fn free(dir: &Path, count: usize) -> io::Result<Option<File>> {
+    for number in 0..count {
+        let file = open(&dir.join(number.to_string()))?;
+        if try_lock(&file)? {
+            return Ok(Some(file));
         }
     }
     Ok(None)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }
 
 /// Takes an exclusive lock if it is free.

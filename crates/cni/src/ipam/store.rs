@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::files::{flock, flock_any, names, remove, since_boot};
+use super::files::{flock, names, remove, since_boot, take_turn};
 use super::sightings;
 use super::{Fixed, Wish};
 use crate::error::{CniError, Code, Result, io_error};
@@ -57,7 +57,7 @@ pub(crate) struct Locked {
     boot_id: String,
     used: BTreeSet<IpAddr>,
     freed: Vec<(Duration, IpAddr)>,
-    _lock: File,
+    lock: File,
 }
 
 impl Store {
@@ -79,24 +79,15 @@ impl Store {
     /// Code 11 when that takes too long, code 5 when the directory is not writable.
     pub(crate) fn turn(&self) -> Result<File> {
         let dir = self.dir.join("turns");
-        let named = |name: &str| {
-            File::options()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(dir.join(name))
-        };
-        let open = |number: usize| named(&number.to_string());
-        if matches!(open(0), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        if !dir.exists() {
             self.make_directories()?;
         }
-        let turns = (0..TURNS).map(open).collect::<io::Result<Vec<_>>>();
-        let turns = turns.map_err(io_error(format!("open {}", dir.display())))?;
-        flock_any(&turns, || named("queue"), &dir)
+        take_turn(&dir, TURNS)
     }
 
     pub(super) fn make_directories(&self) -> Result<()> {
-        for name in ["locks", "turns", "freed"] {
+        // The one that is looked for comes last: where it is, the others are.
+        for name in ["freed", "locks", "turns"] {
             let path = self.dir.join(name);
             std::fs::create_dir_all(&path).map_err(io_error(format!(
                 "create {} (stateDir has to be writable)",
@@ -111,8 +102,12 @@ impl Store {
     /// # Errors
     /// Code 5, or 11 when the lock is not to be had.
     pub(crate) fn lock(&self, survivors: impl FnOnce() -> Result<Vec<Record>>) -> Result<Locked> {
-        self.make_directories()?;
-        let mut locked = self.lock_as_is()?.ok_or_else(|| {
+        let mut locked = self.lock_as_is()?;
+        if locked.is_none() {
+            self.make_directories()?;
+            locked = self.lock_as_is()?;
+        }
+        let mut locked = locked.ok_or_else(|| {
             CniError::new(
                 Code::TryAgainLater,
                 format!("{} vanished meanwhile", self.dir.display()),
@@ -148,7 +143,7 @@ impl Store {
             boot_id: boot_id.trim().to_owned(),
             used: BTreeSet::new(),
             freed: Vec::new(),
-            _lock: file,
+            lock: file,
         };
         locked.list()?;
         Ok(Some(locked))
@@ -168,7 +163,9 @@ impl Store {
 
 impl Locked {
     fn of_this_boot(&self) -> bool {
-        std::fs::read_to_string(self.dir.join("lock")).is_ok_and(|text| text.trim() == self.boot_id)
+        let mut said = String::new();
+        let read = (&self.lock).read_to_string(&mut said);
+        read.is_ok() && said.trim() == self.boot_id
     }
 
     /// Forgets what is not of this boot, puts `survivors` in, and says in `lock` that this was done.
