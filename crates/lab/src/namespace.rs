@@ -101,6 +101,29 @@ impl Namespace {
         socket
     }
 
+    /// Gives a link an address (alone, or with the length of its prefix), and waits until packets to it arrive: the kernel makes
+    /// the route to an IPv6 address of its own later, in a work queue, which on a busy machine has its turn late.
+    ///
+    /// # Panics
+    /// The kernel refuses, or the route does not come.
+    pub fn address(&self, address: &str, link: &str) {
+        let nodad = if address.contains(':') { " nodad" } else { "" };
+        self.ip(&format!("address add {address} dev {link}{nodad}"));
+        let alone = address.split('/').next().unwrap_or(address);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let way = self.ip(&format!("route get {alone}"));
+            if way.starts_with("local ") {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{address} on {link} has no route: {way}"
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Takes a link from another one.
     pub fn take(&self, link: &str, from: &Self) {
         from.ip(&format!("link set {link} netns {}", self.thread));

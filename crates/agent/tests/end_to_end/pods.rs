@@ -58,7 +58,7 @@ fn wire(node: &Namespace, pod: &Namespace) {
     node.ip("address add fe80::1/64 dev pod0 nodad");
     pod.ip("link set eth0 up");
     for address in ["10.244.1.5", "fd00:244:1::5"] {
-        pod.ip(&format!("address add {address} dev eth0"));
+        pod.address(address, "eth0");
         node.ip(&format!("route add {address} dev pod0"));
     }
     pod.ip("route add 169.254.1.1 dev eth0");
@@ -85,7 +85,7 @@ fn pods_leave_the_cluster_with_an_address_of_their_node() {
         "10.244.2.9/32",
         "fd00:244:2::9/128",
     ] {
-        world.ip(&format!("address add {address} dev lo"));
+        world.address(address, "lo");
     }
     agent.namespace.ip("route add default via 10.0.1.2");
     agent.namespace.ip("-6 route add default via fd00:0:1::2");

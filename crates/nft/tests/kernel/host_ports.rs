@@ -186,7 +186,7 @@ fn one_port_leads_to_several_pods_by_address_and_protocol() {
     let Some(lab) = Lab::new() else { return };
     let second = ["203.0.113.7", "2001:db8:9::7"];
     for family in 0..2 {
-        lab.node.ip(&format!("address add {} dev lo", second[family]));
+        lab.node.address(second[family], "lo");
         let via = NODE[family];
         lab.world.ip(&format!("route add {} via {via}", second[family]));
         let all = vec![

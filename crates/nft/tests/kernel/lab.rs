@@ -69,13 +69,14 @@ impl Lab {
         }
         node.ip("link add up0 type veth peer name up1");
         world.take("up1", &node);
+        node.ip("link set up0 up");
+        world.ip("link set up1 up");
         for (there, name, number) in [(&node, "up0", 1), (&world, "up1", 2)] {
-            there.ip(&format!("link set {name} up"));
-            there.ip(&format!("address add 198.51.100.{number}/24 dev {name}"));
-            there.ip(&format!("address add 2001:db8:100::{number}/64 dev {name} nodad"));
+            there.address(&format!("198.51.100.{number}/24"), name);
+            there.address(&format!("2001:db8:100::{number}/64"), name);
         }
         for address in INSIDE.iter().chain(&LISTED) {
-            world.ip(&format!("address add {address} dev lo"));
+            world.address(address, "lo");
         }
         node.ip(&format!("route add default via {}", OUTSIDE[0]));
         node.ip(&format!("-6 route add default via {}", OUTSIDE[1]));
@@ -106,7 +107,7 @@ fn wire(node: &Namespace, pod: &Namespace, name: &str, addresses: [&str; 2]) {
     pod.ip("link set eth0 up");
     node.ip(&format!("address add fe80::1/64 dev {name} nodad"));
     for address in addresses {
-        pod.ip(&format!("address add {address} dev eth0"));
+        pod.address(address, "eth0");
         node.ip(&format!("route add {address} dev {name}"));
     }
     pod.ip("route add 169.254.1.1 dev eth0");

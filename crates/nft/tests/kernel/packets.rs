@@ -17,7 +17,7 @@ fn only_what_leaves_the_cluster_is_masqueraded() {
     );
     let chosen = ["203.0.113.9", "2001:db8:9::9"];
     for address in chosen {
-        lab.node.ip(&format!("address add {address} dev lo"));
+        lab.node.address(address, "lo");
         lab.world.ip(&format!(
             "route add {address} dev up1 via {}",
             NODE[usize::from(address.contains(':'))]
@@ -86,7 +86,7 @@ fn a_source_of_another_is_dropped() {
     // Another pod's, and a stranger's.
     let forged = [[OTHER[0], "192.0.2.99"], [OTHER[1], "2001:db8:7::99"]];
     for address in forged.as_flattened() {
-        lab.pod.ip(&format!("address add {address} dev lo"));
+        lab.pod.address(address, "lo");
     }
     let tell = |name: &str| {
         let mut arrived = Vec::new();
