@@ -47,11 +47,12 @@ struct Holder {
 /// # Errors
 /// Code 5, or 11 when a lock is not to be had. What fails for one attachment is noted, and the others go on.
 pub(crate) fn look(config: &Config, store: &Store, host: &mut Socket) -> Result<Lost> {
+    // Before all else: while we wait for it, others free what we would have seen.
+    let mut sightings = store.sightings()?;
     let mut holders = holders(config, store, host)?;
     // After the address files: a link is made after them, and who is in between holds a lock.
     let alive = alive(config, host)?;
     holders.retain(|name, _| !alive.contains(name));
-    let mut sightings = store.sightings()?;
     let mut lost = Lost::default();
     for (name, holder) in &holders {
         match holder.reclaim(name, store, host, &mut sightings) {
@@ -78,8 +79,8 @@ pub(crate) fn explain(mut error: CniError, found: Result<Lost>) -> CniError {
     });
     if let Some(soonest) = found.soonest {
         error.details = format!(
-            "{}; {} addresses have no pod's interface any more, and come back {:.0} s from now or later, when the next ADD or \
-             STATUS looks",
+            "{}; addresses whose pod has no interface any more: {}, the first of them comes back in {:.0} s, when the next \
+             ADD or STATUS looks",
             error.details,
             found.waiting.len(),
             soonest.as_secs_f32().ceil()
@@ -186,7 +187,8 @@ impl Holder {
         if let Some(mut locked) = store.lock_as_is()? {
             for (address, sighting) in seen {
                 // GC may have been quicker, and another ADD too.
-                if sightings.stands(sighting.since, *address)? {
+                let theirs = locked.holds(&self.identity.attachment, *address);
+                if theirs && sightings.stands(sighting.since, *address)? {
                     locked.release(*address, Rest::Since(sighting.since))?;
                 }
             }
