@@ -22,6 +22,7 @@ mod loopback;
 mod mtu;
 mod pod;
 mod port_mappings;
+mod reclaim;
 mod removal;
 mod result;
 mod sysctl;

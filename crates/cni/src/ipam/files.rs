@@ -82,7 +82,8 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn try_lock(file: &File) -> io::Result<bool> {
+/// Takes an exclusive lock if it is free.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),

@@ -9,6 +9,7 @@
 //! locks/frabcdefghijklm           an attachment that exists, or is being made or removed; not empty: it may have hostPorts
 //! turns/0 …                       held by the few ADDs that are at work in the kernel at the moment
 //! turns/queue                     held by the next one
+//! sighted/00000000000123456-10.244.1.7 seen 123456 ms after boot without a pod behind it
 //! lock                            serialises all changes here; says the boot id
 //! ```
 //!
@@ -24,11 +25,15 @@
 //! **Reuse.** An address that was never used comes first, then the one that has been free for longest, and none before
 //! its cool-down is over: packets and connection-tracking entries of its former owner have time to die.
 
+mod attachment;
 mod files;
 mod pool;
+mod sightings;
 mod store;
 mod wish;
 
+pub(crate) use attachment::{AttachmentLock, Claim};
 pub(crate) use pool::Pool;
-pub(crate) use store::{AttachmentLock, Locked, Record, Rest, Store};
+pub(crate) use sightings::{Sighting, Sightings};
+pub(crate) use store::{Locked, Record, Rest, Store};
 pub(crate) use wish::{Fixed, Wish};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::files::{flock, names, remove, since_boot, take_turn};
+use super::sightings;
 use super::{Fixed, Wish};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
@@ -43,15 +44,10 @@ pub(crate) struct Record {
 pub(crate) enum Rest {
     /// A pod used it: the whole cool-down.
     Cooldown,
+    /// Nobody has used it since then, in time since boot: what is left of the cool-down.
+    Since(Duration),
     /// Nobody used it: none.
     None,
-}
-
-/// The lock file of one attachment, held.
-#[derive(Debug)]
-pub(crate) struct AttachmentLock {
-    file: File,
-    path: PathBuf,
 }
 
 /// The locked directory: what is in use and what was freed, oldest first.
@@ -89,59 +85,7 @@ impl Store {
         take_turn(&dir, TURNS)
     }
 
-    /// Begins an attachment: makes its lock file and holds it.
-    ///
-    /// # Errors
-    /// Code 100 when the attachment exists already, in whatever state.
-    pub(crate) fn begin(&self, name: &str) -> Result<AttachmentLock> {
-        let path = self.dir.join("locks").join(name);
-        let open = || File::options().write(true).create_new(true).open(&path);
-        let file = match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_directories()?;
-                open()
-            }
-            result => result,
-        };
-        let file = file.map_err(|error| {
-            if error.kind() != io::ErrorKind::AlreadyExists {
-                return io_error(format!("create {}", path.display()))(error);
-            }
-            CniError::new(
-                Code::Exists,
-                "this container has an attachment with this interface already",
-            )
-            .because(format!("found {}; DEL it first", path.display()))
-        })?;
-        flock(&file, &path)?;
-        Ok(AttachmentLock { file, path })
-    }
-
-    /// Takes an attachment's lock if there is such an attachment, waiting for whoever works on it.
-    ///
-    /// # Errors
-    /// Code 11 when that takes too long.
-    pub(crate) fn resume(&self, name: &str) -> Result<Option<AttachmentLock>> {
-        let path = self.dir.join("locks").join(name);
-        match File::options().write(true).open(&path) {
-            Ok(file) => {
-                flock(&file, &path)?;
-                Ok(Some(AttachmentLock { file, path }))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error(format!("open {}", path.display()))(error)),
-        }
-    }
-
-    /// The names of all attachments' lock files.
-    ///
-    /// # Errors
-    /// Code 5.
-    pub(crate) fn attachments(&self) -> Result<Vec<String>> {
-        names(&self.dir.join("locks"))
-    }
-
-    fn make_directories(&self) -> Result<()> {
+    pub(super) fn make_directories(&self) -> Result<()> {
         // The one that is looked for comes last: where it is, the others are.
         for name in ["freed", "locks", "turns"] {
             let path = self.dir.join(name);
@@ -217,42 +161,6 @@ impl Store {
     }
 }
 
-impl AttachmentLock {
-    /// Lets the programs that are started from now on hold the lock too, until the last of them has ended.
-    ///
-    /// # Errors
-    /// Code 5.
-    pub(crate) fn pass_on(&self) -> Result<()> {
-        rustix::io::fcntl_setfd(&self.file, rustix::io::FdFlags::empty())
-            .map_err(io_error(format!("pass on {}", self.path.display())))
-    }
-
-    /// Notes, before there are any, that the attachment may have ports of the host.
-    ///
-    /// # Errors
-    /// Code 5.
-    pub(crate) fn note_host_ports(&self) -> Result<()> {
-        (&self.file)
-            .write_all(b"hostPort\n")
-            .map_err(io_error(format!("write {}", self.path.display())))
-    }
-
-    /// Whether that was noted; yes when it cannot be told.
-    pub(crate) fn has_host_ports(&self) -> bool {
-        self.file.metadata().map_or(true, |found| found.len() > 0)
-    }
-
-    /// Ends the attachment: its lock file goes.
-    ///
-    /// # Errors
-    /// Code 5.
-    pub(crate) fn end(self) -> Result<()> {
-        remove(&self.path)?;
-        drop(self.file);
-        Ok(())
-    }
-}
-
 impl Locked {
     fn of_this_boot(&self) -> bool {
         let mut said = String::new();
@@ -276,6 +184,10 @@ impl Locked {
             remove(&self.dir.join("freed").join(name))?;
         }
         self.freed.clear();
+        let sighted = self.dir.join(sightings::DIRECTORY);
+        for name in names(&sighted)?.into_iter().filter(|name| name != "lock") {
+            remove(&sighted.join(name))?;
+        }
         for survivor in survivors {
             if self.create(survivor.address, &survivor.attachment)? {
                 self.used.insert(survivor.address);
@@ -458,6 +370,7 @@ impl Locked {
     pub(crate) fn release(&mut self, address: IpAddr, rest: Rest) -> Result<()> {
         let since = match rest {
             Rest::Cooldown => since_boot(),
+            Rest::Since(then) => then,
             Rest::None => Duration::ZERO,
         };
         match std::fs::rename(self.path(address), self.freed_path(since, address)) {

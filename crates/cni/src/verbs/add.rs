@@ -22,7 +22,7 @@ use crate::ipam::{AttachmentLock, Rest, Store, Wish};
 use crate::pod::PodLink;
 use crate::port_mappings::{self, PortMapping};
 use crate::removal::delete_link;
-use crate::{bandwidth, mtu, result};
+use crate::{bandwidth, mtu, reclaim, result};
 
 /// What a call asks for, wherever its addresses come from.
 struct Order<'a> {
@@ -77,7 +77,7 @@ impl Order<'_> {
         let families: Vec<bool> = plan.wishes.iter().map(Wish::is_ipv4).collect();
         let shape = self.shape(&mut host, &families)?;
         let lock = self.store.begin(&self.host_interface())?;
-        let addresses = match allocate(&self.store, &mut host, &self.identity, plan) {
+        let addresses = match self.allocate(&mut host, plan) {
             Ok(addresses) => addresses,
             Err(error) => {
                 lock.end()?;
@@ -95,6 +95,15 @@ impl Order<'_> {
             }
             broken.error
         })
+    }
+
+    /// Addresses of the pools. Before it says that there are none it looks for those that nobody has any more.
+    fn allocate(&self, host: &mut Socket, plan: &AddressPlan) -> Result<Vec<IpAddr>> {
+        let found = match allocate(&self.store, host, &self.identity, plan) {
+            Err(error) if error.code == Code::TryAgainLater => reclaim::look(self.config, &self.store, host),
+            result => return result,
+        };
+        allocate(&self.store, host, &self.identity, plan).map_err(|error| reclaim::explain(error, found))
     }
 
     /// The plugin is asked before a turn is taken: it may be slow, and nobody else has to wait for it.

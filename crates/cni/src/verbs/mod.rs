@@ -28,7 +28,7 @@ fn store(config: &Config) -> Store {
 }
 
 /// Whether a link may be the host's end of a pod's.
-fn is_pod_link(link: &Link) -> bool {
+pub(crate) fn is_pod_link(link: &Link) -> bool {
     link.kind.as_deref() == Some("veth")
 }
 
@@ -46,7 +46,7 @@ fn links_of_network(
 }
 
 /// The addresses that links say are in use: the state directory's content, rebuilt from the kernel.
-fn survivors(host: &mut Socket, network: &str) -> Result<Vec<Record>> {
+pub(crate) fn survivors(host: &mut Socket, network: &str) -> Result<Vec<Record>> {
     let links = links_of_network(host, network, is_pod_link)?;
     Ok(links
         .into_iter()

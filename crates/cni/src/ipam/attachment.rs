@@ -1,0 +1,152 @@
+//! The lock files of attachments. There is one from before an attachment takes anything until it has given all back, so it
+//! says that there may be work for DEL; whoever works on the attachment holds it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::Store;
+use super::files::{flock, names, remove, try_lock};
+use crate::error::{CniError, Code, Result, io_error};
+
+/// The lock file of one attachment, held.
+#[derive(Debug)]
+pub(crate) struct AttachmentLock {
+    file: File,
+    path: PathBuf,
+}
+
+/// What became of the wish to have an attachment's lock at once.
+#[derive(Debug)]
+pub(crate) enum Claim {
+    /// It is held.
+    Held(AttachmentLock),
+    /// Somebody works on the attachment.
+    Busy,
+    /// There is no lock file.
+    Missing,
+}
+
+impl Store {
+    /// Begins an attachment: makes its lock file and holds it.
+    ///
+    /// # Errors
+    /// Code 100 when the attachment exists already, in whatever state.
+    pub(crate) fn begin(&self, name: &str) -> Result<AttachmentLock> {
+        let path = self.dir().join("locks").join(name);
+        let open = || File::options().write(true).create_new(true).open(&path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_directories()?;
+                open()
+            }
+            result => result,
+        };
+        let file = file.map_err(|error| {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return io_error(format!("create {}", path.display()))(error);
+            }
+            CniError::new(
+                Code::Exists,
+                "this container has an attachment with this interface already",
+            )
+            .because(format!("found {}; DEL it first", path.display()))
+        })?;
+        flock(&file, &path)?;
+        let lock = AttachmentLock { file, path };
+        if lock.is_gone() {
+            let msg = format!("{} was removed meanwhile", lock.path.display());
+            return Err(CniError::new(Code::TryAgainLater, msg));
+        }
+        Ok(lock)
+    }
+
+    /// Takes an attachment's lock if nobody has it.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn claim(&self, name: &str) -> Result<Claim> {
+        let path = self.dir().join("locks").join(name);
+        let file = match File::options().write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Missing),
+            Err(error) => return Err(io_error(format!("open {}", path.display()))(error)),
+        };
+        if !try_lock(&file).map_err(io_error(format!("lock {}", path.display())))? {
+            return Ok(Claim::Busy);
+        }
+        let lock = AttachmentLock { file, path };
+        // Whoever removed it has just ended its work, or somebody else begins.
+        Ok(if lock.is_gone() {
+            Claim::Busy
+        } else {
+            Claim::Held(lock)
+        })
+    }
+
+    /// Takes an attachment's lock if there is such an attachment, waiting for whoever works on it.
+    ///
+    /// # Errors
+    /// Code 11 when that takes too long.
+    pub(crate) fn resume(&self, name: &str) -> Result<Option<AttachmentLock>> {
+        let path = self.dir().join("locks").join(name);
+        match File::options().write(true).open(&path) {
+            Ok(file) => {
+                flock(&file, &path)?;
+                Ok(Some(AttachmentLock { file, path }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error(format!("open {}", path.display()))(error)),
+        }
+    }
+
+    /// The names of all attachments' lock files.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn attachments(&self) -> Result<Vec<String>> {
+        names(&self.dir().join("locks"))
+    }
+}
+
+impl AttachmentLock {
+    /// Whether its file was removed before we had the lock.
+    fn is_gone(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| found.nlink() == 0)
+    }
+
+    /// Lets the programs that are started from now on hold the lock too, until the last of them has ended.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn pass_on(&self) -> Result<()> {
+        rustix::io::fcntl_setfd(&self.file, rustix::io::FdFlags::empty())
+            .map_err(io_error(format!("pass on {}", self.path.display())))
+    }
+
+    /// Notes, before there are any, that the attachment may have ports of the host.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn note_host_ports(&self) -> Result<()> {
+        (&self.file)
+            .write_all(b"hostPort\n")
+            .map_err(io_error(format!("write {}", self.path.display())))
+    }
+
+    /// Whether that was noted; yes when it cannot be told.
+    pub(crate) fn has_host_ports(&self) -> bool {
+        self.file.metadata().map_or(true, |found| found.len() > 0)
+    }
+
+    /// Ends the attachment: its lock file goes.
+    ///
+    /// # Errors
+    /// Code 5.
+    pub(crate) fn end(self) -> Result<()> {
+        remove(&self.path)?;
+        drop(self.file);
+        Ok(())
+    }
+}
