@@ -10,11 +10,16 @@
 //!   each interface in IPv4, so it is set on `all`, on `default` for those to come, and on each that is there.
 //! - `nexthop_compat_mode=0`: a change of a nexthop group is one notification, not one a route.
 //!
+//! The list is the plan's (`flatroute_plan::settings`), by which a running agent looks whether it is still so.
+//!
 //! Nothing else is changed. A second run changes nothing.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use flatroute_bgp::types::Family;
+use flatroute_plan::settings;
 
 /// What became of one sysctl.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ pub(crate) fn main(sysctl_dir: &Path, dry_run: bool) -> ExitCode {
 fn prepare(root: &Path, dry_run: bool) -> (Vec<String>, bool) {
     let (mut lines, mut kept, mut fine) = (Vec::new(), 0_usize, true);
     for Wish { path, value } in wishes(root) {
-        let name = path.replace('.', "\u{0}").replace('/', ".").replace('\u{0}', "/");
+        let name = settings::name(&path);
         match set(&root.join(&path), value, dry_run) {
             Outcome::Kept => kept += 1,
             Outcome::Changed(from) if dry_run => lines.push(format!("{name}: {from}, would become {value}")),
@@ -86,23 +91,16 @@ fn wishes(root: &Path) -> Vec<Wish> {
             wishes.push(wish(format!("{conf}/accept_ra"), "2"));
         }
     }
-    for path in [
-        "net/ipv4/ip_forward",
-        "net/ipv6/conf/all/forwarding",
-        "net/ipv4/fib_multipath_hash_policy",
-        "net/ipv6/fib_multipath_hash_policy",
-    ] {
-        wishes.push(wish(path.to_owned(), "1"));
-    }
-    for family in ["ipv4", "ipv6"] {
-        for interface in interfaces(&root.join(format!("net/{family}/conf"))) {
+    let of_the_node = settings::NODE.iter();
+    wishes.extend(of_the_node.map(|setting| wish(setting.path.to_owned(), setting.value)));
+    for family in Family::ALL {
+        for interface in interfaces(&root.join(settings::conf(family, "", ""))) {
             wishes.push(wish(
-                format!("net/{family}/conf/{interface}/ignore_routes_with_linkdown"),
+                settings::conf(family, &interface, settings::IGNORE_LINKDOWN),
                 "1",
             ));
         }
     }
-    wishes.push(wish("net/ipv4/nexthop_compat_mode".to_owned(), "0"));
     wishes
 }
 
@@ -171,9 +169,9 @@ mod tests {
             "net.ipv4.ip_forward: 0",
             "net.ipv6.conf.all.forwarding: 0",
             "net.ipv6.fib_multipath_hash_policy: 0",
+            "net.ipv4.nexthop_compat_mode: 1",
             "net.ipv4.conf.all.ignore_routes_with_linkdown: 0",
             "net.ipv4.conf.eth0/5.ignore_routes_with_linkdown: 0",
-            "net.ipv4.nexthop_compat_mode: 1",
             "3 already",
         ];
         let (lines, fine) = prepare(dir.path(), true);

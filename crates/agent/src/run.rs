@@ -27,12 +27,15 @@ use crate::observe::connection::{Connection, own_namespace};
 use crate::observe::standalone::Standalone;
 use crate::observe::{API_SERVER, Observed, Stale, cluster};
 use crate::ready::Ready;
+use crate::report::Reason;
 use crate::respawn::{self, Predecessors};
 
+mod contest;
 mod ending;
 mod look;
 mod mesh;
 mod outlets;
+mod settings;
 mod sought;
 mod tell;
 
@@ -115,6 +118,7 @@ async fn start(options: &RunOptions, predecessors: Option<Predecessors>) -> anyh
     let server = tokio::spawn(server::serve(listener, ask));
     let mut owner = Owner::new(act, &options.node_name, source, links);
     owner.outlets = outlets;
+    owner.settings = settings::Settings::below("/proc/sys");
     owner.following = following;
     owner.predecessors = predecessors;
     if let Some(predecessors) = owner.predecessors.clone() {
@@ -163,6 +167,8 @@ struct Owner<A> {
     in_force: Option<Plan>,
     problems: Vec<Problem>,
     events: Events,
+    settings: settings::Settings,
+    contest: contest::Contest,
     outlets: Outlets,
     hand_over: mesh::HandOver,
     sought: Sought,
@@ -192,6 +198,8 @@ impl<A: Act> Owner<A> {
             in_force: None,
             problems: Vec::new(),
             events: Events::default(),
+            settings: settings::Settings::default(),
+            contest: contest::Contest::default(),
             outlets: Outlets::default(),
             hand_over: mesh::HandOver::default(),
             sought: Sought::default(),
@@ -213,6 +221,8 @@ impl<A: Act> Owner<A> {
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut mesh_looks = tokio::time::interval(mesh::PERIOD);
         mesh_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut setting_looks = tokio::time::interval(settings::PERIOD);
+        setting_looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = &mut stop => break,
@@ -222,6 +232,7 @@ impl<A: Act> Owner<A> {
                 }
                 _ = looks.tick(), if self.is_looking() => self.look().await,
                 _ = mesh_looks.tick(), if self.is_watching_mesh() => self.watch_mesh().await?,
+                _ = setting_looks.tick(), if self.is_watching_settings() => self.watch_settings().await?,
                 Some(pulse) = self.outlets.pulses.recv() => drop(pulse.send(())),
                 Some(happening) = self.outlets.told.recv() => self.happened(happening),
                 Some(request) = requests.recv() => self.answer(request).await,
@@ -265,6 +276,9 @@ impl<A: Act> Owner<A> {
         } else {
             tracing::info!(kind = happening.kind, peer = happening.peer, "{}", happening.text);
         }
+        if happening.kind == "FIBDrift" {
+            self.contest.changed(Instant::now());
+        }
         self.report_happening(&happening);
         self.events.add(Instant::now(), happening);
     }
@@ -276,7 +290,11 @@ impl<A: Act> Owner<A> {
             self.tell_problems(&[]);
             return Ok(());
         };
-        let new = plan(&self.node, state, &self.facts);
+        let mut new = plan(&self.node, state, &self.facts);
+        // Which of the node's settings matter is known from the plan; they change what it complains of, and nothing else.
+        if self.settings.reads_anew(&new, &mut self.facts) {
+            new = plan(&self.node, state, &self.facts);
+        }
         self.tell_problems(&new.problems);
         let same = |old: &Plan| {
             (
@@ -313,13 +331,15 @@ impl<A: Act> Owner<A> {
     fn tell_problems(&mut self, planned: &[Problem]) {
         let mut all = self.object_problems.clone();
         all.extend(planned.iter().cloned());
+        all.extend(self.contest.problem(&self.node, Instant::now()));
         all.sort();
         all.dedup();
         for problem in all.iter().filter(|p| !self.problems.contains(p)) {
             tracing::warn!(reason = problem.reason.as_str(), "{problem}");
-            let kind = match problem.kind.as_str() {
-                API_SERVER => problem.reason.to_string(),
-                _ => "ConfigurationInvalid".to_owned(),
+            let kind = if passes(problem) {
+                problem.reason.to_string()
+            } else {
+                "ConfigurationInvalid".to_owned()
             };
             let happening = Happening {
                 kind,
@@ -334,11 +354,12 @@ impl<A: Act> Owner<A> {
         self.problems = all;
     }
 
-    /// Tells which problems with the API server are over.
+    /// Tells which problems with the API server or the node's settings are over.
     fn tell_what_is_over(&mut self, now: &[Problem]) {
-        for problem in self.problems.iter().filter(|p| p.kind == API_SERVER) {
+        for problem in self.problems.iter().filter(|p| passes(p)) {
             let same = |p: &Problem| {
                 (&p.kind, &p.name, &p.reason) == (&problem.kind, &problem.name, &problem.reason)
+                    && (p.kind == API_SERVER || p.field == problem.field)
             };
             if !now.iter().any(same) {
                 let text = format!("over: {problem}");
@@ -477,6 +498,11 @@ impl<A: Act> Owner<A> {
             problems: self.problems.clone(),
         })
     }
+}
+
+/// Whether a problem is one of the world around the objects: it comes and goes by itself, and its end is told too.
+fn passes(problem: &Problem) -> bool {
+    problem.kind == API_SERVER || tell::reason(problem.reason) == Reason::NodeNotPrepared
 }
 
 #[cfg(test)]

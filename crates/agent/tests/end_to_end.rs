@@ -14,6 +14,7 @@ mod end_to_end {
     mod reflection;
     mod relay;
     mod respawn;
+    mod settings;
     mod several_paths;
     mod stories;
     mod unnumbered;

@@ -77,8 +77,12 @@ reasons! {
     FilterNotFound,
     /// The API server does not let us read something.
     Forbidden,
+    /// The node, or an uplink of it, does not forward packets.
+    ForwardingDisabled,
     /// The API server forgets faster than we read.
     Gone,
+    /// The node has an IPv6 pod CIDR, and its kernel no IPv6.
+    IPv6Disabled,
     /// A node has no such interface that is up.
     InterfaceNotFound,
     /// A field has a value that cannot be used.
@@ -101,6 +105,8 @@ reasons! {
     NoRouterAdvertisement,
     /// There is no Node of a node's name.
     NodeNotFound,
+    /// A sysctl of the node is not as `flatroute-agent prepare` sets it.
+    NodeNotPrepared,
     /// The API server does not know a kind.
     NotInstalled,
     /// The copy of the objects cannot be written.
@@ -117,6 +123,10 @@ reasons! {
     Refused,
     /// A field that has to be there is not.
     Required,
+    /// The check of sources (`rp_filter`) on an uplink of the node is strict.
+    ReversePathFilter,
+    /// Another program deletes or changes our routes in the kernel again and again.
+    RoutesContested,
     /// The Secret's name stands in two namespaces of the manifests.
     SecretAmbiguous,
     /// The key ends with a line break; it is used as it is.

@@ -14,7 +14,7 @@
 //!
 //! Rooms: `identity` (who this node is), `filters` (rails, user rules, built-ins as data),
 //! `targets` (who the neighbours are), `unnumbered` (those that an interface finds) and `mesh` (those that no object names), `peers` (one of them to the speaker's
-//! configuration), `auth` (its key, from a Secret), `pod_network` (what is done with packets of pods), `describe` (a plan in words, for people and for snapshots).
+//! configuration), `auth` (its key, from a Secret), `pod_network` (what is done with packets of pods), `settings` (what the node's kernel has to be set to), `describe` (a plan in words, for people and for snapshots).
 #![forbid(unsafe_code)]
 
 mod auth;
@@ -26,6 +26,7 @@ mod overlap;
 mod peers;
 mod pod_network;
 mod selector;
+pub mod settings;
 mod synced;
 mod targets;
 mod unnumbered;
@@ -62,6 +63,8 @@ pub struct Facts {
     pub api_server: BTreeSet<IpAddr>,
     /// Pod CIDRs of the cluster from the kubeadm-config ConfigMap, when it may be read.
     pub kubeadm_pod_subnets: Vec<IpNetwork>,
+    /// What was read of the files [`settings::paths`] of the [`Plan::uplinks`]; `None`: nothing yet.
+    pub sysctls: Option<settings::Sysctls>,
 }
 
 /// What the machine's links and routing table show. Equal values cause nothing.
@@ -73,6 +76,8 @@ pub struct Links {
     pub heard: BTreeMap<u32, Heard>,
     /// The prefixes that are on-link at one of them, loopback aside.
     pub on_link: BTreeSet<IpNetwork>,
+    /// Those of them that have room for a neighbour, by the name of the interface.
+    pub networks: BTreeMap<String, BTreeSet<IpNetwork>>,
     /// The next hops of default routes: those there are, and those whose route has not been gone for long. How long is the
     /// caller's affair, who has a clock.
     pub default_gateways: BTreeSet<Gateway>,
@@ -142,6 +147,8 @@ pub struct Plan {
     pub origins: BTreeMap<PeerName, Origin>,
     /// Those that are found by the router advertisements of a link, found or not, by name: what is listened on, and advertised on.
     pub sought: BTreeMap<String, Sought>,
+    /// The interfaces on whose link a neighbour or a default gateway is.
+    pub uplinks: BTreeSet<String>,
     /// The pod CIDRs of the cluster.
     pub cluster_cidrs: ClusterCidrs,
     /// What could not be planned, and why, in order.
@@ -254,6 +261,8 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
             unnumbered::sought(&identity, state, facts),
         )
     };
+    let uplinks = settings::uplinks(&targets, &sought, &facts.links);
+    settings::problems(&identity, &uplinks, facts, &mut problems);
     let all: Vec<_> = targets
         .iter()
         .chain(ranges.iter().map(|(_, target)| target))
@@ -302,6 +311,7 @@ pub fn plan(node_name: &str, state: &Synced<ClusterState>, facts: &Facts) -> Pla
         pod_network,
         origins,
         sought,
+        uplinks,
         cluster_cidrs,
         problems,
     }

@@ -92,6 +92,15 @@ pub(crate) fn facts(
         found.any(|link| link.addresses.iter().any(is_link_local))
     };
     let on_link = |address: &IpNetwork| IpNetwork::new(address.network(), address.prefix()).ok();
+    // A prefix of one address, as the link of each pod has, has no room for a neighbour.
+    let has_room = |network: &IpNetwork| network.prefix() < if network.is_ipv4() { 32 } else { 128 };
+    let networks = |link: &fib_io::links::Interface| -> BTreeSet<IpNetwork> {
+        let networks = link
+            .addresses
+            .iter()
+            .filter(|a| !a.ip().is_loopback() && !is_link_local(a));
+        networks.filter_map(on_link).filter(has_room).collect()
+    };
     flatroute_plan::Links {
         interfaces: links.iter().map(|link| (link.name.clone(), link.index)).collect(),
         on_link: links
@@ -99,6 +108,11 @@ pub(crate) fn facts(
             .flat_map(|link| &link.addresses)
             .filter(|address| !address.ip().is_loopback())
             .filter_map(on_link)
+            .collect(),
+        networks: links
+            .iter()
+            .map(|link| (link.name.clone(), networks(link)))
+            .filter(|(_, networks)| !networks.is_empty())
             .collect(),
         default_gateways,
         addresses: links

@@ -45,6 +45,8 @@ pub(crate) enum Reason {
     FIBDrift,
     /// An object has something in it that cannot be used.
     ConfigurationInvalid,
+    /// Something of the node is not set as its pods need it.
+    NodeNotPrepared,
     /// The agent died, and its parent started it again.
     AgentRespawned,
     /// Packets of pods are not checked and not masqueraded as they shall be.
@@ -64,6 +66,7 @@ impl Reason {
             Self::RouteRejected => "RouteRejected",
             Self::FIBDrift => "FIBDrift",
             Self::ConfigurationInvalid => "ConfigurationInvalid",
+            Self::NodeNotPrepared => "NodeNotPrepared",
             Self::AgentRespawned => "AgentRespawned",
             Self::PodRulesFailed => "PodRulesFailed",
             Self::PodRulesDrift => "PodRulesDrift",
@@ -80,6 +83,7 @@ impl Reason {
             | Self::RouteRejected
             | Self::FIBDrift
             | Self::ConfigurationInvalid
+            | Self::NodeNotPrepared
             | Self::AgentRespawned
             | Self::PodRulesFailed
             | Self::PodRulesDrift => "Warning",

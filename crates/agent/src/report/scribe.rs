@@ -137,7 +137,7 @@ fn action(reason: Reason) -> &'static str {
         Reason::RouteRejected | Reason::FIBDrift | Reason::PodRulesFailed | Reason::PodRulesDrift => {
             "Routing"
         }
-        Reason::ConfigurationInvalid => "Configuring",
+        Reason::ConfigurationInvalid | Reason::NodeNotPrepared => "Configuring",
         Reason::AgentRespawned => "Starting",
     }
 }

@@ -170,12 +170,17 @@ fn of_problem(problem: &Problem, everywhere: bool) -> Option<Told> {
 }
 
 /// The reason of the Event that a problem becomes.
-fn reason(of: ProblemReason) -> Reason {
+pub(super) fn reason(of: ProblemReason) -> Reason {
     use ProblemReason as P;
     match of {
         P::SecretAmbiguous | P::SecretInvalid | P::SecretKeyNotFound | P::SecretNotFound => {
             Reason::AuthFailed
         }
+        P::ForwardingDisabled
+        | P::IPv6Disabled
+        | P::NodeNotPrepared
+        | P::ReversePathFilter
+        | P::RoutesContested => Reason::NodeNotPrepared,
         P::APIServerUnreachable
         | P::ClusterCIDRsUnknown
         | P::ConflictingPeer

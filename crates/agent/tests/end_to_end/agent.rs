@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use flatroute_api::control::{Event, Events, Peer, Route, Routes, Status};
+use flatroute_api::{Problem, ProblemReason};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
@@ -175,6 +176,38 @@ impl Agent {
         let stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         http(stream, request)
+    }
+
+    /// What is wrong, but for the settings of the node: a new namespace has the kernel's own, and `settings` asks for them.
+    #[allow(dead_code, reason = "the program `hostile` needs none")]
+    pub(crate) fn problems(&self) -> Result<Vec<Problem>, String> {
+        use ProblemReason::{ForwardingDisabled, IPv6Disabled, NodeNotPrepared, ReversePathFilter};
+        let mut problems = self.ask::<Status>("GET /v1/status")?.problems;
+        let of_settings = [
+            ForwardingDisabled,
+            IPv6Disabled,
+            NodeNotPrepared,
+            ReversePathFilter,
+        ];
+        problems.retain(|problem| !of_settings.contains(&problem.reason));
+        Ok(problems)
+    }
+
+    /// Sets the node's sysctls as `flatroute-agent prepare` does. The machine's own check of sources, which new namespaces
+    /// may inherit, is not the test's.
+    #[allow(dead_code, reason = "the program `hostile` needs none")]
+    pub(crate) fn prepare(&self) {
+        self.namespace.sysctl("net/ipv4/conf/all/rp_filter", "0");
+        self.namespace.sysctl("net/ipv4/conf/default/rp_filter", "0");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flatroute-agent"));
+        command.arg("prepare").stdin(Stdio::null());
+        let output = self.namespace.inside(move || command.output());
+        let output = output.expect("prepare runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     pub(crate) fn peer(&self, name: &str) -> Result<Peer, String> {

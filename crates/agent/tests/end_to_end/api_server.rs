@@ -115,7 +115,7 @@ impl World {
 
     fn is_well(&self) {
         until("all is well", || {
-            let problems = self.status()?.problems;
+            let problems = self.agent.problems()?;
             if problems.is_empty() {
                 Ok(())
             } else {

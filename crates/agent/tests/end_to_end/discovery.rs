@@ -1,6 +1,6 @@
 //! Neighbours that no object names by address: default gateways, other nodes, the mesh.
 
-use flatroute_api::control::{Config, Peers, Status};
+use flatroute_api::control::{Config, Peers};
 
 use super::agent::Agent;
 use super::lab::{join, until};
@@ -27,9 +27,8 @@ fn neighbours(agent: &Agent, wanted: &[&str]) {
 }
 
 fn reasons(agent: &Agent) -> Vec<String> {
-    let status: Status = agent.ask("GET /v1/status").expect("status");
-    status
-        .problems
+    let problems = agent.problems().expect("status");
+    problems
         .into_iter()
         .map(|problem| problem.reason.to_string())
         .collect()

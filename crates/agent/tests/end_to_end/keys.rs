@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use flatroute_api::control::{Config, Peer, Status};
+use flatroute_api::control::{Config, Peer};
 
 use super::agent::{Agent, bgp_peer};
 use super::lab::{join, until};
@@ -51,8 +51,8 @@ fn a_secret_that_comes_changes_and_goes_takes_the_session_with_it_and_is_shown_n
     // Missing.
     let peer = held(&one, "two", "SecretNotFound: there is no Secret tor");
     assert_eq!(peer.state, "Idle");
-    let status: Status = one.ask("GET /v1/status").expect("status");
-    let problem = status.problems.first().expect("a problem");
+    let problems = one.problems().expect("status");
+    let problem = problems.first().expect("a problem");
     assert_eq!(
         (problem.reason.as_str(), problem.name.as_str()),
         ("SecretNotFound", "two")
@@ -65,7 +65,7 @@ fn a_secret_that_comes_changes_and_goes_takes_the_session_with_it_and_is_shown_n
     one.kernel_has(&two.pod_cidrs(), true);
     let config: Config = one.ask("GET /v1/config").expect("config");
     assert!(config.peers["two"].policy.starts_with("TCP MD5, "), "{config:?}");
-    assert_eq!(one.ask::<Status>("GET /v1/status").expect("status").problems, []);
+    assert_eq!(one.problems().expect("status"), []);
 
     // It changes, on one side first.
     write_secret(&one, SECRETS[1]);
@@ -91,9 +91,8 @@ fn a_secret_that_comes_changes_and_goes_takes_the_session_with_it_and_is_shown_n
     let open = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(one.manifest("secret.yaml"), open).expect("allowed");
     let reasons = until("both warnings", || {
-        let status: Status = one.ask("GET /v1/status")?;
-        let mut reasons: Vec<String> = status
-            .problems
+        let mut reasons: Vec<String> = one
+            .problems()?
             .into_iter()
             .map(|p| p.reason.to_string())
             .collect();
@@ -107,7 +106,7 @@ fn a_secret_that_comes_changes_and_goes_takes_the_session_with_it_and_is_shown_n
     assert_eq!(reasons, ["SecretEndsWithLineBreak", "SecretReadableByOthers"]);
     write_secret(&one, SECRETS[1]);
     one.established("two");
-    assert_eq!(one.ask::<Status>("GET /v1/status").expect("status").problems, []);
+    assert_eq!(one.problems().expect("status"), []);
     shown_nowhere(&[&one, &two]);
 }
 

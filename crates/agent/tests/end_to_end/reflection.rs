@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Child;
 
-use flatroute_api::control::{Peers, Route, Routes, Status};
+use flatroute_api::control::{Peers, Route, Routes};
 
 use super::agent::Agent;
 use super::lab::{Namespace, until};
@@ -107,8 +107,7 @@ fn route_of_two(agent: &Agent) -> Route {
 }
 
 fn problems(agent: &Agent) -> usize {
-    let status: Status = agent.ask("GET /v1/status").expect("status");
-    status.problems.len()
+    agent.problems().expect("status").len()
 }
 
 /// Three nodes on a link in a full mesh; then one is named as the reflector of the mesh, and no route goes; then an object and the

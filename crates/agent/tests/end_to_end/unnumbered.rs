@@ -35,8 +35,8 @@ fn pair() -> Option<(Agent, Agent)> {
 
 /// The reasons of all problems, in order.
 fn reasons(agent: &Agent) -> Vec<String> {
-    let status = agent.ask::<Status>("GET /v1/status").expect("status");
-    status.problems.iter().map(|p| p.reason.to_string()).collect()
+    let problems = agent.problems().expect("status");
+    problems.iter().map(|p| p.reason.to_string()).collect()
 }
 
 /// The reason is a problem, and stands where neighbours are looked for, with what to do.
@@ -47,8 +47,8 @@ fn told(agent: &Agent, reason: &str) {
             .then_some(())
             .ok_or_else(|| format!("{found:?}"))
     });
-    let status = agent.ask::<Status>("GET /v1/status").expect("status");
-    let problem = status.problems.first().expect("it was just there");
+    let problems = agent.problems().expect("status");
+    let problem = problems.first().expect("it was just there");
     let why = format!("{reason}: {}; {}", problem.message, problem.remedy);
     assert_eq!(agent.peer("tor").expect("it is sought").reason, Some(why));
 }
@@ -230,8 +230,7 @@ fn without_the_capability_the_reason_names_it() {
     node.start();
     tor.start();
     told(&node, "NoRawSocket");
-    let status = node.ask::<Status>("GET /v1/status").expect("status");
-    let problem = status.problems[0].to_string();
+    let problem = node.problems().expect("status")[0].to_string();
     assert!(problem.contains("needs the capability NET_RAW"), "{problem}");
     // Named, the neighbour needs none.
     let address = tor.namespace.ip("-o -6 addr show dev rack scope link");

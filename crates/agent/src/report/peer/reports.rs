@@ -147,12 +147,15 @@ pub(super) fn ground(word: &str) -> Ground {
         | P::CopyRefused
         | P::Duplicate
         | P::Forbidden
+        | P::ForwardingDisabled
         | P::Gone
+        | P::IPv6Disabled
         | P::InterfaceNotFound
         | P::Invalid
         | P::MeshTooLarge
         | P::NoPodCIDRs
         | P::NodeNotFound
+        | P::NodeNotPrepared
         | P::NotInstalled
         | P::NotKept
         | P::NotSupported
@@ -161,6 +164,8 @@ pub(super) fn ground(word: &str) -> Ground {
         | P::OwnAddress
         | P::Refused
         | P::Required
+        | P::ReversePathFilter
+        | P::RoutesContested
         | P::SecretAmbiguous
         | P::SecretEndsWithLineBreak
         | P::SecretInvalid

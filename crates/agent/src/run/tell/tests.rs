@@ -117,6 +117,10 @@ fn problems_are_told_of_their_object() {
             problem("BGPFilter", ProblemReason::Invalid),
             Some((Reason::ConfigurationInvalid, false)),
         ),
+        (
+            problem("Node", ProblemReason::ReversePathFilter),
+            Some((Reason::NodeNotPrepared, false)),
+        ),
         (problem("APIServer", ProblemReason::Forbidden), None),
     ];
     for (problem, want) in rows {
