@@ -91,13 +91,19 @@ impl Store {
     /// Code 11 when that takes too long.
     pub(crate) fn resume(&self, name: &str) -> Result<Option<AttachmentLock>> {
         let path = self.dir().join("locks").join(name);
-        match File::options().write(true).open(&path) {
-            Ok(file) => {
-                flock(&file, &path)?;
-                Ok(Some(AttachmentLock { file, path }))
+        loop {
+            let file = match File::options().write(true).open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(io_error(format!("open {}", path.display()))(error)),
+            };
+            flock(&file, &path)?;
+            let path = path.clone();
+            let lock = AttachmentLock { file, path };
+            // Whoever we waited for has ended the attachment. What has its name now is another file, and not ours to end.
+            if !lock.is_gone() {
+                return Ok(Some(lock));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error(format!("open {}", path.display()))(error)),
         }
     }
 
@@ -148,5 +154,47 @@ impl AttachmentLock {
         remove(&self.path)?;
         drop(self.file);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// How many files of this name the process has open.
+    fn opened(path: &std::path::Path) -> usize {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        links
+            .filter(|link| std::fs::read_link(link.path()).is_ok_and(|target| target == path))
+            .count()
+    }
+
+    #[test]
+    fn who_waited_for_a_lock_that_is_gone_waits_for_the_one_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), "pods");
+        let first = store.begin("fr1").unwrap();
+        let path = first.path.clone();
+        let waiting = {
+            let store = Store::new(dir.path(), "pods");
+            std::thread::spawn(move || store.resume("fr1").unwrap())
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while opened(&path) < 2 {
+            assert!(Instant::now() < deadline, "nobody waits");
+            std::thread::yield_now();
+        }
+        // The attachment ends, and another begins under its name before the one who waits has his turn.
+        std::fs::remove_file(&path).unwrap();
+        let second = store.begin("fr1").unwrap();
+        drop(first);
+        drop(second);
+        let got = waiting.join().unwrap().expect("the second one's");
+        assert_eq!(
+            got.file.metadata().unwrap().ino(),
+            std::fs::metadata(&path).unwrap().ino()
+        );
     }
 }
