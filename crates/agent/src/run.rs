@@ -25,9 +25,8 @@ use crate::control::{Answer, Request, server};
 use crate::events::{Events, Happening};
 use crate::observe::connection::{Connection, own_namespace};
 use crate::observe::standalone::Standalone;
-use crate::observe::{API_SERVER, Observed, Stale, cluster};
+use crate::observe::{Observed, Stale, cluster};
 use crate::ready::Ready;
-use crate::report::Reason;
 use crate::respawn::{self, Predecessors};
 
 mod contest;
@@ -35,6 +34,7 @@ mod ending;
 mod look;
 mod mesh;
 mod outlets;
+mod problems;
 mod settings;
 mod sought;
 mod tell;
@@ -327,53 +327,6 @@ impl<A: Act> Owner<A> {
         Ok(())
     }
 
-    /// Tells those problems that were not there before.
-    fn tell_problems(&mut self, planned: &[Problem]) {
-        let mut all = self.object_problems.clone();
-        all.extend(planned.iter().cloned());
-        all.extend(self.contest.problem(&self.node, Instant::now()));
-        all.sort();
-        all.dedup();
-        for problem in all.iter().filter(|p| !self.problems.contains(p)) {
-            tracing::warn!(reason = problem.reason.as_str(), "{problem}");
-            let kind = if passes(problem) {
-                problem.reason.to_string()
-            } else {
-                "ConfigurationInvalid".to_owned()
-            };
-            let happening = Happening {
-                kind,
-                peer: (problem.kind == "BGPPeer").then(|| problem.name.clone()),
-                text: problem.to_string(),
-                ..Happening::default()
-            };
-            self.report_problem(problem);
-            self.events.add(Instant::now(), happening);
-        }
-        self.tell_what_is_over(&all);
-        self.problems = all;
-    }
-
-    /// Tells which problems with the API server or the node's settings are over.
-    fn tell_what_is_over(&mut self, now: &[Problem]) {
-        for problem in self.problems.iter().filter(|p| passes(p)) {
-            let same = |p: &Problem| {
-                (&p.kind, &p.name, &p.reason) == (&problem.kind, &problem.name, &problem.reason)
-                    && (p.kind == API_SERVER || p.field == problem.field)
-            };
-            if !now.iter().any(same) {
-                let text = format!("over: {problem}");
-                tracing::info!(reason = problem.reason.as_str(), "{text}");
-                let happening = Happening {
-                    kind: format!("{}Over", problem.reason),
-                    text,
-                    ..Happening::default()
-                };
-                self.events.add(Instant::now(), happening);
-            }
-        }
-    }
-
     /// What makes the objects in force a copy of an earlier time.
     fn stale_words(&self) -> Option<String> {
         self.stale.map(|stale| format!("a copy of {}", stale.time()))
@@ -498,11 +451,6 @@ impl<A: Act> Owner<A> {
             problems: self.problems.clone(),
         })
     }
-}
-
-/// Whether a problem is one of the world around the objects: it comes and goes by itself, and its end is told too.
-fn passes(problem: &Problem) -> bool {
-    problem.kind == API_SERVER || tell::reason(problem.reason) == Reason::NodeNotPrepared
 }
 
 #[cfg(test)]
