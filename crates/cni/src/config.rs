@@ -6,6 +6,7 @@
 //! specification wants it. `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
 
 mod addresses;
+mod spelling;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -117,11 +118,12 @@ impl Config {
     pub(crate) fn read(input: &[u8]) -> Result<Self> {
         let decode =
             |problem: String| CniError::new(Code::Decode, format!("network configuration: {problem}"));
-        let value: Value = serde_json::from_slice(input)
+        let mut value: Value = serde_json::from_slice(input)
             .map_err(|error| decode(format!("standard input is no JSON: {error}")))?;
         if !value.is_object() {
             return Err(decode("standard input is JSON, but no object".into()));
         }
+        spelling::conventional(&mut value);
         let raw: Raw =
             serde_json::from_value(value).map_err(|error| invalid("a field has a wrong type", error))?;
         if !is_name(&raw.name) {

@@ -19,10 +19,12 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// UDP and TCP of one port.
+/// UDP and TCP of one port, as the conventions write it and as containerd does.
 fn mappings() -> Value {
-    let one = |protocol| json!({"hostPort": 8080, "containerPort": 80, "protocol": protocol, "hostIP": ""});
-    json!([one("udp"), one("tcp")])
+    json!([
+        {"hostPort": 8080, "containerPort": 80, "protocol": "udp", "hostIP": ""},
+        {"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""},
+    ])
 }
 
 trait HostPorts {
