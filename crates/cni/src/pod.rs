@@ -285,7 +285,8 @@ impl PodLink {
         let settings = LinkSettings {
             forwarding: Some(true),
             proxy_arp: Some(false),
-            // Loose: a pod with two interfaces may answer through the other one. Sources are checked by one nf_tables rule.
+            // Loose, which is strict in effect on a link without an IPv4 address, as ours is. Sources are checked by one nf_tables
+            // rule, in both families.
             rp_filter: Some(2),
             link_local: has_ipv6.then_some(false),
             ..LinkSettings::default()

@@ -1,7 +1,7 @@
 //! The owner looks at what the node lacks: the sysctls that the plan judges ([`flatroute_plan::settings`]).
 //!
 //! Nobody tells of most of them, so it looks now and then, and at once when the uplinks are others. A look is a handful of files
-//! of the kernel's memory, two dozen on a node with two uplinks, which is under a millisecond of a processor's time.
+//! of the kernel's memory, some two dozen on a node with two uplinks.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
