@@ -281,7 +281,7 @@ impl Lab {
 
     /// The files of addresses in use.
     pub fn used(&self) -> Vec<String> {
-        let own = ["lock", "locks", "turns", "freed", "sighted"];
+        let own = ["lock", "locks", "turns", "released", "sighted"];
         self.names("")
             .into_iter()
             .filter(|name| !own.contains(&name.as_str()))
