@@ -14,21 +14,21 @@ use std::time::Duration;
 
 use crate::error::{Result, io_error};
 
-/// Released addresses that are remembered a family. The oldest beyond that are forgotten: in an IPv6 network the list would
-/// otherwise grow for ever.
-const REMEMBERED_MAX: usize = 512;
-/// Lines after which the file is written anew.
-const LINES_MAX: usize = 5 * REMEMBERED_MAX / 2;
+/// Released addresses that are remembered a family, at least. Of older ones the oldest are forgotten: in an IPv6 network the
+/// list would otherwise grow for ever.
+const REMEMBERED_MIN: usize = 512;
+/// Lines after which the file is written anew, with [`REMEMBERED_MIN`] addresses a family.
+const LINES_MAX: usize = 5 * REMEMBERED_MIN / 2;
 /// Its name in the network's directory.
 pub(super) const NAME: &str = "released";
 
-/// What was released, oldest line first.
+/// What was released.
 #[derive(Debug)]
 pub(super) struct Released {
     path: PathBuf,
     file: File,
-    entries: Vec<(Duration, IpAddr)>,
-    lines: usize,
+    /// What the file says.
+    text: String,
 }
 
 fn parse(line: &str) -> Option<(Duration, IpAddr)> {
@@ -36,22 +36,8 @@ fn parse(line: &str) -> Option<(Duration, IpAddr)> {
     Some((Duration::from_millis(time.parse().ok()?), address.parse().ok()?))
 }
 
-/// The newest [`REMEMBERED_MAX`] of each family.
-fn remembered(entries: &mut Vec<(Duration, IpAddr)>) {
-    let of_family = |ipv4: bool| {
-        entries
-            .iter()
-            .filter(|(_, address)| address.is_ipv4() == ipv4)
-            .count()
-    };
-    let mut excess = [true, false].map(|ipv4| of_family(ipv4).saturating_sub(REMEMBERED_MAX));
-    entries.retain(|(_, address)| {
-        let [v4, v6] = &mut excess;
-        let excess = if address.is_ipv4() { v4 } else { v6 };
-        let keep = *excess == 0;
-        *excess = excess.saturating_sub(1);
-        keep
-    });
+fn line(since: Duration, address: IpAddr) -> String {
+    format!("{} {address}\n", since.as_millis())
 }
 
 impl Released {
@@ -70,43 +56,34 @@ impl Released {
             .map_err(failed("open"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed("read"))?;
-        let text = String::from_utf8_lossy(&bytes);
+        let mut text = String::from_utf8(bytes).unwrap_or_default();
         let whole = text.rfind('\n').map_or(0, |end| end.saturating_add(1));
-        let (text, torn) = text.split_at_checked(whole).unwrap_or_default();
-        if !torn.is_empty() {
-            // Somebody was killed while he wrote it, or the disk was full.
+        if whole < text.len() {
+            // Somebody was killed while he wrote the last line, or the disk was full.
+            text.truncate(whole);
             let whole = u64::try_from(whole).unwrap_or_default();
             file.set_len(whole).map_err(failed("write"))?;
         }
-        let lines = text.lines().count();
-        let mut entries: Vec<_> = text.lines().filter_map(parse).collect();
-        remembered(&mut entries);
-        Ok(Self {
-            file,
-            entries,
-            lines,
-            path: path.clone(),
-        })
+        Ok(Self { path, file, text })
     }
 
-    /// The addresses, some of them more than once.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.entries.iter().map(|(_, address)| *address)
+    /// The addresses of a family, some of them more than once.
+    pub(super) fn addresses(&self, ipv4: bool) -> impl Iterator<Item = IpAddr> {
+        let of_family = move |line: &&str| line.contains(':') != ipv4;
+        let lines = self.text.lines().filter(of_family);
+        lines.filter_map(|line| line.split_once(' ')?.1.parse().ok())
     }
 
-    /// Since when each address is free.
-    fn latest(&self) -> Vec<(Duration, IpAddr)> {
+    /// Since when each address is free, the newest line first.
+    fn latest(&self) -> impl Iterator<Item = (Duration, IpAddr)> {
         let mut seen = BTreeSet::new();
-        let newest_first = self.entries.iter().rev().copied();
-        newest_first
-            .filter(|(_, address)| seen.insert(*address))
-            .collect()
+        let newest_first = self.text.lines().rev().filter_map(parse);
+        newest_first.filter(move |(_, address)| seen.insert(*address))
     }
 
     /// The address that has been free for longest, of those that will do.
     pub(super) fn oldest(&self, will_do: impl Fn(IpAddr) -> bool) -> Option<(Duration, IpAddr)> {
-        let latest = self.latest();
-        latest.into_iter().filter(|(_, address)| will_do(*address)).min()
+        self.latest().filter(|(_, address)| will_do(*address)).min()
     }
 
     /// Notes that `address` is free since `since`, before it is.
@@ -114,15 +91,14 @@ impl Released {
     /// # Errors
     /// Code 5.
     pub(super) fn note(&mut self, since: Duration, address: IpAddr) -> Result<()> {
-        if self.lines >= LINES_MAX {
+        if self.text.lines().count() >= LINES_MAX {
             self.write_anew()?;
         }
-        let line = format!("{} {address}\n", since.as_millis());
+        let line = line(since, address);
         self.file
             .write_all(line.as_bytes())
             .map_err(io_error(format!("write {}", self.path.display())))?;
-        self.lines = self.lines.saturating_add(1);
-        self.entries.push((since, address));
+        self.text.push_str(&line);
         Ok(())
     }
 
@@ -131,8 +107,7 @@ impl Released {
     /// # Errors
     /// Code 5.
     pub(super) fn clear(&mut self) -> Result<()> {
-        self.entries.clear();
-        self.lines = 0;
+        self.text.clear();
         self.file
             .set_len(0)
             .map_err(io_error(format!("clear {}", self.path.display())))
@@ -140,24 +115,27 @@ impl Released {
 
     /// Replaces the file by one that says only what still counts.
     fn write_anew(&mut self) -> Result<()> {
-        remembered(&mut self.entries);
-        let mut entries = self.latest();
-        entries.reverse();
-        let text: String = entries
-            .iter()
-            .map(|(since, address)| format!("{} {address}\n", since.as_millis()))
+        let of_family = |ipv4: bool| {
+            let addresses = self
+                .latest()
+                .filter(move |(_, address)| address.is_ipv4() == ipv4);
+            addresses.take(REMEMBERED_MIN).collect::<Vec<_>>()
+        };
+        let newest_first = [of_family(true), of_family(false)];
+        let oldest_first = newest_first.iter().flat_map(|entries| entries.iter().rev());
+        let text: String = oldest_first
+            .map(|(since, address)| line(*since, *address))
             .collect();
         let new = self.path.with_extension("new");
         let failed = |error| io_error(format!("write {}", new.display()))(error);
-        std::fs::write(&new, text).map_err(failed)?;
+        std::fs::write(&new, &text).map_err(failed)?;
         let file = File::options()
             .read(true)
             .append(true)
             .open(&new)
             .map_err(failed)?;
         std::fs::rename(&new, &self.path).map_err(failed)?;
-        self.lines = entries.len();
-        (self.entries, self.file) = (entries, file);
+        (self.text, self.file) = (text, file);
         Ok(())
     }
 }
@@ -192,12 +170,20 @@ mod tests {
     #[test]
     fn a_torn_line_spoils_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(NAME), "5 10.244.0.9\nnonsense\n\n77 10.244.0.4").unwrap();
+        std::fs::write(
+            dir.path().join(NAME),
+            "5 10.244.0.9\nnonsense\n\n6 fd00::7\n77 10.244.0.4",
+        )
+        .unwrap();
         let mut released = Released::read(dir.path()).unwrap();
-        assert_eq!(released.addresses().collect::<Vec<_>>(), [address(9)]);
+        assert_eq!(released.addresses(true).collect::<Vec<_>>(), [address(9)]);
         released.note(ms(8), address(3)).unwrap();
         let again = Released::read(dir.path()).unwrap();
-        assert_eq!(again.addresses().collect::<Vec<_>>(), [address(9), address(3)]);
+        assert_eq!(
+            again.addresses(true).collect::<Vec<_>>(),
+            [address(9), address(3)]
+        );
+        assert_eq!(again.addresses(false).count(), 1);
         assert_eq!(
             again.oldest(|found| found == address(3)),
             Some((ms(8), address(3)))
@@ -215,16 +201,15 @@ mod tests {
             released.note(ms(number), address(number)).unwrap();
         }
         let again = Released::read(dir.path()).unwrap();
-        let lines = std::fs::read_to_string(dir.path().join(NAME))
-            .unwrap()
-            .lines()
-            .count();
-        assert!(lines <= LINES_MAX && lines == again.lines, "{lines}");
-        let v4: Vec<_> = again.addresses().filter(IpAddr::is_ipv4).collect();
-        let newest = many - u32::try_from(REMEMBERED_MAX).unwrap()..many;
+        let text = std::fs::read_to_string(dir.path().join(NAME)).unwrap();
+        assert_eq!(text, released.text);
+        assert!(text.lines().count() <= LINES_MAX);
+        let v4: Vec<_> = again.addresses(true).collect();
+        assert!(v4.len() >= REMEMBERED_MIN, "{}", v4.len());
+        let newest = many - u32::try_from(v4.len()).unwrap()..many;
         assert_eq!(v4, newest.map(address).collect::<Vec<_>>());
         assert_eq!(again.oldest(|found| found.is_ipv6()), Some((ms(1), v6)));
         released.clear().unwrap();
-        assert_eq!(Released::read(dir.path()).unwrap().addresses().count(), 0);
+        assert_eq!(Released::read(dir.path()).unwrap().addresses(true).count(), 0);
     }
 }

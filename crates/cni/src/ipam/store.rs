@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::files::{flock, names, remove, since_boot, take_turn};
+use super::files::{flock, names, read_short, remove, since_boot, take_turn};
 use super::released::Released;
 use super::sightings;
 use super::{Fixed, Wish};
@@ -135,7 +135,9 @@ impl Store {
             Err(error) => return Err(io_error(format!("open {}", path.display()))(error)),
         };
         flock(&file, &path)?;
-        let boot_id = std::fs::read_to_string(BOOT_ID).map_err(io_error(format!("read {BOOT_ID}")))?;
+        let boot_id = File::open(BOOT_ID)
+            .and_then(|file| read_short(&file))
+            .map_err(io_error(format!("read {BOOT_ID}")))?;
         Ok(Some(Locked {
             boot_id: boot_id.trim().to_owned(),
             used: self.used()?,
@@ -159,9 +161,7 @@ impl Store {
 
 impl Locked {
     fn of_this_boot(&self) -> bool {
-        let mut said = String::new();
-        let read = (&self.lock).read_to_string(&mut said);
-        read.is_ok() && said.trim() == self.boot_id
+        read_short(&self.lock).is_ok_and(|said| said.trim() == self.boot_id)
     }
 
     /// Forgets what is not of this boot, puts `survivors` in, and says in `lock` that this was done.
@@ -270,7 +270,11 @@ impl Locked {
             }
             return Ok(fixed.address);
         }
-        let known = self.used.iter().copied().chain(self.released.addresses());
+        let known = self
+            .used
+            .iter()
+            .copied()
+            .chain(self.released.addresses(wish.is_ipv4()));
         if let Some(address) = wish.lowest_outside(known) {
             return Ok(address);
         }
