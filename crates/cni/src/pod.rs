@@ -216,6 +216,7 @@ impl PodLink {
                     mtu: Some(self.mtu),
                     group: Some(LINK_GROUP),
                     tx_queue_len: Some(TX_QUEUE_LEN),
+                    queues: Some(1),
                     netns: None,
                 },
                 peer: VethEnd {
@@ -225,6 +226,7 @@ impl PodLink {
                     mtu: Some(self.mtu),
                     group: None,
                     tx_queue_len: Some(TX_QUEUE_LEN),
+                    queues: Some(1),
                     netns: Some(pod_netns.as_fd()),
                 },
             };

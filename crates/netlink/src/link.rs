@@ -30,6 +30,9 @@ pub struct VethEnd<'a> {
     pub group: Option<u32>,
     /// Length of the transmit queue in packets.
     pub tx_queue_len: Option<u32>,
+    /// How many queues it can have, of each direction. The kernel makes one a processor, and then waits until nobody uses
+    /// those that it closes again: a veth begins with one open queue either way.
+    pub queues: Option<u32>,
     /// The namespace of this end; that of the socket when `None`.
     pub netns: Option<BorrowedFd<'a>>,
 }
@@ -102,6 +105,12 @@ impl VethEnd<'_> {
         message
             .attributes
             .extend(self.tx_queue_len.map(LinkAttribute::TxQueueLen));
+        message
+            .attributes
+            .extend(self.queues.map(LinkAttribute::NumTxQueues));
+        message
+            .attributes
+            .extend(self.queues.map(LinkAttribute::NumRxQueues));
         message
             .attributes
             .extend(self.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())));
