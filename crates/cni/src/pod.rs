@@ -159,6 +159,22 @@ fn is_on_link(route: &Route) -> bool {
     }
 }
 
+/// A pod with an IPv6 address needs a kernel that has IPv6. Asked before anything else is asked of the kernel in that family, so
+/// that this is what the pod's events say.
+///
+/// # Errors
+/// Code 7.
+pub(crate) fn check_families(is_ipv4: &[bool]) -> Result<()> {
+    if !is_ipv4.contains(&false) || sysctl::ipv6_exists() {
+        return Ok(());
+    }
+    Err(CniError::new(
+        Code::InvalidConfig,
+        "the pod is to have an IPv6 address, but the kernel has no IPv6",
+    )
+    .because("remove IPv6 from podCIDRs or ipam, or boot without ipv6.disable=1"))
+}
+
 impl PodLink {
     /// The plan for an attachment.
     pub(crate) fn plan(
@@ -278,13 +294,6 @@ impl PodLink {
         let host = &self.host_interface;
         // A pod must not configure the host by router advertisements, whatever its own families are.
         let has_ipv6 = sysctl::set_ipv6_if_exists(host, "accept_ra", "0")?;
-        if self.has_v6() && !has_ipv6 {
-            return Err(CniError::new(
-                Code::InvalidConfig,
-                "the pod is to have an IPv6 address, but the kernel has no IPv6",
-            )
-            .because("remove IPv6 from podCIDRs or ipam, or boot without ipv6.disable=1"));
-        }
         let settings = LinkSettings {
             forwarding: Some(true),
             proxy_arp: Some(false),

@@ -12,8 +12,12 @@ use crate::error::{CniError, Code, Result};
 
 const SETTINGS: &str = "/proc/sys/net/ipv6/conf";
 
-/// Whether an interface has these settings: the kernel has IPv6 (`ipv6.disable=1` takes it away), and the MTU is at least
-/// IPv6's minimum (1280).
+/// Whether the kernel has IPv6 (`ipv6.disable=1` takes it away).
+pub(crate) fn ipv6_exists() -> bool {
+    Path::new(SETTINGS).exists()
+}
+
+/// Whether an interface has these settings: the kernel has IPv6, and the MTU is at least IPv6's minimum (1280).
 pub(crate) fn ipv6_exists_on(interface: &str) -> bool {
     Path::new(SETTINGS).join(interface).exists()
 }
