@@ -35,6 +35,7 @@ mod neighbour;
 mod netfilter;
 pub mod netns;
 mod nexthop;
+mod octets;
 mod route;
 mod settings;
 mod socket;

@@ -4,16 +4,17 @@
 //! afterwards; explicit MACs keep other programs (udev's MACAddressPolicy) from choosing their own; a namespace an
 //! end spares the move. Two things the kernel does not take in that message: IFF_UP of the peer, and an alias.
 
+mod look;
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, State,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
-use crate::{Error, LinkSettings, Mac, Result, Socket};
+use crate::{LinkSettings, Mac, Result, Socket};
 
 /// One end of a veth pair. What is `None` the kernel chooses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,52 +119,11 @@ impl VethEnd<'_> {
     }
 }
 
-impl From<LinkMessage> for Link {
-    fn from(message: LinkMessage) -> Self {
-        let flags = message.header.flags;
-        let mut link = Self {
-            index: message.header.index,
-            up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp),
-            ..Self::default()
-        };
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok(),
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Group(group) => link.group = group,
-                LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
-                LinkAttribute::OperState(state) => link.operational = state == State::Up,
-                LinkAttribute::AfSpecUnspec(families) => link.ipv6_forwarding = ipv6_forwarding(&families),
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        link
-    }
-}
-
-fn ipv6_forwarding(families: &[AfSpecUnspec]) -> Option<bool> {
-    families.iter().find_map(|family| match family {
-        AfSpecUnspec::Inet6(attributes) => attributes.iter().find_map(|attribute| match attribute {
-            AfSpecInet6::DevConf(settings) => Some(settings.forwarding != 0),
-            _ => None,
-        }),
-        _ => None,
-    })
-}
-
 impl Socket {
     /// Makes a veth pair, both ends at once. Fails when one of the names or indexes is taken, and then makes nothing.
     ///
     /// # Errors
-    /// [`Error::is_exists`] for a name, [`Error::is_busy`] for an index.
+    /// [`crate::Error::is_exists`] for a name, [`crate::Error::is_busy`] for an index.
     pub fn add_veth(&mut self, veth: &Veth<'_>) -> Result<()> {
         let mut message = veth.near.message();
         message.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -180,7 +140,7 @@ impl Socket {
     /// Makes a link of one end only, of a kind that needs no more than what `end` says.
     ///
     /// # Errors
-    /// [`Error::is_exists`] when the name is taken.
+    /// [`crate::Error::is_exists`] when the name is taken.
     pub fn add_single(&mut self, end: &VethEnd<'_>, kind: InfoKind) -> Result<()> {
         let mut message = end.message();
         message
@@ -196,7 +156,7 @@ impl Socket {
     /// Makes a link that needs nothing but a kind: `InfoKind::Dummy`, `InfoKind::Bridge`.
     ///
     /// # Errors
-    /// [`Error::is_exists`] when the name is taken.
+    /// [`crate::Error::is_exists`] when the name is taken.
     pub fn add_link(&mut self, name: &str, kind: InfoKind) -> Result<()> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.into()));
@@ -213,7 +173,7 @@ impl Socket {
     /// Changes the link with this index.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when there is none.
+    /// [`crate::Error::is_missing`] when there is none.
     pub fn change_link(&mut self, index: u32, change: &LinkChange<'_>) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -241,7 +201,7 @@ impl Socket {
     /// Brings the link with this index up.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when there is none.
+    /// [`crate::Error::is_missing`] when there is none.
     pub fn set_up(&mut self, index: u32) -> Result<()> {
         self.change_link(
             index,
@@ -255,7 +215,7 @@ impl Socket {
     /// Deletes the link with this index; the other end of a veth pair goes with it.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when there is none.
+    /// [`crate::Error::is_missing`] when there is none.
     pub fn delete_link(&mut self, index: u32) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -268,7 +228,7 @@ impl Socket {
     /// Group 0, where every link begins, is refused.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when the group has no link; when one of its links is of a kind that cannot be deleted,
+    /// [`crate::Error::is_missing`] when the group has no link; when one of its links is of a kind that cannot be deleted,
     /// none is.
     pub fn delete_links_of_group(&mut self, group: u32) -> Result<()> {
         let mut message = LinkMessage::default();
@@ -276,59 +236,5 @@ impl Socket {
         self.request(RouteNetlinkMessage::DelLink(message), 0, || {
             format!("delete the links of group {group}")
         })
-    }
-
-    /// The link of this name, if there is one.
-    ///
-    /// # Errors
-    /// Anything but its absence.
-    pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        self.link(message, || format!("look up the link {name}"))
-    }
-
-    /// The link with this index, if there is one.
-    ///
-    /// # Errors
-    /// Anything but its absence.
-    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        self.link(message, || format!("look up the link with index {index}"))
-    }
-
-    fn link(&mut self, mut message: LinkMessage, what: impl Fn() -> String) -> Result<Option<Link>> {
-        message
-            .attributes
-            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        match self.query(RouteNetlinkMessage::GetLink(message), &what) {
-            Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Some(message.into())),
-            Ok(other) => Err(Error::Unreadable {
-                what: what(),
-                reason: format!("unexpected answer {other:?}"),
-            }),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All links of the namespace. Costs milliseconds when there are hundreds.
-    ///
-    /// # Errors
-    /// See [`Socket::dump`].
-    pub fn links(&mut self) -> Result<Vec<Link>> {
-        let mut message = LinkMessage::default();
-        message
-            .attributes
-            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let found = self.dump(&RouteNetlinkMessage::GetLink(message), || "list links".into())?;
-        Ok(found
-            .into_iter()
-            .filter_map(|message| match message {
-                RouteNetlinkMessage::NewLink(message) => Some(message.into()),
-                _ => None,
-            })
-            .collect())
     }
 }

@@ -137,6 +137,15 @@ impl Socket {
         message: &RouteNetlinkMessage,
         what: impl Fn() -> String,
     ) -> Result<Vec<RouteNetlinkMessage>> {
+        self.dump_of(message, what)
+    }
+
+    /// The same for messages of any kind.
+    pub(crate) fn dump_of<M: NetlinkSerializable + NetlinkDeserializable + Clone>(
+        &mut self,
+        message: &M,
+        what: impl Fn() -> String,
+    ) -> Result<Vec<M>> {
         for _ in 0..DUMP_TRIES {
             let mut found = Vec::new();
             let interrupted = self.exchange(message.clone(), NLM_F_DUMP, &what, &mut |answer| {
