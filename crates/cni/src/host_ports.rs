@@ -22,11 +22,10 @@
 use std::net::IpAddr;
 
 use flatroute_netlink::{LinkChange, LinkSettings, NextHop, Socket};
-use flatroute_nft::host_ports::MAX_OWNER;
 use flatroute_nft::{Conntrack, Element, Error, HostPort, Kernel, Protocol, Width};
 
 use crate::error::{CniError, Code, Result};
-use crate::identity::{Alias, Identity};
+use crate::identity::{Alias, Identity, brief};
 use crate::invocation::Attachment;
 
 /// Makes the ports lead to the container.
@@ -40,12 +39,6 @@ pub(crate) fn publish(
     host: &mut Socket,
 ) -> Result<()> {
     let owner = identity.alias(&[]);
-    if owner.len() > MAX_OWNER {
-        let msg = format!(
-            "runtimeConfig.portMappings: the names of network, container and interface are longer than {MAX_OWNER} bytes together"
-        );
-        return Err(CniError::new(Code::InvalidConfig, msg));
-    }
     let mut kernel = Kernel::open()?;
     add(&mut kernel, &owner, ports, host)?;
     if ports.iter().any(|port| port.to().is_ipv4())
@@ -106,11 +99,11 @@ pub(crate) fn withdraw(identity: &Identity) -> Result<()> {
 ///
 /// # Errors
 /// Code 5 for what the kernel refuses.
-pub(crate) fn collect(network: &str, valid: &[Attachment]) -> Result<()> {
+pub(crate) fn collect(network: &str, is_valid: impl Fn(&Attachment) -> bool) -> Result<()> {
+    let network = brief(network);
     remove(|owner| {
-        Alias::parse(owner).is_some_and(|alias| {
-            alias.identity.network == network && !valid.contains(&alias.identity.attachment)
-        })
+        Alias::parse(owner)
+            .is_some_and(|alias| alias.identity.network == network && !is_valid(&alias.identity.attachment))
     })
 }
 
