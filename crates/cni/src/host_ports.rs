@@ -111,8 +111,21 @@ pub(crate) fn collect(network: &str, is_valid: impl Fn(&Attachment) -> bool) -> 
 ///
 /// # Errors
 /// Code 5 when the kernel cannot be asked.
-pub(crate) fn check(ports: &[HostPort], identity: &Identity, faults: &mut Vec<String>) -> Result<()> {
+pub(crate) fn check(
+    ports: &[HostPort],
+    identity: &Identity,
+    host_interface: &str,
+    faults: &mut Vec<String>,
+) -> Result<()> {
     let mut kernel = Kernel::open()?;
+    if ports.iter().any(|port| port.to().is_ipv4())
+        && let Some(link) = Socket::open()?.link_by_name(host_interface)?
+        && !link.route_localnet
+    {
+        faults.push(format!(
+            "net.ipv4.conf.{host_interface}.route_localnet is 0, so no port of 127.0.0.1 leads to the pod"
+        ));
+    }
     if !kernel.has_host_port_rules()? {
         faults.push("the rules for hostPort in the table inet flatroute are gone or changed".to_owned());
     }

@@ -285,8 +285,8 @@ impl PodLink {
         let settings = LinkSettings {
             forwarding: Some(true),
             proxy_arp: Some(false),
-            // Loose, which is strict in effect on a link without an IPv4 address, as ours is. Sources are checked by one nf_tables
-            // rule, in both families.
+            // Loose, and the kernel is strict all the same on a link without an IPv4 address, as ours is (a test shows it). The
+            // check to rely on is one nf_tables rule, for both families.
             rp_filter: Some(2),
             link_local: has_ipv6.then_some(false),
             ..LinkSettings::default()

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, State,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, State,
 };
 
 use crate::{Error, LinkSettings, Mac, Result, Socket};
@@ -85,6 +85,8 @@ pub struct Link {
     pub operational: bool,
     /// `net.ipv6.conf.LINK.forwarding`; `None` for links without IPv6.
     pub ipv6_forwarding: Option<bool>,
+    /// `net.ipv4.conf.LINK.route_localnet`
+    pub route_localnet: bool,
     /// Kind, such as `veth`, `dummy` or `bridge`; `None` for hardware and loopback.
     pub kind: Option<String>,
 }
@@ -126,7 +128,10 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
                 LinkAttribute::OperState(state) => link.operational = state == State::Up,
-                LinkAttribute::AfSpecUnspec(families) => link.ipv6_forwarding = ipv6_forwarding(&families),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    link.ipv6_forwarding = ipv6_forwarding(&families);
+                    link.route_localnet = route_localnet(&families);
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
@@ -147,6 +152,16 @@ fn ipv6_forwarding(families: &[AfSpecUnspec]) -> Option<bool> {
             _ => None,
         }),
         _ => None,
+    })
+}
+
+fn route_localnet(families: &[AfSpecUnspec]) -> bool {
+    families.iter().any(|family| match family {
+        AfSpecUnspec::Inet(attributes) => attributes.iter().any(|attribute| match attribute {
+            AfSpecInet::DevConf(settings) => settings.route_localnet != 0,
+            _ => false,
+        }),
+        _ => false,
     })
 }
 
