@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 
 use flatroute_api::control::{PodRules, Status};
-use flatroute_nft::{Kernel, Observed, TABLE};
+use flatroute_nft::{HostPort, Kernel, Observed, Protocol, TABLE};
 
 use super::agent::Agent;
 use super::lab::{Namespace, join, until};
@@ -165,6 +165,95 @@ fn another_program_s_changes_are_repaired_and_told() {
         .find(|event| event.kind == "PodRulesDrift");
     let text = drift.expect("it is told").text;
     assert!(text.contains("make the set pods-ipv4"), "{text}");
+}
+
+/// A program that empties nf_tables, as a restart of the service `nftables` does: hostPorts of pods that run come back by themselves,
+/// those of pods that have ended do not, and it is told.
+#[test]
+fn ports_of_running_pods_survive_a_flush() {
+    const ONE: &str = "flatroute net c1 eth0";
+    let Some(mut agent) = Agent::new(1, None) else {
+        return;
+    };
+    let node = &agent.namespace;
+    node.ip("link add fr1 group 79 type veth peer name eth0");
+    node.inside(|| {
+        let mut host = flatroute_netlink::Socket::open().expect("a socket");
+        let link = host.link_by_name("fr1").expect("a look").expect("a link");
+        let change = flatroute_netlink::LinkChange {
+            alias: Some("flatroute net c1 eth0 10.244.1.5"),
+            ..Default::default()
+        };
+        host.change_link(link.index, &change).expect("an alias");
+    });
+    let publish = |agent: &Agent, owner: &'static str, number: u16, to: &str| {
+        let to = to.parse().expect("an address");
+        let port = HostPort::new(Protocol::Udp, None, number, to).expect("a port");
+        let add = move || Kernel::open()?.add_host_ports(owner, &[port]);
+        agent.namespace.inside(add).expect("a port");
+    };
+    let owners = |agent: &Agent| {
+        let read = || Kernel::open()?.host_ports();
+        let all = agent.namespace.inside(read).expect("nf_tables").into_iter();
+        all.map(|owned| owned.owner).collect::<Vec<String>>()
+    };
+    let flush = |agent: &Agent| {
+        agent.namespace.inside(|| {
+            // NFT_MSG_DELTABLE of every table.
+            let every = flatroute_netlink::NetfilterMessage {
+                kind: 10 << 8 | 2,
+                flags: 0,
+                port: 0,
+                body: vec![0; 4],
+            };
+            let mut socket = flatroute_netlink::NetfilterSocket::open().expect("a socket");
+            socket
+                .batch(10, 0, &[every], |_| "flush".to_owned())
+                .expect("flushed");
+        });
+    };
+    // One from before the agent, one while it runs, one of a pod that is gone.
+    publish(&agent, ONE, 8080, "10.244.1.5:80");
+    agent.write("known.yaml", KNOWN);
+    agent.start();
+    rules(&agent, "the rules are in force", |rules| rules.in_force);
+    publish(&agent, "flatroute net gone eth0", 9090, "10.244.1.6:80");
+    for round in 1..=2 {
+        flush(&agent);
+        until("the port is back", || match owners(&agent) {
+            owners if owners == [ONE, ONE] => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        rules(&agent, "it is told", |rules| {
+            rules.in_force && rules.drift >= round
+        });
+    }
+    let drift = agent
+        .events()
+        .into_iter()
+        .filter(|event| event.kind == "PodRulesDrift");
+    let texts: Vec<String> = drift.map(|event| event.text).collect();
+    let told = |text: &String| {
+        text.contains("hostPort 8080 udp of IPv4 to 10.244.1.5:80 (\"flatroute net c1 eth0\")")
+    };
+    assert!(texts.iter().any(told), "{texts:?}");
+    // With the rules gone and the elements there, as `nft flush table` leaves it.
+    agent.namespace.inside(|| {
+        let mut nothing = flatroute_nft::host_ports::table();
+        nothing.maps.clear();
+        nothing.chains.clear();
+        Kernel::open()
+            .and_then(|mut kernel| kernel.apply(&nothing))
+            .expect("applied");
+    });
+    until("the rules are back", || {
+        let is_right = || Kernel::open()?.has_host_port_rules();
+        match agent.namespace.inside(is_right) {
+            Ok(true) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert_eq!(owners(&agent), [ONE, ONE]);
 }
 
 /// Where the cluster is not known nothing is masqueraded, and whoever asks for it is told what is missing.

@@ -35,8 +35,6 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let is_valid = |attachment: &Attachment| valid.iter().any(|one| one.attachment == *attachment);
     let store = store(config);
     let mut host = Socket::open()?;
-    // First, as in DEL: nothing may lead to an address that is given back.
-    let ports = host_ports::collect(&config.network, is_valid);
     let is_of_pod = |link: &Link| is_pod_link(link) || bandwidth::is_device(link);
     let mut doomed: BTreeSet<_> = links_of_network(&mut host, &config.network, is_of_pod)?
         .into_iter()
@@ -59,6 +57,8 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         doomed.extend(bandwidth::device(&mut host, name, |alias| alias.is_none())?);
     }
     let failures = delete_links(&mut host, &doomed);
+    // Then, as in DEL: nothing may lead to an address that is given back.
+    let ports = host_ports::collect(&config.network, is_valid);
     let mut failures: Vec<_> = failures.into_iter().map(|error| error.msg).collect();
     let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
     note(ports);
