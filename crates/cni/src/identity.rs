@@ -15,14 +15,12 @@
 
 use std::net::IpAddr;
 
-use flatroute_netlink::Mac;
+use flatroute_netlink::{Mac, POD_ALIAS_MARK, PodAlias};
 
 use crate::invocation::Attachment;
 
 /// Link group of all host interfaces of pods; one nf_tables rule can speak of them all.
 pub(crate) const LINK_GROUP: u32 = flatroute_netlink::POD_LINK_GROUP;
-/// First word of every alias.
-const ALIAS_MARK: &str = "flatroute";
 /// The longest alias of Linux in bytes (IFALIASZ without the final zero).
 const ALIAS_MAX: usize = 255;
 /// The longest name of a network or a container that is written as it is, in octets. Runtimes have 64 at most. Two of
@@ -31,7 +29,7 @@ const NAME_MAX: usize = 80;
 /// How much of a longer one is kept for those who read it.
 const BEGINNING: usize = 40;
 const _: () = {
-    let names = ALIAS_MARK.len() + 2 * NAME_MAX + INTERFACE_NAME_MAX + 3;
+    let names = POD_ALIAS_MARK.len() + 2 * NAME_MAX + INTERFACE_NAME_MAX + 3;
     assert!(names <= flatroute_nft::host_ports::MAX_OWNER);
     assert!(names + " 255.255.255.255".len() + 1 + 39 <= ALIAS_MAX);
     // A digest is 32 characters, and a mark before it.
@@ -133,7 +131,7 @@ impl Identity {
             container_id,
             interface,
         } = &self.attachment;
-        let short = format!("{ALIAS_MARK} {} {container_id} {interface}", self.network);
+        let short = format!("{POD_ALIAS_MARK} {} {container_id} {interface}", self.network);
         let long = addresses
             .iter()
             .fold(short.clone(), |text, address| format!("{text} {address}"));
@@ -176,19 +174,17 @@ pub(crate) fn shaper_interface(host_interface: &str) -> String {
 impl Alias {
     /// Reads an alias; `None` for those that are not ours.
     pub(crate) fn parse(alias: &str) -> Option<Self> {
-        let mut words = alias.split(' ');
-        if words.next()? != ALIAS_MARK {
-            return None;
-        }
-        let network = words.next()?.to_owned();
+        let alias = PodAlias::parse(alias)?;
         let attachment = Attachment {
-            container_id: words.next()?.to_owned(),
-            interface: words.next()?.to_owned(),
+            container_id: alias.container_id.to_owned(),
+            interface: alias.interface.to_owned(),
         };
-        let addresses = words.map(str::parse).collect::<Result<_, _>>().ok()?;
         Some(Self {
-            identity: Identity { network, attachment },
-            addresses,
+            identity: Identity {
+                network: alias.network.to_owned(),
+                attachment,
+            },
+            addresses: alias.addresses,
         })
     }
 }

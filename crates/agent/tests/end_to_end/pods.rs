@@ -256,6 +256,121 @@ fn ports_of_running_pods_survive_a_flush() {
     assert_eq!(owners(&agent), [ONE, ONE]);
 }
 
+/// Gives a pod's link the alias, routes and neighbours that the plugin gives; its MAC is in the pod alone.
+fn as_the_plugin(node: &Namespace, alias: &'static str) {
+    for address in ["10.244.1.5", "fd00:244:1::5"] {
+        node.ip(&format!("route del {address} dev pod0"));
+        node.ip(&format!("route add {address} dev pod0 proto 80"));
+        node.ip(&format!(
+            "neighbour add {address} lladdr 02:00:00:00:00:05 dev pod0 nud permanent"
+        ));
+    }
+    node.inside(move || {
+        let mut host = flatroute_netlink::Socket::open().expect("a socket");
+        let link = host.link_by_name("pod0").expect("a look").expect("a link");
+        let change = flatroute_netlink::LinkChange {
+            alias: Some(alias),
+            ..Default::default()
+        };
+        host.change_link(link.index, &change).expect("an alias");
+    });
+}
+
+/// What another program deletes of a pod's routes and neighbours comes back, is told, and becomes a problem when it is a habit;
+/// nothing comes back for a pod whose link has gone.
+#[test]
+fn routes_to_pods_that_another_program_deletes_come_back() {
+    let (Some(mut agent), Some(pod)) = (Agent::new(1, None), Namespace::new()) else {
+        return;
+    };
+    wire(&agent.namespace, &pod);
+    pod.ip("link set eth0 down");
+    pod.ip("link set eth0 address 02:00:00:00:00:05");
+    pod.ip("link set eth0 up");
+    let node = &agent.namespace;
+    as_the_plugin(node, "flatroute net c1 eth0 10.244.1.5 fd00:244:1::5");
+    // One is missing before the agent comes.
+    node.ip("-6 route del fd00:244:1::5 dev pod0");
+    let stands = |agent: &Agent| {
+        let routes = ["-4", "-6"].map(|family| agent.namespace.ip(&format!("{family} route show proto 80")));
+        let neighbours = agent.namespace.ip("neighbour show dev pod0 nud permanent");
+        for (all, what) in [
+            (&routes[0], "10.244.1.5 dev pod0 scope link"),
+            (&routes[1], "fd00:244:1::5 dev pod0 metric 1024"),
+            (&neighbours, "10.244.1.5 lladdr 02:00:00:00:00:05"),
+            (&neighbours, "fd00:244:1::5 lladdr 02:00:00:00:00:05"),
+        ] {
+            if !all.contains(what) {
+                return Err(format!("{what} is not in {all}"));
+            }
+        }
+        Ok(())
+    };
+    stands(&agent).expect_err("one is missing");
+    agent.write("known.yaml", KNOWN);
+    agent.start();
+    until("what was missing is made", || stands(&agent));
+    agent.namespace.ip("neighbour del 10.244.1.5 dev pod0");
+    for _ in 0..4 {
+        agent.namespace.ip("route flush proto 80");
+        agent.namespace.ip("-6 route flush proto 80");
+        stands(&agent).expect_err("they are gone");
+        until("the routes are back", || stands(&agent));
+    }
+    let text = |agent: &Agent, kind: &str| {
+        let found = agent.events().into_iter().filter(|event| event.kind == kind);
+        found.map(|event| event.text).collect::<Vec<_>>()
+    };
+    let drift = text(&agent, "FIBDrift");
+    let told =
+        |text: &String| text.contains("10.244.1.5 over pod0") && text.contains("fd00:244:1::5 over pod0");
+    assert!(drift.iter().any(told), "{drift:?}");
+    until("a habit is a problem", || {
+        let status: Status = agent.ask("GET /v1/status")?;
+        let reasons = status.problems.iter().map(|problem| problem.reason.to_string());
+        let reasons: Vec<String> = reasons.collect();
+        match reasons.iter().any(|reason| reason == "RoutesContested") {
+            true => Ok(()),
+            false => Err(format!("{reasons:?}")),
+        }
+    });
+    // Another program's route in the place of ours is left, and told.
+    agent.namespace.ip("route replace 10.244.1.5 dev lo proto 99");
+    agent.namespace.ip("-6 route flush proto 80");
+    until("a route that is not ours is told", || {
+        let told = text(&agent, "ForeignRoute");
+        match told.iter().any(|text| text.contains("10.244.1.5 over pod0")) {
+            true => Ok(()),
+            false => Err(format!("{told:?}")),
+        }
+    });
+    assert!(
+        agent
+            .namespace
+            .ip("route show proto 99")
+            .contains("10.244.1.5 dev lo")
+    );
+    agent.namespace.ip("route del 10.244.1.5 dev lo");
+    until("ours is back", || stands(&agent));
+    agent.namespace.ip("link del pod0");
+    let drifts = text(&agent, "FIBDrift").len();
+    // The next look has come and gone when this one's route is back.
+    let Some(next) = Namespace::new() else { return };
+    wire(&agent.namespace, &next);
+    as_the_plugin(&agent.namespace, "flatroute net c2 eth0 10.244.1.5");
+    agent.namespace.ip("route flush proto 80");
+    until("the next pod's route is back", || {
+        match agent.namespace.ip("-4 route show proto 80") {
+            routes if routes.contains("10.244.1.5 dev pod0") => Ok(()),
+            routes => Err(routes),
+        }
+    });
+    until("it is told", || match text(&agent, "FIBDrift").len() {
+        count if count > drifts => Ok(()),
+        count => Err(count.to_string()),
+    });
+}
+
 /// Where the cluster is not known nothing is masqueraded, and whoever asks for it is told what is missing.
 #[test]
 fn masquerade_without_a_known_cluster_is_a_problem() {
