@@ -25,6 +25,7 @@ fn gc(lab: &Lab, config: &Value, valid: &[&str]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn names_of_any_length_keep_their_pods() {
     in_lab("names_of_any_length_keep_their_pods", |lab| {
         let owners = || {

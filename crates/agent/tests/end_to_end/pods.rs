@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 
 use flatroute_api::control::{PodRules, Status};
-use flatroute_nft::{HostPort, Kernel, Observed, Protocol, TABLE};
+use flatroute_nft::{Kernel, Observed, TABLE};
 
 use super::agent::Agent;
 use super::lab::{Namespace, join, until};
 
-const KNOWN: &str = "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\n\
+pub(super) const KNOWN: &str = "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\n\
                      spec: {podNetwork: {clusterCIDRs: [10.244.0.0/16, \"fd00:244::/32\"], masquerade: {nonMasqueradeCIDRs: []}}}\n";
 
 fn observed(agent: &Agent) -> Observed {
@@ -17,7 +17,7 @@ fn observed(agent: &Agent) -> Observed {
     agent.namespace.inside(observe).expect("nf_tables")
 }
 
-fn rules(agent: &Agent, what: &str, is_it: impl Fn(&PodRules) -> bool) -> PodRules {
+pub(super) fn rules(agent: &Agent, what: &str, is_it: impl Fn(&PodRules) -> bool) -> PodRules {
     until(what, || {
         let status: Status = agent.ask("GET /v1/status")?;
         let rules = status.pod_rules.ok_or("nothing is said")?;
@@ -49,7 +49,7 @@ fn source(from: &Namespace, address: &str, to: &UdpSocket) -> IpAddr {
 }
 
 /// A pod's link, as the plugin makes it.
-fn wire(node: &Namespace, pod: &Namespace) {
+pub(super) fn wire(node: &Namespace, pod: &Namespace) {
     node.ip("link add pod0 group 79 type veth peer name eth0");
     pod.take("eth0", node);
     pod.sysctl("net/ipv6/conf/eth0/accept_dad", "0");
@@ -165,210 +165,6 @@ fn another_program_s_changes_are_repaired_and_told() {
         .find(|event| event.kind == "PodRulesDrift");
     let text = drift.expect("it is told").text;
     assert!(text.contains("make the set pods-ipv4"), "{text}");
-}
-
-/// A program that empties nf_tables, as a restart of the service `nftables` does: hostPorts of pods that run come back by themselves,
-/// those of pods that have ended do not, and it is told.
-#[test]
-fn ports_of_running_pods_survive_a_flush() {
-    const ONE: &str = "flatroute net c1 eth0";
-    let Some(mut agent) = Agent::new(1, None) else {
-        return;
-    };
-    let node = &agent.namespace;
-    node.ip("link add fr1 group 79 type veth peer name eth0");
-    node.inside(|| {
-        let mut host = flatroute_netlink::Socket::open().expect("a socket");
-        let link = host.link_by_name("fr1").expect("a look").expect("a link");
-        let change = flatroute_netlink::LinkChange {
-            alias: Some("flatroute net c1 eth0 10.244.1.5"),
-            ..Default::default()
-        };
-        host.change_link(link.index, &change).expect("an alias");
-    });
-    let publish = |agent: &Agent, owner: &'static str, number: u16, to: &str| {
-        let to = to.parse().expect("an address");
-        let port = HostPort::new(Protocol::Udp, None, number, to).expect("a port");
-        let add = move || Kernel::open()?.add_host_ports(owner, &[port]);
-        agent.namespace.inside(add).expect("a port");
-    };
-    let owners = |agent: &Agent| {
-        let read = || Kernel::open()?.host_ports();
-        let all = agent.namespace.inside(read).expect("nf_tables").into_iter();
-        all.map(|owned| owned.owner).collect::<Vec<String>>()
-    };
-    let flush = |agent: &Agent| {
-        agent.namespace.inside(|| {
-            // NFT_MSG_DELTABLE of every table.
-            let every = flatroute_netlink::NetfilterMessage {
-                kind: 10 << 8 | 2,
-                flags: 0,
-                port: 0,
-                body: vec![0; 4],
-            };
-            let mut socket = flatroute_netlink::NetfilterSocket::open().expect("a socket");
-            socket
-                .batch(10, 0, &[every], |_| "flush".to_owned())
-                .expect("flushed");
-        });
-    };
-    // One from before the agent, one while it runs, one of a pod that is gone.
-    publish(&agent, ONE, 8080, "10.244.1.5:80");
-    agent.write("known.yaml", KNOWN);
-    agent.start();
-    rules(&agent, "the rules are in force", |rules| rules.in_force);
-    publish(&agent, "flatroute net gone eth0", 9090, "10.244.1.6:80");
-    for round in 1..=2 {
-        flush(&agent);
-        until("the port is back", || match owners(&agent) {
-            owners if owners == [ONE, ONE] => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-        rules(&agent, "it is told", |rules| {
-            rules.in_force && rules.drift >= round
-        });
-    }
-    let drift = agent
-        .events()
-        .into_iter()
-        .filter(|event| event.kind == "PodRulesDrift");
-    let texts: Vec<String> = drift.map(|event| event.text).collect();
-    let told = |text: &String| {
-        text.contains("hostPort 8080 udp of IPv4 to 10.244.1.5:80 (\"flatroute net c1 eth0\")")
-    };
-    assert!(texts.iter().any(told), "{texts:?}");
-    // With the rules gone and the elements there, as `nft flush table` leaves it.
-    agent.namespace.inside(|| {
-        let mut nothing = flatroute_nft::host_ports::table();
-        nothing.maps.clear();
-        nothing.chains.clear();
-        Kernel::open()
-            .and_then(|mut kernel| kernel.apply(&nothing))
-            .expect("applied");
-    });
-    until("the rules are back", || {
-        let is_right = || Kernel::open()?.has_host_port_rules();
-        match agent.namespace.inside(is_right) {
-            Ok(true) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
-    assert_eq!(owners(&agent), [ONE, ONE]);
-}
-
-/// Gives a pod's link the alias, routes and neighbours that the plugin gives; its MAC is in the pod alone.
-fn as_the_plugin(node: &Namespace, alias: &'static str) {
-    for address in ["10.244.1.5", "fd00:244:1::5"] {
-        node.ip(&format!("route del {address} dev pod0"));
-        node.ip(&format!("route add {address} dev pod0 proto 80"));
-        node.ip(&format!(
-            "neighbour add {address} lladdr 02:00:00:00:00:05 dev pod0 nud permanent"
-        ));
-    }
-    node.inside(move || {
-        let mut host = flatroute_netlink::Socket::open().expect("a socket");
-        let link = host.link_by_name("pod0").expect("a look").expect("a link");
-        let change = flatroute_netlink::LinkChange {
-            alias: Some(alias),
-            ..Default::default()
-        };
-        host.change_link(link.index, &change).expect("an alias");
-    });
-}
-
-/// What another program deletes of a pod's routes and neighbours comes back, is told, and becomes a problem when it is a habit;
-/// nothing comes back for a pod whose link has gone.
-#[test]
-fn routes_to_pods_that_another_program_deletes_come_back() {
-    let (Some(mut agent), Some(pod)) = (Agent::new(1, None), Namespace::new()) else {
-        return;
-    };
-    wire(&agent.namespace, &pod);
-    pod.ip("link set eth0 down");
-    pod.ip("link set eth0 address 02:00:00:00:00:05");
-    pod.ip("link set eth0 up");
-    let node = &agent.namespace;
-    as_the_plugin(node, "flatroute net c1 eth0 10.244.1.5 fd00:244:1::5");
-    // One is missing before the agent comes.
-    node.ip("-6 route del fd00:244:1::5 dev pod0");
-    let stands = |agent: &Agent| {
-        let routes = ["-4", "-6"].map(|family| agent.namespace.ip(&format!("{family} route show proto 80")));
-        let neighbours = agent.namespace.ip("neighbour show dev pod0 nud permanent");
-        for (all, what) in [
-            (&routes[0], "10.244.1.5 dev pod0 scope link"),
-            (&routes[1], "fd00:244:1::5 dev pod0 metric 1024"),
-            (&neighbours, "10.244.1.5 lladdr 02:00:00:00:00:05"),
-            (&neighbours, "fd00:244:1::5 lladdr 02:00:00:00:00:05"),
-        ] {
-            if !all.contains(what) {
-                return Err(format!("{what} is not in {all}"));
-            }
-        }
-        Ok(())
-    };
-    stands(&agent).expect_err("one is missing");
-    agent.write("known.yaml", KNOWN);
-    agent.start();
-    until("what was missing is made", || stands(&agent));
-    agent.namespace.ip("neighbour del 10.244.1.5 dev pod0");
-    for _ in 0..4 {
-        agent.namespace.ip("route flush proto 80");
-        agent.namespace.ip("-6 route flush proto 80");
-        stands(&agent).expect_err("they are gone");
-        until("the routes are back", || stands(&agent));
-    }
-    let text = |agent: &Agent, kind: &str| {
-        let found = agent.events().into_iter().filter(|event| event.kind == kind);
-        found.map(|event| event.text).collect::<Vec<_>>()
-    };
-    let drift = text(&agent, "FIBDrift");
-    let told =
-        |text: &String| text.contains("10.244.1.5 over pod0") && text.contains("fd00:244:1::5 over pod0");
-    assert!(drift.iter().any(told), "{drift:?}");
-    until("a habit is a problem", || {
-        let status: Status = agent.ask("GET /v1/status")?;
-        let reasons = status.problems.iter().map(|problem| problem.reason.to_string());
-        let reasons: Vec<String> = reasons.collect();
-        match reasons.iter().any(|reason| reason == "RoutesContested") {
-            true => Ok(()),
-            false => Err(format!("{reasons:?}")),
-        }
-    });
-    // Another program's route in the place of ours is left, and told.
-    agent.namespace.ip("route replace 10.244.1.5 dev lo proto 99");
-    agent.namespace.ip("-6 route flush proto 80");
-    until("a route that is not ours is told", || {
-        let told = text(&agent, "ForeignRoute");
-        match told.iter().any(|text| text.contains("10.244.1.5 over pod0")) {
-            true => Ok(()),
-            false => Err(format!("{told:?}")),
-        }
-    });
-    assert!(
-        agent
-            .namespace
-            .ip("route show proto 99")
-            .contains("10.244.1.5 dev lo")
-    );
-    agent.namespace.ip("route del 10.244.1.5 dev lo");
-    until("ours is back", || stands(&agent));
-    agent.namespace.ip("link del pod0");
-    let drifts = text(&agent, "FIBDrift").len();
-    // The next look has come and gone when this one's route is back.
-    let Some(next) = Namespace::new() else { return };
-    wire(&agent.namespace, &next);
-    as_the_plugin(&agent.namespace, "flatroute net c2 eth0 10.244.1.5");
-    agent.namespace.ip("route flush proto 80");
-    until("the next pod's route is back", || {
-        match agent.namespace.ip("-4 route show proto 80") {
-            routes if routes.contains("10.244.1.5 dev pod0") => Ok(()),
-            routes => Err(routes),
-        }
-    });
-    until("it is told", || match text(&agent, "FIBDrift").len() {
-        count if count > drifts => Ok(()),
-        count => Err(count.to_string()),
-    });
 }
 
 /// Where the cluster is not known nothing is masqueraded, and whoever asks for it is told what is missing.

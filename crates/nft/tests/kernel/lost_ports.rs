@@ -67,6 +67,7 @@ const ONE: &str = "flatroute net c1 eth0";
 const TWO: &str = "flatroute net c2 eth0";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn ports_of_pods_that_live_come_back_after_a_flush() {
     let Some(node) = Namespace::new() else { return };
     node.ip("link add one group 79 type veth peer name one-pod");
