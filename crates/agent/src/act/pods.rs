@@ -255,15 +255,22 @@ fn note(
 }
 
 fn in_words(done: &Done) -> String {
+    let operations = few(done.operations.iter().map(ToString::to_string));
     let ports = done.ports.iter().filter(|owned| owned.port().is_some());
-    let ports = ports.map(|owned| format!("{} (\"{}\")", owned.element, owned.owner));
-    let all = done.operations.iter().map(ToString::to_string).chain(ports);
+    let ports = few(ports.map(|owned| format!("{} (\"{}\")", owned.element, owned.owner)));
+    let ports = ports.map(|ports| format!("put back {ports}"));
+    let parts: Vec<String> = operations.into_iter().chain(ports).collect();
+    parts.join("; ")
+}
+
+/// The first few, and how many more there are; none of none.
+fn few(all: impl Iterator<Item = String> + Clone) -> Option<String> {
     let mut words: Vec<String> = all.clone().take(MAX_TOLD).collect();
     let more = all.count().saturating_sub(MAX_TOLD);
     if more > 0 {
         words.push(format!("and {more} more"));
     }
-    words.join(", ")
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 #[cfg(test)]
