@@ -21,9 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use flatroute_netlink::{
-    Link, LinkChange, LinkSettings, Mac, NextHop, POD_ROUTE_PROTOCOL, Route, Socket, Veth, VethEnd, netns,
-};
+use flatroute_netlink::{Link, LinkChange, LinkSettings, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
 use ipnetwork::IpNetwork;
 
 use crate::bandwidth::Shaping;
@@ -35,8 +33,10 @@ use crate::sysctl;
 pub(crate) const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
 /// The pod's IPv6 gateway.
 pub(crate) const GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+/// Protocol number of the host's routes to pods.
+pub(crate) const ROUTE_PROTOCOL: u8 = flatroute_netlink::HOST_ROUTE_PROTOCOL;
 /// Protocol of the routes in the pod (RTPROT_STATIC).
-const IN_POD_PROTOCOL: u8 = 4;
+const POD_ROUTE_PROTOCOL: u8 = 4;
 const LOOPBACK_INDEX: u32 = 1;
 const TX_QUEUE_LEN: u32 = 1000;
 /// How often other interface indexes are tried when ours are taken.
@@ -110,7 +110,7 @@ pub(crate) fn host_route(address: IpAddr, host_index: u32) -> Route {
         prefix_len: host_prefix(address),
         next_hop: NextHop::Link { index: host_index },
         source: None,
-        protocol: POD_ROUTE_PROTOCOL,
+        protocol: ROUTE_PROTOCOL,
     }
 }
 
@@ -135,7 +135,7 @@ fn pod_routes(ipv4: bool, index: u32, destinations: Option<&[IpNetwork]>) -> Vec
         prefix_len,
         next_hop,
         source: None,
-        protocol: IN_POD_PROTOCOL,
+        protocol: POD_ROUTE_PROTOCOL,
     };
     // Link-local addresses of IPv6 are on every link.
     let to_gateway = (ipv4 && !destinations.is_empty()).then(|| route(via, 32, NextHop::Link { index }));
@@ -318,7 +318,7 @@ impl PodLink {
         for address in &self.addresses {
             pod.add_address(index, *address, host_prefix(*address))?;
             if let IpAddr::V6(address) = address {
-                pod.add_local_route(index, *address, IN_POD_PROTOCOL)?;
+                pod.add_local_route(index, *address, POD_ROUTE_PROTOCOL)?;
             }
             pod.add_permanent_neighbour(index, gateway(*address), HOST_MAC)?;
         }
@@ -355,13 +355,7 @@ impl PodLink {
         for address in &self.addresses {
             host.add_permanent_neighbour(index, *address, self.pod_mac)?;
             match host.add_route(&host_route(*address, index)) {
-                Err(error) if error.is_exists() => {
-                    // The agent puts back what others delete, and may have been quicker.
-                    let way = host.route_to(*address)?.map(|route| route.next_hop);
-                    if way != Some(NextHop::Link { index }) {
-                        return Err(conflict(host, *address));
-                    }
-                }
+                Err(error) if error.is_exists() => stands(host, *address, index)?,
                 result => result?,
             }
         }
@@ -400,6 +394,15 @@ fn add_address(
         result => return Ok(result?),
     }
     Ok(socket.add_address(index, address, prefix_len)?)
+}
+
+/// Whether a route that exists already is the one that we wanted to make: the agent puts back what others delete, and may have
+/// been quicker.
+fn stands(host: &mut Socket, address: IpAddr, index: u32) -> Result<()> {
+    match host.route_to(address)?.map(|route| route.next_hop) {
+        Some(NextHop::Link { index: found }) if found == index => Ok(()),
+        Some(NextHop::Link { .. } | NextHop::Gateway { .. }) | None => Err(conflict(host, address)),
+    }
 }
 
 /// Says who holds a route that we wanted to make.

@@ -141,7 +141,7 @@ fn a_crowd_ends_in_time_and_loses_nothing() {
         crowd.all("DEL", (0..count).step_by(2).collect());
         let rest = count / 2;
         assert_eq!(there(), (rest, rest, rest));
-        let mut config = crowd.config.clone();
+        let mut config = crowd.config;
         config["cni.dev/valid-attachments"] = json!([]);
         let begin = Instant::now();
         lab.call("GC", "", "", &config).fine();

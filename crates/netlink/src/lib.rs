@@ -47,7 +47,7 @@ pub use neighbour::Neighbour;
 pub use netfilter::{NetfilterMessage, NetfilterSocket};
 pub use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub use netlink_packet_route as packet;
-pub use pods::{POD_ALIAS_MARK, POD_LINK_GROUP, POD_ROUTE_PROTOCOL, PodAlias, SHAPER_LINK_GROUP};
+pub use pods::{HOST_ROUTE_PROTOCOL, POD_ALIAS_MARK, POD_LINK_GROUP, PodAlias, SHAPER_LINK_GROUP};
 pub use route::{NextHop, Route};
 pub use settings::LinkSettings;
 pub use socket::Socket;

@@ -12,7 +12,7 @@ pub const POD_LINK_GROUP: u32 = 79;
 pub const SHAPER_LINK_GROUP: u32 = 80;
 
 /// Protocol number of the host's routes to pods; not the agent's (79), which sweeps what it does not want.
-pub const POD_ROUTE_PROTOCOL: u8 = 80;
+pub const HOST_ROUTE_PROTOCOL: u8 = 80;
 
 /// First word of every alias of ours.
 pub const POD_ALIAS_MARK: &str = "flatroute";

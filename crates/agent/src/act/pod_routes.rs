@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use flatroute_fib_io::deletions::{Deleted, Deletions};
-use flatroute_netlink::{Error, Link, NextHop, POD_LINK_GROUP, POD_ROUTE_PROTOCOL, PodAlias, Route, Socket};
+use flatroute_netlink::{Error, HOST_ROUTE_PROTOCOL, Link, NextHop, POD_LINK_GROUP, PodAlias, Route, Socket};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -67,7 +67,7 @@ struct Done {
 /// # Errors
 /// When netlink is out of reach.
 pub(super) fn start(teller: mpsc::Sender<Event>) -> anyhow::Result<()> {
-    let deletions = Deletions::observe(POD_ROUTE_PROTOCOL)?;
+    let deletions = Deletions::observe(HOST_ROUTE_PROTOCOL)?;
     tokio::spawn(async move {
         if let Err(error) = keep(deletions, &teller).await {
             tracing::error!(%error, "routes to pods are no longer looked after");
@@ -200,7 +200,7 @@ fn restore(host: &mut Socket, lack: &Lack) -> Result<(), Error> {
             prefix_len: if lack.address.is_ipv4() { 32 } else { 128 },
             next_hop: NextHop::Link { index },
             source: None,
-            protocol: POD_ROUTE_PROTOCOL,
+            protocol: HOST_ROUTE_PROTOCOL,
         })?;
     }
     Ok(())
