@@ -35,8 +35,8 @@ use crate::sysctl;
 pub(crate) const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
 /// The pod's IPv6 gateway.
 pub(crate) const GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
-/// Protocol number of the host's routes to pods; not the agent's (79), which sweeps what it does not want.
-pub(crate) const ROUTE_PROTOCOL: u8 = 80;
+/// Protocol number of the host's routes to pods.
+pub(crate) const ROUTE_PROTOCOL: u8 = flatroute_netlink::HOST_ROUTE_PROTOCOL;
 /// Protocol of the routes in the pod (RTPROT_STATIC).
 const POD_ROUTE_PROTOCOL: u8 = 4;
 const LOOPBACK_INDEX: u32 = 1;
@@ -297,8 +297,8 @@ impl PodLink {
         let settings = LinkSettings {
             forwarding: Some(true),
             proxy_arp: Some(false),
-            // Loose, which is strict in effect on a link without an IPv4 address, as ours is. Sources are checked by one nf_tables
-            // rule, in both families.
+            // Loose, and the kernel is strict all the same on a link without an IPv4 address, as ours is (a test shows it). The
+            // check to rely on is one nf_tables rule, for both families.
             rp_filter: Some(2),
             link_local: has_ipv6.then_some(false),
             ..LinkSettings::default()
@@ -373,13 +373,13 @@ impl PodLink {
             })
         })?;
         // Two changes an address; only a route can exist already.
-        match refusals.into_iter().next() {
-            None => Ok(link.mtu),
-            Some(Refusal { number, error }) => match self.addresses.get(number / 2) {
-                Some(address) if error.is_exists() => Err(conflict(host, *address)),
-                _ => Err(error.into()),
-            },
+        for Refusal { number, error } in refusals {
+            match self.addresses.get(number / 2) {
+                Some(address) if error.is_exists() => stands(host, *address, index)?,
+                _ => return Err(error.into()),
+            }
         }
+        Ok(link.mtu)
     }
 
     /// Asking for a link makes newer kernels finish its pending state first; older ones need to be asked again.
@@ -422,6 +422,15 @@ fn add_address(
         result => return Ok(result?),
     }
     Ok(socket.add_address(index, address, prefix_len)?)
+}
+
+/// Whether a route that exists already is the one that we wanted to make: the agent puts back what others delete, and may have
+/// been quicker.
+fn stands(host: &mut Socket, address: IpAddr, index: u32) -> Result<()> {
+    match host.route_to(address)?.map(|route| route.next_hop) {
+        Some(NextHop::Link { index: found }) if found == index => Ok(()),
+        Some(NextHop::Link { .. } | NextHop::Gateway { .. }) | None => Err(conflict(host, address)),
+    }
 }
 
 /// Says who holds a route that we wanted to make.

@@ -89,6 +89,12 @@ pub struct Link {
     pub operational: bool,
     /// `net.ipv6.conf.LINK.forwarding`; `None` for links without IPv6.
     pub ipv6_forwarding: Option<bool>,
+    /// `net.ipv4.conf.LINK.route_localnet`
+    pub route_localnet: bool,
+    /// The index of the link that it belongs to: the other end of a veth pair.
+    pub other_index: Option<u32>,
+    /// The namespace of that link, by the number that this one has for it; `None` when it is this one.
+    pub other_netns: Option<i32>,
     /// Kind, such as `veth`, `dummy` or `bridge`; `None` for hardware and loopback.
     pub kind: Option<String>,
 }

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use super::files::{flock, names, read_short, remove, since_boot, take_turn};
 use super::released::Released;
 use super::sightings;
-use super::{Fixed, Wish};
+use super::{Claim, Fixed, Wish};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
 
@@ -56,6 +56,17 @@ pub(crate) struct Locked {
     used: BTreeSet<IpAddr>,
     released: Released,
     lock: File,
+}
+
+/// Of which boot the directory says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    /// This one.
+    This,
+    /// It is new, or what it said was lost.
+    Unknown,
+    /// An earlier one.
+    Another,
 }
 
 impl Store {
@@ -111,8 +122,13 @@ impl Store {
                 format!("{} vanished meanwhile", self.dir.display()),
             )
         })?;
-        if !locked.of_this_boot() {
-            locked.start_anew(survivors()?)?;
+        match locked.boot()? {
+            Boot::This => {}
+            Boot::Unknown => locked.start_anew(survivors()?)?,
+            Boot::Another => {
+                self.forget_attachments()?;
+                locked.start_anew(survivors()?)?;
+            }
         }
         Ok(locked)
     }
@@ -147,6 +163,17 @@ impl Store {
         }))
     }
 
+    /// Removes the lock files of attachments that nobody works on: those of another boot.
+    fn forget_attachments(&self) -> Result<()> {
+        for name in self.attachments()? {
+            match self.claim(&name)? {
+                Claim::Held(lock) => lock.end()?,
+                Claim::Busy | Claim::Missing => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The addresses in use, without lock or change.
     ///
     /// # Errors
@@ -160,8 +187,13 @@ impl Store {
 }
 
 impl Locked {
-    fn of_this_boot(&self) -> bool {
-        read_short(&self.lock).is_ok_and(|said| said.trim() == self.boot_id)
+    fn boot(&self) -> Result<Boot> {
+        let said = read_short(&self.lock).map_err(io_error(self.dir.join("lock").display()))?;
+        Ok(match said.trim() {
+            "" => Boot::Unknown,
+            said if said == self.boot_id => Boot::This,
+            _ => Boot::Another,
+        })
     }
 
     /// Forgets what is not of this boot, puts `survivors` in, and says in `lock` that this was done.

@@ -22,12 +22,16 @@ const LOWER_UP: u32 = 1 << 16;
 const ADDRESS: u16 = 1;
 const NAME: u16 = 3;
 const MTU: u16 = 4;
+const OTHER_INDEX: u16 = 5;
 const OPERATIONAL_STATE: u16 = 16;
 const INFO: u16 = 18;
 const ALIAS: u16 = 20;
 const FAMILIES: u16 = 26;
 const GROUP: u16 = 27;
 const MASK: u16 = 29;
+const OTHER_NETNS: u16 = 37;
+/// `IFLA_TARGET_NETNSID`: the namespace that a question is about.
+const IN_NETNS: u16 = 46;
 /// `RTEXT_FILTER_SKIP_STATS`
 const NO_STATISTICS: u32 = 1 << 3;
 /// `IF_OPER_UP`
@@ -37,6 +41,10 @@ const KIND: u16 = 1;
 /// In [`FAMILIES`]: `AF_INET6`, and therein `IFLA_INET6_CONF`, whose first number is `forwarding`.
 const INET6: u16 = 10;
 const INET6_SETTINGS: u16 = 2;
+/// In [`FAMILIES`]: `AF_INET`, therein `IFLA_INET_CONF`, and where `route_localnet` is among its numbers.
+const INET: u16 = 2;
+const INET_SETTINGS: u16 = 1;
+const ROUTE_LOCALNET: usize = 25 * 4;
 
 fn text(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
@@ -69,7 +77,12 @@ fn read(body: &[u8]) -> Option<Link> {
             ALIAS => link.alias = Some(text(value)),
             OPERATIONAL_STATE => link.operational = value.first() == Some(&OPERATIONAL),
             INFO => link.kind = value_in(value, KIND).map(|kind| text(&kind)),
+            OTHER_INDEX => link.other_index = number(value),
+            OTHER_NETNS => link.other_netns = number(value).map(u32::cast_signed),
             FAMILIES => {
+                let inet = value_in(value, INET).and_then(|inet| value_in(&inet, INET_SETTINGS));
+                let localnet = inet.and_then(|settings| number(settings.get(ROUTE_LOCALNET..)?));
+                link.route_localnet = localnet.is_some_and(|localnet| localnet != 0);
                 let settings = value_in(value, INET6).and_then(|inet6| value_in(&inet6, INET6_SETTINGS));
                 link.ipv6_forwarding = settings
                     .and_then(|settings| number(&settings))
@@ -111,6 +124,21 @@ impl Socket {
         self.link(question(index), || format!("look up the link with index {index}"))
     }
 
+    /// The other end of a veth pair, in whichever namespace it is.
+    ///
+    /// # Errors
+    /// Anything but its absence; a namespace that may not be looked into.
+    pub fn other_end(&mut self, link: &Link) -> Result<Option<Link>> {
+        let Some(index) = link.other_index else {
+            return Ok(None);
+        };
+        let mut asked = question(index);
+        if let Some(netns) = link.other_netns {
+            asked = asked.attribute(IN_NETNS, &netns.to_ne_bytes());
+        }
+        self.link(asked, || format!("look up the other end of {}", link.name))
+    }
+
     fn link(&mut self, question: Octets, what: impl Fn() -> String) -> Result<Option<Link>> {
         let found = match self.find(question, 0, &what) {
             Err(error) if error.is_missing() => return Ok(None),
@@ -150,6 +178,9 @@ mod tests {
         for number in [7_u32, UP | LOWER_UP, 0] {
             header.extend(number.to_ne_bytes());
         }
+        let mut inet = vec![0; ROUTE_LOCALNET + 4];
+        inet[ROUTE_LOCALNET] = 1;
+        let inet = attribute(INET_SETTINGS, &inet);
         let settings = attribute(INET6_SETTINGS, &[1, 0, 0, 0, 64, 0, 0, 0]);
         let message = Octets::new(RTM_NEWLINK, &header)
             .attribute(NAME, b"eth0\0")
@@ -160,7 +191,12 @@ mod tests {
             .attribute(ALIAS, b"an alias\0")
             .attribute(OPERATIONAL_STATE, &[OPERATIONAL])
             .attribute(INFO, &attribute(KIND, b"veth\0"))
-            .attribute(FAMILIES, &attribute(INET6, &settings));
+            .attribute(OTHER_INDEX, &8_u32.to_ne_bytes())
+            .attribute(OTHER_NETNS, &(-1_i32).to_ne_bytes())
+            .attribute(
+                FAMILIES,
+                &[attribute(INET, &inet), attribute(INET6, &settings)].concat(),
+            );
         let whole = Link {
             index: 7,
             name: "eth0".into(),
@@ -171,7 +207,10 @@ mod tests {
             up: true,
             carrier: true,
             operational: true,
+            other_index: Some(8),
+            other_netns: Some(-1),
             ipv6_forwarding: Some(true),
+            route_localnet: true,
             kind: Some("veth".into()),
         };
         assert_eq!(read(&message.body), Some(whole.clone()));
