@@ -27,7 +27,7 @@ use super::carry::tell;
 /// How often it is looked without an occasion.
 const LOOK: Duration = Duration::from_mins(1);
 /// How soon again, when something was missing of whose deletion nobody told.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(5);
 /// How soon again, when another program's route was in the way: nobody tells when it goes.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long between two repairs.
