@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::site::Shape;
-use super::{Cluster, Wishes, mesh, model, operations, pace, privileges, remove, upstream};
+use super::{Cluster, Wishes, annotations, mesh, model, operations, pace, privileges, remove, upstream};
 use crate::paint;
 use crate::sandbox;
 
@@ -62,6 +62,8 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
+    /// What pods ask for by annotations.
+    Annotations,
     /// How quick it is.
     Pace,
     /// Nodes that are neighbours of each other, on a segment.
@@ -81,6 +83,7 @@ impl Part {
                 Self::Upstream,
                 Self::Operations,
                 Self::Model,
+                Self::Annotations,
                 Self::Privileges,
                 Self::Remove,
             ]
@@ -93,7 +96,9 @@ impl Part {
     fn fits(self, shape: Shape) -> bool {
         match self {
             Self::Upstream | Self::Remove => true,
-            Self::Operations | Self::Model | Self::Privileges | Self::Pace => shape == Shape::Racks,
+            Self::Operations | Self::Model | Self::Annotations | Self::Privileges | Self::Pace => {
+                shape == Shape::Racks
+            }
             Self::Mesh => shape == Shape::Segment,
         }
     }
@@ -107,12 +112,13 @@ impl std::str::FromStr for Part {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
+            "annotations" => Ok(Self::Annotations),
             "privileges" => Ok(Self::Privileges),
             "pace" => Ok(Self::Pace),
             "mesh" => Ok(Self::Mesh),
             "remove" => Ok(Self::Remove),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, pace, mesh or remove, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, annotations, privileges, pace, mesh or remove, several with commas"
             ),
         }
     }
@@ -125,7 +131,7 @@ impl std::str::FromStr for Part {
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
     if let Some(part) = parts.iter().find(|part| !part.fits(wishes.shape)) {
         bail!(
-            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model, privileges and pace need racks, mesh needs a segment",
+            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model, annotations, privileges and pace need racks, mesh needs a segment",
             wishes.shape
         );
     }
@@ -169,6 +175,10 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
             Part::Model => {
                 cluster.teller.chapter("The network model, sentence by sentence");
                 table.extend(model::run(&mut cluster)?);
+            }
+            Part::Annotations => {
+                cluster.teller.chapter("What pods ask for by annotations");
+                table.extend(annotations::run(&cluster)?);
             }
             Part::Privileges => {
                 cluster.teller.chapter("What the agents may do, and did");
