@@ -26,13 +26,13 @@ pub(super) fn told(scene: &Scene<'_>) -> Result<String> {
                 .iter()
                 .map(ToString::to_string)
                 .chain(elsewhere.first().cloned())
-                .chain(["cni.flatroute.io/ips".into(), "other nodes".into()])
+                .chain(["cni.flatroute.io/ips".into(), "choose one of these".into()])
                 .collect(),
         },
         Wrong {
             pod: "no-pool",
             annotation: ("cni.flatroute.io/pool", "silver".into()),
-            words: words(&["cni.flatroute.io/pool", "silver", "no pools"]),
+            words: words(&["cni.flatroute.io/pool", "silver", "leave the annotation out"]),
         },
         Wrong {
             pod: "typing-error",
