@@ -25,6 +25,7 @@ mod keys;
 pub mod kubectl;
 pub mod mesh;
 pub mod model;
+mod networks;
 pub mod node;
 pub mod operations;
 pub mod pace;

@@ -8,7 +8,6 @@ use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
 use super::{Scene, nth};
-use crate::cluster::node::Node;
 use crate::pod::Pod;
 
 /// Of the node's blocks, the address that is asked for.
@@ -52,7 +51,7 @@ pub(super) fn pool(scene: &Scene<'_>) -> Result<String> {
     let mut list: Value = serde_json::from_str(&node.run("cat", &[LIST])?).context("the agent's list")?;
     let texts: Vec<String> = blocks.iter().map(ToString::to_string).collect();
     list["plugins"][0]["pools"] = json!({"gold": {"podCIDRs": texts}});
-    put(node, &list)?;
+    node.put(FIRST, &list.to_string())?;
     let asked = in_pool(scene, &node.name, &blocks);
     fs::remove_file(node.path(FIRST)).context("remove the list with the pool")?;
     asked?;
@@ -90,13 +89,6 @@ fn part(block: IpNetwork) -> Result<IpNetwork> {
     let first = nth(block, 208);
     let length = if first.is_ipv6() { 124 } else { 28 };
     IpNetwork::new(first, length).context("a part of a block")
-}
-
-/// Writes the list beside its place and moves it there, as a runtime wants it.
-fn put(node: &Node, list: &Value) -> Result<()> {
-    let (path, beside) = (node.path(FIRST), node.path(&format!("{FIRST}.new")));
-    fs::write(&beside, list.to_string()).with_context(|| format!("write {}", beside.display()))?;
-    fs::rename(&beside, &path).with_context(|| format!("write {}", path.display()))
 }
 
 /// What the plugin said, out of an Event that says much before it.

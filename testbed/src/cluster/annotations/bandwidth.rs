@@ -41,9 +41,7 @@ pub(super) fn limited(scene: &Scene<'_>) -> Result<String> {
     scene.create("fast", node, &[])?;
     let (slow, fast) = (scene.ready("slow")?, scene.ready("fast")?);
     scene.answers(&slow)?;
-    let shapers = scene.node(node)?.netlink()?.links()?;
-    let shapers = shapers.iter().filter(|link| link.group == SHAPER_LINK_GROUP);
-    let shapers = shapers.count();
+    let shapers = scene.shapers(node)?;
     ensure!(
         shapers == 1,
         "{node} has {shapers} links of group {SHAPER_LINK_GROUP}, for one pod with a limit"

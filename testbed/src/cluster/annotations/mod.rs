@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use flatroute_netlink::{POD_LINK_GROUP, SHAPER_LINK_GROUP};
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
@@ -30,12 +31,12 @@ const HTTP: u16 = 8080;
 const BOUND: Duration = Duration::from_secs(120);
 
 /// Everything that is asked of.
-struct Scene<'a> {
-    cluster: &'a Cluster,
+pub(super) struct Scene<'a> {
+    pub(super) cluster: &'a Cluster,
     /// The `hello` of the first node.
-    near: Pod,
+    pub(super) near: Pod,
     /// One of the other rack.
-    far: Pod,
+    pub(super) far: Pod,
 }
 
 /// Something that is asked.
@@ -70,7 +71,7 @@ const QUESTIONS: [Question; 5] = [
 /// Asks all of it.
 ///
 /// # Errors
-/// The pods that are asked from have no namespace.
+/// As [`Scene::new`].
 pub(super) fn run(cluster: &Cluster) -> Result<Vec<Row>> {
     if cluster.carrier == Carrier::Bird {
         return Ok(vec![Row {
@@ -79,63 +80,74 @@ pub(super) fn run(cluster: &Cluster) -> Result<Vec<Row>> {
             detail: "with CARRIER=bird flatroute was not installed".to_owned(),
         }]);
     }
-    let hello = cluster.pods("default", "app=hello")?;
-    let near = hello.first().context("a pod")?.clone();
-    let rack = cluster.router(&near.node)?.rack;
-    let other = |pod: &&Pod| cluster.router(&pod.node).is_ok_and(|router| router.rack != rack);
-    let far = hello
-        .iter()
-        .find(other)
-        .context("a pod in the other rack")?
-        .clone();
-    let scene = Scene { cluster, near, far };
-    let ask = |question: &Question| {
-        let (verdict, detail) = match (question.ask)(&scene) {
+    let scene = Scene::new(cluster)?;
+    Ok(QUESTIONS
+        .map(|question| scene.row(question.name, question.ask))
+        .into())
+}
+
+impl<'a> Scene<'a> {
+    /// # Errors
+    /// The pods that are asked from have no namespace, or are in one rack.
+    pub(super) fn new(cluster: &'a Cluster) -> Result<Self> {
+        let hello = cluster.pods("default", "app=hello")?;
+        let near = hello.first().context("a pod")?.clone();
+        let rack = cluster.router(&near.node)?.rack;
+        let other = |pod: &&Pod| cluster.router(&pod.node).is_ok_and(|router| router.rack != rack);
+        let far = hello
+            .iter()
+            .find(other)
+            .context("a pod in the other rack")?
+            .clone();
+        Ok(Self { cluster, near, far })
+    }
+
+    /// Asks a question, and tells of the answer.
+    pub(super) fn row(&self, name: &str, ask: fn(&Self) -> Result<String>) -> Row {
+        let (verdict, detail) = match ask(self) {
             Ok(detail) => (Verdict::Ok, detail),
             Err(error) => (Verdict::Failed, format!("{error:#}")),
         };
         // What a question left would be in the next one's way.
-        let swept = cluster
+        let swept = self
+            .cluster
             .kubectl
             .run(&["delete", "pods", "-l", LABEL, "--wait=false"]);
         let (verdict, detail) = match swept {
             Ok(_) => (verdict, detail),
             Err(error) => (Verdict::Failed, format!("{detail}; and then: {error:#}")),
         };
-        cluster
+        self.cluster
             .teller
-            .say(&format!("{}: {}: {detail}", question.name, verdict.word()));
+            .say(&format!("{name}: {}: {detail}", verdict.word()));
         Row {
-            name: question.name.to_owned(),
+            name: name.to_owned(),
             verdict,
             detail,
         }
-    };
-    Ok(QUESTIONS.iter().map(ask).collect())
-}
+    }
 
-impl Scene<'_> {
-    fn families(&self) -> &'static [bool] {
+    pub(super) fn families(&self) -> &'static [bool] {
         self.cluster.common.site.families.order()
     }
 
-    fn node(&self, name: &str) -> Result<&Namespace> {
+    pub(super) fn node(&self, name: &str) -> Result<&Namespace> {
         self.cluster.ground.fabric.namespace(name)
     }
 
     /// The pod CIDRs of a node.
-    fn cidrs(&self, node: &str) -> Result<Vec<IpNetwork>> {
+    pub(super) fn cidrs(&self, node: &str) -> Result<Vec<IpNetwork>> {
         let found = routes::pod_cidrs(&self.cluster.kubectl)?.remove(node);
         found.with_context(|| format!("{node} has no pod CIDRs"))
     }
 
-    /// Creates a pod that serves HTTP, on a node.
-    fn create(&self, name: &str, node: &str, annotations: &[(&str, &str)]) -> Result<()> {
+    /// A pod that serves HTTP, on a node.
+    pub(super) fn pod(&self, name: &str, node: &str, annotations: &[(&str, &str)]) -> Value {
         let annotations: serde_json::Map<String, Value> = annotations
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).into()))
             .collect();
-        let pod = json!({
+        json!({
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "namespace": "default", "labels": {"app": "asks", "name": name}, "annotations": annotations},
@@ -144,12 +156,24 @@ impl Scene<'_> {
                 "args": ["netexec", "--http-port=8080", "--udp-port=8081"],
                 "readinessProbe": {"httpGet": {"path": "/healthz", "port": HTTP}, "periodSeconds": 1},
             }]},
-        });
+        })
+    }
+
+    /// Creates one.
+    pub(super) fn create(&self, name: &str, node: &str, annotations: &[(&str, &str)]) -> Result<()> {
+        let pod = self.pod(name, node, annotations);
         self.cluster.kubectl.apply(&pod.to_string()).map(drop)
     }
 
+    /// How many devices for bandwidth a node has.
+    pub(super) fn shapers(&self, node: &str) -> Result<usize> {
+        let links = self.node(node)?.netlink()?.links()?;
+        let shapers = links.iter().filter(|link| link.group == SHAPER_LINK_GROUP);
+        Ok(shapers.count())
+    }
+
     /// Waits for one of them to be ready.
-    fn ready(&self, name: &str) -> Result<Pod> {
+    pub(super) fn ready(&self, name: &str) -> Result<Pod> {
         let label = format!("name={name}");
         self.cluster.await_pods("default", &label, 1)?;
         let found = self.cluster.pods("default", &label)?.pop();
@@ -157,12 +181,12 @@ impl Scene<'_> {
     }
 
     /// The pod's addresses, in the cluster's order.
-    fn addresses(&self, pod: &Pod) -> Vec<IpAddr> {
+    pub(super) fn addresses(&self, pod: &Pod) -> Vec<IpAddr> {
         self.families().iter().map(|ipv6| pod.address(*ipv6)).collect()
     }
 
     /// A pod of the other rack, and the pod's own node, ask it who it is, at each of its addresses.
-    fn answers(&self, pod: &Pod) -> Result<()> {
+    pub(super) fn answers(&self, pod: &Pod) -> Result<()> {
         let asking = if self.far.node == pod.node {
             &self.near
         } else {
@@ -201,7 +225,7 @@ impl Scene<'_> {
     }
 
     /// Deletes a pod, and waits until the API server has forgotten it: then its DEL is over.
-    fn delete(&self, name: &str) -> Result<()> {
+    pub(super) fn delete(&self, name: &str) -> Result<()> {
         let bound = format!("--timeout={}s", BOUND.as_secs());
         self.cluster
             .kubectl
@@ -211,7 +235,7 @@ impl Scene<'_> {
 }
 
 /// Every node has a link for each pod that is there, and no device for bandwidth.
-fn gone(scene: &Scene<'_>) -> Result<String> {
+pub(super) fn gone(scene: &Scene<'_>) -> Result<String> {
     let mut pods = 0;
     for node in &scene.cluster.nodes {
         let namespace = scene.node(&node.name)?;
@@ -226,10 +250,7 @@ fn gone(scene: &Scene<'_>) -> Result<String> {
             here.sort_unstable();
             let links = namespace.netlink()?.links()?;
             let of_group = |group| links.iter().filter(move |link| link.group == group).count();
-            let (own, shapers) = (
-                of_group(flatroute_netlink::POD_LINK_GROUP),
-                of_group(flatroute_netlink::SHAPER_LINK_GROUP),
-            );
+            let (own, shapers) = (of_group(POD_LINK_GROUP), of_group(SHAPER_LINK_GROUP));
             pods = here.len();
             Ok(if own == here.len() && shapers == 0 {
                 Ok(())
@@ -250,7 +271,7 @@ fn gone(scene: &Scene<'_>) -> Result<String> {
 }
 
 /// The address of a block that stands so many after its first.
-fn nth(block: IpNetwork, number: u8) -> IpAddr {
+pub(super) fn nth(block: IpNetwork, number: u8) -> IpAddr {
     match block.network() {
         IpAddr::V4(first) => IpAddr::V4(u32::from(first).saturating_add(number.into()).into()),
         IpAddr::V6(first) => IpAddr::V6(u128::from(first).saturating_add(number.into()).into()),
