@@ -157,6 +157,22 @@ fn is_on_link(route: &Route) -> bool {
     }
 }
 
+/// A pod with an IPv6 address needs a kernel that has IPv6. Asked before anything else is asked of the kernel in that family, so
+/// that this is what the pod's events say.
+///
+/// # Errors
+/// Code 7.
+pub(crate) fn check_families(is_ipv4: &[bool]) -> Result<()> {
+    if !is_ipv4.contains(&false) || sysctl::ipv6_exists() {
+        return Ok(());
+    }
+    Err(CniError::new(
+        Code::InvalidConfig,
+        "the pod is to have an IPv6 address, but the kernel has no IPv6",
+    )
+    .because("remove IPv6 from podCIDRs or ipam, or boot without ipv6.disable=1"))
+}
+
 impl PodLink {
     /// The plan for an attachment.
     pub(crate) fn plan(
@@ -190,13 +206,6 @@ impl PodLink {
     /// # Errors
     /// The first step that failed.
     pub(crate) fn apply(&self, host: &mut Socket, pod_netns: &File) -> Result<Wired> {
-        if self.has_v6() && !sysctl::ipv6_exists() {
-            return Err(CniError::new(
-                Code::InvalidConfig,
-                "the pod is to have an IPv6 address, but the kernel has no IPv6",
-            )
-            .because("remove IPv6 from podCIDRs or ipam, or boot without ipv6.disable=1"));
-        }
         let (host_index, pod_index) = self.create(host, pod_netns)?;
         if let Some(shaping) = &self.shaping {
             shaping.apply(host, host_index)?;

@@ -56,7 +56,7 @@ impl Contest {
                 "",
                 "another program deletes or changes our routes in the kernel again and again; they are put back, and packets are lost meanwhile",
                 "find it by `ip monitor route`; systemd-networkd leaves them with ManageForeignRoutes=no and ManageForeignNextHops=no under \
-                 [Network] in a file of /etc/systemd/networkd.conf.d, and a restart of it",
+                 [Network] in a file of /etc/systemd/networkd.conf.d, and a restart of it (deploy/host/networkd-flatroute.conf)",
             )
             .because(ProblemReason::RoutesContested)
         })

@@ -19,7 +19,7 @@ use crate::host_ports;
 use crate::identity::Identity;
 use crate::invocation::{Invocation, Verb};
 use crate::ipam::{AttachmentLock, Rest, Store, Wish};
-use crate::pod::PodLink;
+use crate::pod::{self, PodLink};
 use crate::port_mappings::{self, PortMapping};
 use crate::removal::delete_link;
 use crate::{bandwidth, mtu, reclaim, result};
@@ -158,6 +158,7 @@ impl Order<'_> {
 
     /// MTU and bandwidth of a link with addresses of these families, each of which is IPv4 or not.
     fn shape(&self, host: &mut Socket, is_ipv4: &[bool]) -> Result<(u32, Option<Shaping>)> {
+        pod::check_families(is_ipv4)?;
         let mtu = match self.mtu {
             Some(mtu) if mtu < IPV6_MINIMUM_MTU && is_ipv4.contains(&false) => {
                 let problem = format!("{mtu} is below {IPV6_MINIMUM_MTU}, the minimum of IPv6");

@@ -1,7 +1,7 @@
 //! STATUS: could an ADD be served now?
 //!
 //! Runtimes ask every few seconds and take the node out of service on an error, so the answer comes from few, local and
-//! steady facts: the configuration is valid, the state directory can be used, and every family has an address that no
+//! steady facts: the configuration is valid, the kernel has its families, the state directory can be used, and every family has an address that no
 //! pod holds. Addresses that only rest are not counted as missing: that passes by itself. Nor are those
 //! that nobody has any more ([`crate::reclaim`]), once they are freed. Where another plugin gives them, it is
 //! asked instead.
@@ -17,8 +17,8 @@ use crate::config::{AddressPlan, Config};
 use crate::delegate::Delegate;
 use crate::error::{CniError, Code, Result};
 use crate::invocation::Verb;
-use crate::ipam::Store;
-use crate::reclaim;
+use crate::ipam::{Store, Wish};
+use crate::{pod, reclaim};
 
 /// Asks the plugin that gives the addresses. What it says, 50 or 51, goes out as it came.
 fn ask(delegate: &Delegate) -> Result<()> {
@@ -48,6 +48,10 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         Some(_) => None,
         None => Some(config.address_plan().map_err(unavailable)?),
     };
+    if let Some(plan) = &plan {
+        let families: Vec<bool> = plan.wishes.iter().map(Wish::is_ipv4).collect();
+        pod::check_families(&families).map_err(unavailable)?;
+    }
     config.mtu().map_err(unavailable)?;
     let store = store(config);
     let existing = store
