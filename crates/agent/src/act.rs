@@ -12,6 +12,7 @@ mod gateways;
 mod links;
 mod live;
 mod marker;
+mod pod_routes;
 mod pods;
 mod routers;
 mod why;

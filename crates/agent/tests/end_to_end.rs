@@ -9,6 +9,7 @@ mod end_to_end {
     mod keys;
     mod lab;
     mod leadership;
+    mod lost;
     mod pods;
     mod readiness;
     mod reflection;

@@ -1,11 +1,13 @@
 //! The network configuration on standard input.
 //!
-//! A configuration is read in two steps. What DEL needs (name, version, state directory, prefix) is checked always;
+//! A configuration is read in two steps. What DEL needs (name, version, state directory) is checked always;
 //! what only ADD and STATUS need (`podCIDRs`, `reserved`, `cooldown`, `mtu`) is checked when it is asked for, so that
-//! a pod can still be deleted after somebody spoilt the configuration. Unknown keys are ignored, as the
+//! a pod can still be deleted after somebody spoilt the configuration: DEL and GC do not even look at the types of keys that
+//! they do not need ([`needed`]). Unknown keys are ignored, as the
 //! specification wants it. `runtimeConfig.portMappings` is read by [`crate::port_mappings`].
 
 mod addresses;
+mod needed;
 mod spelling;
 
 use std::net::IpAddr;
@@ -21,7 +23,7 @@ use crate::bandwidth::Limits;
 use crate::delegate::Delegate;
 use crate::error::{CniError, Code, Result};
 use crate::identity::HOST_MAC;
-use crate::invocation::{Attachment, is_name};
+use crate::invocation::{Attachment, Verb, is_name};
 use crate::ipam::Wish;
 use crate::version::SpecVersion;
 
@@ -111,11 +113,11 @@ pub(crate) fn invalid(field: &str, problem: impl std::fmt::Display) -> CniError 
 }
 
 impl Config {
-    /// Reads the configuration.
+    /// Reads as much of the configuration as `verb` needs.
     ///
     /// # Errors
     /// Code 6 when it is no JSON object, 7 for an invalid field, 1 for an unsupported version.
-    pub(crate) fn read(input: &[u8]) -> Result<Self> {
+    pub(crate) fn read(verb: Verb, input: &[u8]) -> Result<Self> {
         let decode =
             |problem: String| CniError::new(Code::Decode, format!("network configuration: {problem}"));
         let mut value: Value = serde_json::from_slice(input)
@@ -124,6 +126,7 @@ impl Config {
             return Err(decode("standard input is JSON, but no object".into()));
         }
         spelling::conventional(&mut value);
+        needed::keep(verb, &mut value);
         let raw: Raw =
             serde_json::from_value(value).map_err(|error| invalid("a field has a wrong type", error))?;
         if !is_name(&raw.name) {
@@ -143,7 +146,7 @@ impl Config {
             .host_interface_prefix
             .clone()
             .unwrap_or_else(|| DEFAULT_PREFIX.into());
-        if !is_name(&prefix) || prefix.len() > PREFIX_MAX {
+        if !is_prefix(&prefix) {
             return Err(invalid(
                 "hostInterfacePrefix",
                 format!("{prefix:?} is not 1 to {PREFIX_MAX} letters and digits"),
@@ -275,6 +278,11 @@ impl Config {
             })
             .collect())
     }
+}
+
+/// Whether names of host interfaces may begin so.
+fn is_prefix(prefix: &str) -> bool {
+    is_name(prefix) && prefix.len() <= PREFIX_MAX
 }
 
 /// Reads a key that only ADD needs; nothing, and null, is the type's default.

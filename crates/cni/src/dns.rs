@@ -47,10 +47,11 @@ mod tests {
 
     use super::of;
     use crate::config::Config;
+    use crate::invocation::Verb;
 
     fn dns(previous: &Value, conf: &Value, given: &Value) -> Value {
         let conf = json!({"cniVersion": "1.1.0", "name": "n", "prevResult": {"dns": previous}, "dns": conf});
-        let config = Config::read(conf.to_string().as_bytes()).expect("a configuration");
+        let config = Config::read(Verb::Add, conf.to_string().as_bytes()).expect("a configuration");
         of(&config, given.as_object())
     }
 

@@ -5,8 +5,9 @@
 //! even a socket is opened.
 //!
 //! **Order.** ADD notes in the attachment's lock file that there may be ports, then writes them, all or none, when everything else
-//! of the container is there; DEL takes them away before anything else. So an ADD that died leaves either no element or a note
-//! to look for some; and an address is never given on while a port leads to it. When the lock files are lost, DEL looks
+//! of the container is there; DEL takes them away right after the link, before anything else. So an ADD that died leaves either no
+//! element or a note to look for some; and an address is never given on while a port leads to it. After the link, because the
+//! agent puts back ports that another program took away, of containers whose link is there. When the lock files are lost, DEL looks
 //! anyway, and GC always does: the elements say whose they are. A port of a container that ended without DEL, as its
 //! link says, is free for the next one.
 //!
@@ -22,11 +23,11 @@
 use std::net::IpAddr;
 
 use flatroute_netlink::{LinkChange, LinkSettings, NextHop, Socket};
-use flatroute_nft::host_ports::MAX_OWNER;
-use flatroute_nft::{Conntrack, Element, Error, HostPort, Kernel, Protocol, Width};
+use flatroute_nft::host_ports::forget_answers;
+use flatroute_nft::{Element, Error, HostPort, Kernel};
 
 use crate::error::{CniError, Code, Result};
-use crate::identity::{Alias, Identity};
+use crate::identity::{Alias, Identity, brief};
 use crate::invocation::Attachment;
 
 /// Makes the ports lead to the container.
@@ -40,12 +41,6 @@ pub(crate) fn publish(
     host: &mut Socket,
 ) -> Result<()> {
     let owner = identity.alias(&[]);
-    if owner.len() > MAX_OWNER {
-        let msg = format!(
-            "runtimeConfig.portMappings: the names of network, container and interface are longer than {MAX_OWNER} bytes together"
-        );
-        return Err(CniError::new(Code::InvalidConfig, msg));
-    }
     let mut kernel = Kernel::open()?;
     add(&mut kernel, &owner, ports, host)?;
     if ports.iter().any(|port| port.to().is_ipv4())
@@ -63,11 +58,11 @@ pub(crate) fn publish(
             },
         )?;
     }
-    forget_arrivals(ports, &mut kernel, host)
+    Ok(kernel.forget_arrivals(ports, host)?)
 }
 
 /// Adds the ports. A port of a container that is no more is taken from it: every container's link is there before its
-/// ports and after them, so one without its link ended without DEL, and maybe nobody will ever send it.
+/// ports, so one without its link ended, and maybe nobody will ever send DEL for it.
 fn add(kernel: &mut Kernel, owner: &str, ports: &[HostPort], host: &mut Socket) -> Result<()> {
     // Each turn takes one container's.
     for _ in 0..ports.len() {
@@ -106,11 +101,11 @@ pub(crate) fn withdraw(identity: &Identity) -> Result<()> {
 ///
 /// # Errors
 /// Code 5 for what the kernel refuses.
-pub(crate) fn collect(network: &str, valid: &[Attachment]) -> Result<()> {
+pub(crate) fn collect(network: &str, is_valid: impl Fn(&Attachment) -> bool) -> Result<()> {
+    let network = brief(network);
     remove(|owner| {
-        Alias::parse(owner).is_some_and(|alias| {
-            alias.identity.network == network && !valid.contains(&alias.identity.attachment)
-        })
+        Alias::parse(owner)
+            .is_some_and(|alias| alias.identity.network == network && !is_valid(&alias.identity.attachment))
     })
 }
 
@@ -118,8 +113,21 @@ pub(crate) fn collect(network: &str, valid: &[Attachment]) -> Result<()> {
 ///
 /// # Errors
 /// Code 5 when the kernel cannot be asked.
-pub(crate) fn check(ports: &[HostPort], identity: &Identity, faults: &mut Vec<String>) -> Result<()> {
+pub(crate) fn check(
+    ports: &[HostPort],
+    identity: &Identity,
+    host_interface: &str,
+    faults: &mut Vec<String>,
+) -> Result<()> {
     let mut kernel = Kernel::open()?;
+    if ports.iter().any(|port| port.to().is_ipv4())
+        && let Some(link) = Socket::open()?.link_by_name(host_interface)?
+        && !link.route_localnet
+    {
+        faults.push(format!(
+            "net.ipv4.conf.{host_interface}.route_localnet is 0, so no port of 127.0.0.1 leads to the pod"
+        ));
+    }
     if !kernel.has_host_port_rules()? {
         faults.push("the rules for hostPort in the table inet flatroute are gone or changed".to_owned());
     }
@@ -150,80 +158,6 @@ fn remove(is_unwanted: impl Fn(&str) -> bool) -> Result<()> {
         Err(Error::NoConntrack(_)) => Ok(()),
         result => Ok(result?),
     }
-}
-
-/// Flows are told for each family by itself.
-const FAMILIES: [Width; 2] = [Width::Ipv4, Width::Ipv6];
-
-/// The one port, if it is the only one: the kernel then tells of its flows alone, and of all others only once.
-fn only(ports: &[u16]) -> Option<u16> {
-    let (first, rest) = ports.split_first()?;
-    rest.iter().all(|port| port == first).then_some(*first)
-}
-
-/// Forgets flows of UDP that began before their destination led to the container.
-fn forget_arrivals(ports: &[HostPort], kernel: &mut Kernel, host: &mut Socket) -> Result<()> {
-    let is_udp = |port: &&HostPort| port.protocol() == Protocol::Udp;
-    let udp: Vec<&HostPort> = ports.iter().filter(is_udp).collect();
-    if udp.is_empty() {
-        return Ok(());
-    }
-    let mut conntrack = Conntrack::open()?;
-    let mut flows = Vec::new();
-    for family in FAMILIES {
-        let of_family = udp.iter().filter(|port| Width::of(port.to().ip()) == family);
-        let of_family: Vec<u16> = of_family.map(|port| port.port()).collect();
-        if !of_family.is_empty() {
-            flows.extend(conntrack.udp_to(family, only(&of_family))?);
-        }
-    }
-    flows.retain(|flow| {
-        let to = flow.original.destination;
-        udp.iter().any(|port| port.takes(Protocol::Udp.number(), to))
-    });
-    if flows.is_empty() {
-        return Ok(());
-    }
-    let all = kernel.host_ports()?;
-    for flow in flows {
-        let to = flow.original.destination;
-        // What arrived since the elements were written goes the right way, and so does what a port of one address takes
-        // before ours.
-        let is_right = all.iter().any(|owned| match owned.element {
-            Element::Port(port) => port.takes(Protocol::Udp.number(), to) && port.to() == flow.reply.source,
-            Element::Hairpin(_) => false,
-        });
-        if !is_right && host.is_own(to.ip())? {
-            conntrack.forget(&flow)?;
-        }
-    }
-    Ok(())
-}
-
-/// Forgets flows of UDP that containers answered by what is gone.
-fn forget_answers(gone: &[Element]) -> flatroute_nft::Result<()> {
-    let udp = gone.iter().filter_map(|element| match element {
-        Element::Port(port) if port.protocol() == Protocol::Udp => Some(port.to()),
-        Element::Port(_) | Element::Hairpin(_) => None,
-    });
-    let udp: Vec<_> = udp.collect();
-    if udp.is_empty() {
-        return Ok(());
-    }
-    let mut conntrack = Conntrack::open()?;
-    for family in FAMILIES {
-        let of_family = udp.iter().filter(|to| Width::of(to.ip()) == family);
-        let of_family: Vec<u16> = of_family.map(|to| to.port()).collect();
-        if of_family.is_empty() {
-            continue;
-        }
-        for flow in conntrack.udp_from(family, only(&of_family))? {
-            if udp.contains(&flow.reply.source) {
-                conntrack.forget(&flow)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 impl From<Error> for CniError {
@@ -280,12 +214,5 @@ mod tests {
                 "{error}"
             );
         }
-    }
-
-    #[test]
-    fn one_port_is_asked_for_alone() {
-        assert_eq!(only(&[]), None);
-        assert_eq!(only(&[80, 80]), Some(80));
-        assert_eq!(only(&[80, 81]), None);
     }
 }

@@ -6,20 +6,35 @@
 //! what ADD made without any record, and no look-up is needed while a pod is wired.
 //!
 //! The link's alias says the identity and the addresses in plain text. It makes a node's links readable, and the
-//! state directory can be rebuilt from it.
+//! state directory can be rebuilt from it. The same words without the addresses are the owner of a hostPort in nf_tables.
+//!
+//! Both have little room: the kernel cuts an alias after 255 octets without a word, and an element's comment has 250. Nothing
+//! bounds the names of networks and containers, and those that are cut alike are no longer different. So a name that is too
+//! long is replaced, before anything is made of it, by its beginning and a digest ([`brief`]), and the address files, aliases
+//! and owners all have the same word for it.
 
 use std::net::IpAddr;
 
-use flatroute_netlink::Mac;
+use flatroute_netlink::{Mac, POD_ALIAS_MARK, PodAlias};
 
 use crate::invocation::Attachment;
 
 /// Link group of all host interfaces of pods; one nf_tables rule can speak of them all.
 pub(crate) const LINK_GROUP: u32 = flatroute_netlink::POD_LINK_GROUP;
-/// First word of every alias.
-const ALIAS_MARK: &str = "flatroute";
 /// The longest alias of Linux in bytes (IFALIASZ without the final zero).
 const ALIAS_MAX: usize = 255;
+/// The longest name of a network or a container that is written as it is, in octets. Runtimes have 64 at most. Two of
+/// these, an interface and an address of each family fit into an alias, and without the addresses into a comment.
+const NAME_MAX: usize = 80;
+/// How much of a longer one is kept for those who read it.
+const BEGINNING: usize = 40;
+const _: () = {
+    let names = POD_ALIAS_MARK.len() + 2 * NAME_MAX + INTERFACE_NAME_MAX + 3;
+    assert!(names <= flatroute_nft::host_ports::MAX_OWNER);
+    assert!(names + " 255.255.255.255".len() + 1 + 39 <= ALIAS_MAX);
+    // A digest is 32 characters, and a mark before it.
+    assert!(BEGINNING + 33 <= NAME_MAX);
+};
 const INTERFACE_NAME_MAX: usize = 15;
 /// First characters of the names of devices that packets from pods go through.
 const SHAPER_PREFIX: &str = "ifb";
@@ -29,9 +44,9 @@ pub(crate) const HOST_MAC: Mac = [0xee, 0xee, 0xee, 0xee, 0xee, 0xee];
 /// An attachment of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// The network's name.
+    /// The network's name, [`brief`].
     pub(crate) network: String,
-    /// Container and interface.
+    /// Container, [`brief`] too, and interface.
     pub(crate) attachment: Attachment,
 }
 
@@ -44,7 +59,36 @@ pub(crate) struct Alias {
     pub(crate) addresses: Vec<IpAddr>,
 }
 
+/// A name of a network or a container as it is written everywhere: itself, or its beginning and a digest where it is too long.
+/// The sign between them is in no name that CNI allows.
+pub(crate) fn brief(name: &str) -> String {
+    if name.len() <= NAME_MAX {
+        return name.to_owned();
+    }
+    let digest = |purpose: u8| {
+        let mut hash = Fnv::default();
+        hash.write(&[purpose]);
+        hash.write(name.as_bytes());
+        hash.finish()
+    };
+    let beginning = name
+        .get(..name.floor_char_boundary(BEGINNING))
+        .unwrap_or_default();
+    format!("{beginning}~{:016x}{:016x}", digest(0), digest(1))
+}
+
 impl Identity {
+    /// Of an attachment, as the runtime names it, or as we have written it.
+    pub(crate) fn new(network: &str, attachment: &Attachment) -> Self {
+        Self {
+            network: brief(network),
+            attachment: Attachment {
+                container_id: brief(&attachment.container_id),
+                interface: attachment.interface.clone(),
+            },
+        }
+    }
+
     fn hash(&self, purpose: u8) -> u64 {
         let mut hash = Fnv::default();
         hash.write(&[purpose]);
@@ -87,13 +131,12 @@ impl Identity {
             container_id,
             interface,
         } = &self.attachment;
-        let short = format!("{ALIAS_MARK} {} {container_id} {interface}", self.network);
+        let short = format!("{POD_ALIAS_MARK} {} {container_id} {interface}", self.network);
         let long = addresses
             .iter()
             .fold(short.clone(), |text, address| format!("{text} {address}"));
-        let mut alias = if long.len() > ALIAS_MAX { short } else { long };
-        alias.truncate(alias.floor_char_boundary(ALIAS_MAX));
-        alias
+        // A plugin for addresses may have given more of them than fit.
+        if long.len() > ALIAS_MAX { short } else { long }
     }
 
     /// Whether a link with this alias may be taken for this attachment's. A link without alias was left by an ADD that
@@ -131,19 +174,17 @@ pub(crate) fn shaper_interface(host_interface: &str) -> String {
 impl Alias {
     /// Reads an alias; `None` for those that are not ours.
     pub(crate) fn parse(alias: &str) -> Option<Self> {
-        let mut words = alias.split(' ');
-        if words.next()? != ALIAS_MARK {
-            return None;
-        }
-        let network = words.next()?.to_owned();
+        let alias = PodAlias::parse(alias)?;
         let attachment = Attachment {
-            container_id: words.next()?.to_owned(),
-            interface: words.next()?.to_owned(),
+            container_id: alias.container_id.to_owned(),
+            interface: alias.interface.to_owned(),
         };
-        let addresses = words.map(str::parse).collect::<Result<_, _>>().ok()?;
         Some(Self {
-            identity: Identity { network, attachment },
-            addresses,
+            identity: Identity {
+                network: alias.network.to_owned(),
+                attachment,
+            },
+            addresses: alias.addresses,
         })
     }
 }

@@ -33,8 +33,8 @@ use crate::sysctl;
 pub(crate) const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
 /// The pod's IPv6 gateway.
 pub(crate) const GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
-/// Protocol number of the host's routes to pods; not the agent's (79), which sweeps what it does not want.
-pub(crate) const ROUTE_PROTOCOL: u8 = 80;
+/// Protocol number of the host's routes to pods.
+pub(crate) const ROUTE_PROTOCOL: u8 = flatroute_netlink::HOST_ROUTE_PROTOCOL;
 /// Protocol of the routes in the pod (RTPROT_STATIC).
 const POD_ROUTE_PROTOCOL: u8 = 4;
 const LOOPBACK_INDEX: u32 = 1;
@@ -294,8 +294,8 @@ impl PodLink {
         let settings = LinkSettings {
             forwarding: Some(true),
             proxy_arp: Some(false),
-            // Loose, which is strict in effect on a link without an IPv4 address, as ours is. Sources are checked by one nf_tables
-            // rule, in both families.
+            // Loose, and the kernel is strict all the same on a link without an IPv4 address, as ours is (a test shows it). The
+            // check to rely on is one nf_tables rule, for both families.
             rp_filter: Some(2),
             link_local: has_ipv6.then_some(false),
             ..LinkSettings::default()
@@ -364,7 +364,7 @@ impl PodLink {
         for address in &self.addresses {
             host.add_permanent_neighbour(index, *address, self.pod_mac)?;
             match host.add_route(&host_route(*address, index)) {
-                Err(error) if error.is_exists() => return Err(conflict(host, *address)),
+                Err(error) if error.is_exists() => stands(host, *address, index)?,
                 result => result?,
             }
         }
@@ -403,6 +403,15 @@ fn add_address(
         result => return Ok(result?),
     }
     Ok(socket.add_address(index, address, prefix_len)?)
+}
+
+/// Whether a route that exists already is the one that we wanted to make: the agent puts back what others delete, and may have
+/// been quicker.
+fn stands(host: &mut Socket, address: IpAddr, index: u32) -> Result<()> {
+    match host.route_to(address)?.map(|route| route.next_hop) {
+        Some(NextHop::Link { index: found }) if found == index => Ok(()),
+        Some(NextHop::Link { .. } | NextHop::Gateway { .. }) | None => Err(conflict(host, address)),
+    }
 }
 
 /// Says who holds a route that we wanted to make.

@@ -8,7 +8,8 @@
 //! second look, [`RECLAIM_AFTER`] later, frees. Then the same goes as with DEL: ports of the host, the device for bandwidth, the
 //! addresses, the lock file. The cool-down counts from the first sighting.
 //!
-//! Lock files without addresses stay for DEL and GC: they hold nothing back, and may stand for addresses that another plugin gave.
+//! Lock files without addresses stay for DEL and GC, and for the first ADD after a boot: they hold nothing back, and may stand
+//! for addresses that another plugin gave.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -101,10 +102,7 @@ fn holders(config: &Config, store: &Store, host: &mut Socket) -> Result<BTreeMap
     let locked = store.lock(|| survivors(host, &config.network))?;
     let mut holders = BTreeMap::new();
     for record in locked.records() {
-        let identity = Identity {
-            network: config.network.clone(),
-            attachment: record.attachment,
-        };
+        let identity = Identity::new(&config.network, &record.attachment);
         holders
             .entry(identity.host_interface(&config.prefix))
             .or_insert_with(|| Holder {

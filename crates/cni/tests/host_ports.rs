@@ -361,6 +361,14 @@ fn check_finds_ports_that_are_gone() {
             "{text}"
         );
         assert!(text.contains("the way of 10.244.1.1 to itself is gone"), "{text}");
+        let link = lab.host_links().remove(0);
+        let path = format!("/proc/sys/net/ipv4/conf/{link}/route_localnet");
+        netns::within(lab.host.as_fd(), || std::fs::write(path, "0").unwrap()).unwrap();
+        let text = faults(&mappings());
+        assert!(
+            text.contains(&format!("net.ipv4.conf.{link}.route_localnet")),
+            "{text}"
+        );
         // The chains, as if another program had flushed everything.
         let flush = || {
             let mut nothing = flatroute_nft::host_ports::table();

@@ -90,3 +90,35 @@ fn pods_speak_for_themselves_alone() {
         }
     });
 }
+
+#[test]
+fn a_loose_check_is_strict_on_a_link_without_an_address() {
+    // What the kernel does with rp_filter=2, which the plugin sets: a source with a route, but over another link, is let in only by
+    // a link that has an IPv4 address. Without the agent's table this is the only check there is.
+    in_lab("a_loose_check_is_strict_on_a_link_without_an_address", |lab| {
+        let (one, two) = (Pod::new(), Pod::new());
+        lab.add("c1", &one);
+        lab.add("c2", &two);
+        let at_host = socket(&lab.host, HOST_V4, 5000);
+        let to = at_host.local_addr().unwrap();
+        let of_two: IpAddr = "10.244.1.2".parse().unwrap();
+        one.socket().add_address(1, of_two, 32).unwrap();
+        let says = |word: &[u8], from: &str| socket(&one.netns, from, 0).send_to(word, to).unwrap();
+        says(b"forged", "10.244.1.2");
+        says(b"own", "10.244.1.1");
+        assert_eq!(heard(&at_host), ("own".to_owned(), "10.244.1.1".parse().unwrap()));
+        let mut host = lab.socket();
+        let next_hop = host
+            .route_to("10.244.1.1".parse().unwrap())
+            .unwrap()
+            .unwrap()
+            .next_hop;
+        let NextHop::Link { index } = next_hop else {
+            panic!("a pod is on a link");
+        };
+        host.add_address(index, "192.0.2.77".parse().unwrap(), 32)
+            .unwrap();
+        says(b"forged", "10.244.1.2");
+        assert_eq!(heard(&at_host), ("forged".to_owned(), of_two));
+    });
+}

@@ -1,4 +1,5 @@
-//! The executor and observer of kernel routes, the observers of links ([`links`]) and of default routes ([`gateways`]),
+//! The executor and observer of kernel routes, the observers of links ([`links`]), of default routes ([`gateways`]) and of
+//! deletions ([`deletions`]),
 //! and what the kernel says of a single address ([`lookup`]).
 //!
 //! One thread owns all that concerns routes: the machine of `flatroute-fib`, the netlink sockets and the queue of commands. It
@@ -12,6 +13,7 @@
 //! Below the loop lie three rooms: [`netlink`] implements the five verbs of [`flatroute_fib::Kernel`],
 //! `message` turns values into rtnetlink bytes and back, `socket` moves those bytes.
 
+pub mod deletions;
 pub mod gateways;
 pub mod links;
 pub mod lookup;

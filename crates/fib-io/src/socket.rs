@@ -293,6 +293,19 @@ impl Listener {
         ])
     }
 
+    /// Hears of the deletion of routes of one protocol alone.
+    pub(crate) fn of_deletions(protocol: u8) -> Result<Self, Error> {
+        Self::filtered(&[
+            // The kind of the message, as above; then the protocol (the sixth byte behind the header).
+            SockFilter::new(0x28, 0, 0, 4),
+            SockFilter::new(0x15, 0, 3, u32::from(RTM_DELROUTE.to_be())),
+            SockFilter::new(0x30, 0, 0, 21),
+            SockFilter::new(0x15, 0, 1, u32::from(protocol)),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+            SockFilter::new(0x06, 0, 0, 0),
+        ])
+    }
+
     fn filtered(filter: &[SockFilter]) -> Result<Self, Error> {
         let (socket, _) = open()?;
         SockRef::from(&socket)

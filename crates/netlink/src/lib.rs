@@ -33,6 +33,7 @@ mod neighbour;
 mod netfilter;
 pub mod netns;
 mod nexthop;
+mod pods;
 mod route;
 mod settings;
 mod socket;
@@ -46,17 +47,11 @@ pub use neighbour::Neighbour;
 pub use netfilter::{NetfilterMessage, NetfilterSocket};
 pub use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub use netlink_packet_route as packet;
+pub use pods::{HOST_ROUTE_PROTOCOL, POD_ALIAS_MARK, POD_LINK_GROUP, PodAlias, SHAPER_LINK_GROUP};
 pub use route::{NextHop, Route};
 pub use settings::LinkSettings;
 pub use socket::Socket;
 pub use traffic::TokenBucket;
-
-/// Link group of the host's ends of all pods' links. The plugin puts them there; rules for all pods speak of it.
-pub const POD_LINK_GROUP: u32 = 79;
-
-/// Link group of the devices that the traffic of pods with a limited bandwidth goes through. Not that of the pods'
-/// links: nothing comes from such a device, and rules for pods must not speak of it.
-pub const SHAPER_LINK_GROUP: u32 = 80;
 
 /// A six-byte Ethernet address.
 pub type Mac = [u8; 6];

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, State,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, State,
 };
 
 use crate::{Error, LinkSettings, Mac, Result, Socket};
@@ -85,6 +85,12 @@ pub struct Link {
     pub operational: bool,
     /// `net.ipv6.conf.LINK.forwarding`; `None` for links without IPv6.
     pub ipv6_forwarding: Option<bool>,
+    /// `net.ipv4.conf.LINK.route_localnet`
+    pub route_localnet: bool,
+    /// The index of the link that it belongs to: the other end of a veth pair.
+    pub other_index: Option<u32>,
+    /// The namespace of that link, by the number that this one has for it; `None` when it is this one.
+    pub other_netns: Option<i32>,
     /// Kind, such as `veth`, `dummy` or `bridge`; `None` for hardware and loopback.
     pub kind: Option<String>,
 }
@@ -125,8 +131,13 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Link(index) => link.other_index = Some(index),
+                LinkAttribute::LinkNetNsId(number) => link.other_netns = Some(number),
                 LinkAttribute::OperState(state) => link.operational = state == State::Up,
-                LinkAttribute::AfSpecUnspec(families) => link.ipv6_forwarding = ipv6_forwarding(&families),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    link.ipv6_forwarding = ipv6_forwarding(&families);
+                    link.route_localnet = route_localnet(&families);
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.into_iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
@@ -147,6 +158,16 @@ fn ipv6_forwarding(families: &[AfSpecUnspec]) -> Option<bool> {
             _ => None,
         }),
         _ => None,
+    })
+}
+
+fn route_localnet(families: &[AfSpecUnspec]) -> bool {
+    families.iter().any(|family| match family {
+        AfSpecUnspec::Inet(attributes) => attributes.iter().any(|attribute| match attribute {
+            AfSpecInet::DevConf(settings) => settings.route_localnet != 0,
+            _ => false,
+        }),
+        _ => false,
     })
 }
 
@@ -287,6 +308,22 @@ impl Socket {
         let mut message = LinkMessage::default();
         message.header.index = index;
         self.link(message, || format!("look up the link with index {index}"))
+    }
+
+    /// The other end of a veth pair, in whichever namespace it is.
+    ///
+    /// # Errors
+    /// Anything but its absence; a namespace that may not be looked into.
+    pub fn other_end(&mut self, link: &Link) -> Result<Option<Link>> {
+        let Some(index) = link.other_index else {
+            return Ok(None);
+        };
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message
+            .attributes
+            .extend(link.other_netns.map(LinkAttribute::IfNetnsId));
+        self.link(message, || format!("look up the other end of {}", link.name))
     }
 
     fn link(&mut self, mut message: LinkMessage, what: impl Fn() -> String) -> Result<Option<Link>> {

@@ -59,16 +59,29 @@ impl Socket {
     pub fn neighbours(&mut self, index: u32) -> Result<Vec<Neighbour>> {
         let mut message = NeighbourMessage::default();
         message.attributes.push(NeighbourAttribute::IfIndex(index));
-        let found = self.dump(&RouteNetlinkMessage::GetNeighbour(message), || {
+        let mut found = self.list(message, || {
             format!("list the neighbours on the link with index {index}")
         })?;
+        found.retain(|neighbour| neighbour.index == index);
+        Ok(found)
+    }
+
+    /// The neighbours on all links, both families.
+    ///
+    /// # Errors
+    /// See [`Socket::dump`].
+    pub fn all_neighbours(&mut self) -> Result<Vec<Neighbour>> {
+        self.list(NeighbourMessage::default(), || "list neighbours".to_owned())
+    }
+
+    fn list(&mut self, question: NeighbourMessage, what: impl Fn() -> String) -> Result<Vec<Neighbour>> {
+        let found = self.dump(&RouteNetlinkMessage::GetNeighbour(question), what)?;
         Ok(found
             .into_iter()
             .filter_map(|message| match message {
                 RouteNetlinkMessage::NewNeighbour(message) => read(&message),
                 _ => None,
             })
-            .filter(|neighbour| neighbour.index == index)
             .collect())
     }
 }

@@ -20,6 +20,7 @@ pub(crate) const INET: u8 = 1;
 pub(crate) mod msg {
     pub(crate) const NEW_TABLE: u8 = 0;
     pub(crate) const GET_TABLE: u8 = 1;
+    pub(crate) const DEL_TABLE: u8 = 2;
     pub(crate) const NEW_CHAIN: u8 = 3;
     pub(crate) const GET_CHAIN: u8 = 4;
     pub(crate) const DEL_CHAIN: u8 = 5;

@@ -20,6 +20,8 @@
 
 mod elements;
 mod entries;
+mod flows;
+mod memory;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -30,6 +32,8 @@ use crate::description::{Chain, Expression, Fib, Hook, Key, Load, Map, Nat, Part
 use crate::pods::{PRIORITY_RAW, PRIORITY_SOURCE_NAT, TABLE};
 
 pub use elements::Owned;
+pub use flows::forget_answers;
+pub use memory::Memory;
 
 /// The longest name of an owner, in octets: the kernel keeps 256 for an element, the lengths included.
 pub const MAX_OWNER: usize = 250;

@@ -43,7 +43,7 @@ pub use description::{Chain, Expression, Fib, Hook, Key, Load, Map, Nat, Part, R
 pub use difference::{Operation, difference};
 pub use error::Error;
 pub use flatroute_netlink::Error as SocketError;
-pub use host_ports::{Element, HostPort, Protocol};
+pub use host_ports::{Element, HostPort, Memory, Protocol};
 pub use kernel::Kernel;
 pub use maps::Kind;
 pub use observed::{Observed, ObservedChain, ObservedRule, ObservedSet};

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use flatroute_netlink::NetfilterSocket;
 
 use crate::encode::{self, SUBSYSTEM, attr, msg};
+use crate::host_ports::Memory;
 use crate::observed::{of_message, text};
 use crate::{Error, Result};
 
@@ -32,11 +33,12 @@ impl Watch {
         Ok(Self { socket, table })
     }
 
-    /// Whether anybody but the socket with the port `own` changed the table since it was asked last, or may have.
+    /// Whether anybody but the socket with the port `own` changed the table since it was asked last, or may have. What was heard of
+    /// host ports is in `memory` then.
     ///
     /// # Errors
     /// The socket failed.
-    pub fn is_changed(&mut self, own: u32) -> Result<bool> {
+    pub fn is_changed(&mut self, own: u32, memory: &mut Memory) -> Result<bool> {
         let table = self.table;
         let mut changed = false;
         let whole = self
@@ -48,8 +50,15 @@ impl Watch {
                     && of_message(&message.body)
                         .any(|(kind, value)| kind == attr::TABLE_NAME && text(Some(value)) == table);
                 changed |= is_ours && message.port != own;
+                if is_ours {
+                    let [_, kind] = message.kind.to_be_bytes();
+                    memory.hear(kind, &message.body);
+                }
             })
             .map_err(Error::Netlink)?;
+        if !whole {
+            memory.doubt();
+        }
         Ok(changed || !whole)
     }
 }

@@ -6,6 +6,7 @@
 mod kernel {
     mod host_ports;
     mod lab;
+    mod lost_ports;
     mod packets;
     mod table;
 }

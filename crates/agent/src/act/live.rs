@@ -8,7 +8,8 @@
 //!     └──── interfaces ───── links ◄─── newest state ── fib-io::links, fib-io::gateways, nd
 //! ```
 //!
-//! The rules for packets of pods are kept by a task of their own (`pods`), which neither waits for routes nor they for it.
+//! The rules for packets of pods are kept by a task of their own (`pods`), which neither waits for routes nor they for it; so are the
+//! routes to pods (`pod_routes`).
 //! Four small tasks carry things between them (`carry`, `links`); each waits for room at its receiver, so a busy kernel holds the
 //! first one up and the speaker's changes coalesce in its RIB. The links are known before the first plan is made.
 //!
@@ -35,7 +36,7 @@ use super::carry::{carry_reports, carry_routes, carry_sessions, tell, watch_over
 use super::links::{DefaultRoutes, Links, addressed, carry_links, facts, present};
 use super::routers::Memory;
 use super::why::{Known, why};
-use super::{Act, Event, Marker, Seen, pods, words};
+use super::{Act, Event, Marker, Seen, pod_routes, pods, words};
 use crate::control::query::{RouteQuery, RouteView};
 
 /// How soon to look whether the kernel's routes have been read, at the start.
@@ -111,6 +112,7 @@ impl Live {
         let kernel = fib_io::spawn(settings, fib_commands, fib_sender).context(
             "cannot reach the kernel's routes over netlink; the agent needs the capability NET_ADMIN",
         )?;
+        pod_routes::start(self.sender.clone())?;
         let restart = if self.marker.is_left() {
             Some(restart(plan, &counts_read(&fib).await?))
         } else {

@@ -7,12 +7,17 @@
 //!
 //! Who always changes what we always repair shall not keep both busy: between two repairs there is a pause.
 //!
+//! The same ear hears of the plugin's part, the hostPorts. They are the plugin's to write, and nothing is described here; but a program
+//! that empties nf_tables takes them from pods that run, and the plugin is no daemon that could notice. So what is heard of
+//! them is remembered ([`nft::Memory`]), and what went as a whole is put back.
+//!
 //! The table stays when the agent ends: pods go on, and so do the checks.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use flatroute_api::control::PodRules;
+use flatroute_netlink::Socket;
 use flatroute_nft as nft;
 use flatroute_plan::PodNetwork;
 use tokio::io::unix::AsyncFd;
@@ -76,6 +81,7 @@ fn rules(plan: &PodNetwork) -> nft::PodNetwork {
 /// The sockets to the kernel.
 struct Sockets {
     kernel: nft::Kernel,
+    links: Socket,
     watch: nft::Watch,
     readable: AsyncFd<OwnedFd>,
 }
@@ -97,17 +103,22 @@ async fn keep(
     let mut sockets = None;
     let mut occasion = Occasion::Wanted;
     let mut rules = PodRules::default();
+    let mut memory = nft::Memory::default();
     loop {
         let network = wanted.borrow_and_update().clone();
         if let Some(network) = network {
-            let outcome = match sockets.take().map_or_else(open, Ok) {
-                Ok(open) => write(open, network).await,
+            let opened = match sockets.take() {
+                Some(open) => Ok(open),
+                None => open(&mut memory),
+            };
+            let done = match opened {
+                Ok(open) => {
+                    let (open, done) = write(open, network, &mut memory).await;
+                    sockets = done.is_ok().then_some(open);
+                    done
+                }
                 Err(error) => Err(error),
             };
-            let done = outcome.map(|(open, done)| {
-                sockets = Some(open);
-                done
-            });
             note(&mut rules, occasion, done, &teller);
             sees.send_replace(Some(rules.clone()));
         }
@@ -118,7 +129,7 @@ async fn keep(
                 Ok(()) => Occasion::Wanted,
                 Err(_) => return,
             },
-            () = changed(sockets.as_mut()) => {
+            () = changed(sockets.as_mut(), &mut memory) => {
                 sleep_until(began + PAUSE).await;
                 Occasion::Changed
             }
@@ -128,7 +139,7 @@ async fn keep(
 }
 
 /// Opens the sockets, the ear first: what happens from now on is heard.
-fn open() -> Result<Sockets, nft::Error> {
+fn open(memory: &mut nft::Memory) -> Result<Sockets, nft::Error> {
     let watch = nft::Watch::open(nft::TABLE)?;
     let failed = |error: std::io::Error| {
         nft::Error::Netlink(nft::SocketError::Socket {
@@ -144,34 +155,50 @@ fn open() -> Result<Sockets, nft::Error> {
         reason = "the successor is unsafe for types with a lying `AsRawFd`; `OwnedFd` tells the truth"
     )]
     let readable = AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE).map_err(failed)?;
+    let mut kernel = nft::Kernel::open()?;
+    memory.see(kernel.host_ports()?);
     Ok(Sockets {
-        kernel: nft::Kernel::open()?,
+        kernel,
+        links: Socket::open().map_err(nft::Error::Netlink)?,
         watch,
         readable,
     })
+}
+
+/// What was written.
+#[derive(Debug, Default)]
+struct Done {
+    operations: Vec<nft::Operation>,
+    /// HostPorts that had been taken away.
+    ports: Vec<nft::host_ports::Owned>,
 }
 
 /// Writes what differs, beside the runtime: a change can take tens of milliseconds, and no keepalive waits for it.
 async fn write(
     mut sockets: Sockets,
     network: nft::PodNetwork,
-) -> Result<(Sockets, Vec<nft::Operation>), nft::Error> {
-    let mut kernel = sockets.kernel;
+    memory: &mut nft::Memory,
+) -> (Sockets, Result<Done, nft::Error>) {
+    let mut remembered = std::mem::take(memory);
     let written = tokio::task::spawn_blocking(move || {
-        let done = kernel.apply(&network.table());
-        (kernel, done)
+        let Sockets { kernel, links, .. } = &mut sockets;
+        let done = kernel.apply(&network.table()).and_then(|operations| {
+            let ports = kernel.restore_host_ports(&mut remembered, links)?;
+            Ok(Done { operations, ports })
+        });
+        (sockets, remembered, done)
     });
     match written.await {
-        Ok((kernel, done)) => {
-            sockets.kernel = kernel;
-            Ok((sockets, done?))
+        Ok((sockets, remembered, done)) => {
+            *memory = remembered;
+            (sockets, done)
         }
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 
 /// Waits until somebody else has changed the table, or may have; for ever without sockets.
-async fn changed(sockets: Option<&mut Sockets>) {
+async fn changed(sockets: Option<&mut Sockets>, memory: &mut nft::Memory) {
     let Some(sockets) = sockets else {
         return std::future::pending().await;
     };
@@ -180,7 +207,7 @@ async fn changed(sockets: Option<&mut Sockets>) {
             Ok(mut ready) => ready.clear_ready(),
             Err(_) => return,
         }
-        match sockets.watch.is_changed(sockets.kernel.port()) {
+        match sockets.watch.is_changed(sockets.kernel.port(), memory) {
             Ok(false) => {}
             Ok(true) | Err(_) => return,
         }
@@ -191,31 +218,26 @@ async fn changed(sockets: Option<&mut Sockets>) {
 fn note(
     rules: &mut PodRules,
     occasion: Occasion,
-    outcome: Result<Vec<nft::Operation>, nft::Error>,
+    outcome: Result<Done, nft::Error>,
     teller: &mpsc::Sender<Event>,
 ) {
     match outcome {
         Ok(done) => {
             let was_in_force = std::mem::replace(&mut rules.in_force, true);
             let had_failed = rules.reason.take().is_some();
-            if done.is_empty() {
-                if had_failed {
-                    tell(
-                        teller,
-                        "PodRulesInForce",
-                        None,
-                        "the rules for packets of pods are in force".to_owned(),
-                    );
-                }
-            } else if was_in_force && occasion == Occasion::Changed {
+            let is_drift = was_in_force && occasion == Occasion::Changed && !done.operations.is_empty();
+            if is_drift || !done.ports.is_empty() {
                 rules.drift = rules.drift.saturating_add(1);
                 let text = format!(
                     "another program changed the rules for packets of pods; repaired: {}",
                     in_words(&done)
                 );
                 tell(teller, "PodRulesDrift", None, text);
-            } else {
+            } else if !done.operations.is_empty() {
                 let text = format!("the rules for packets of pods are in force: {}", in_words(&done));
+                tell(teller, "PodRulesInForce", None, text);
+            } else if had_failed {
+                let text = "the rules for packets of pods are in force".to_owned();
                 tell(teller, "PodRulesInForce", None, text);
             }
         }
@@ -232,13 +254,23 @@ fn note(
     }
 }
 
-fn in_words(done: &[nft::Operation]) -> String {
-    let mut words: Vec<String> = done.iter().take(MAX_TOLD).map(ToString::to_string).collect();
-    let more = done.len().saturating_sub(MAX_TOLD);
+fn in_words(done: &Done) -> String {
+    let operations = few(done.operations.iter().map(ToString::to_string));
+    let ports = done.ports.iter().filter(|owned| owned.port().is_some());
+    let ports = few(ports.map(|owned| format!("{} (\"{}\")", owned.element, owned.owner)));
+    let ports = ports.map(|ports| format!("put back {ports}"));
+    let parts: Vec<String> = operations.into_iter().chain(ports).collect();
+    parts.join("; ")
+}
+
+/// The first few, and how many more there are; none of none.
+fn few(all: impl Iterator<Item = String> + Clone) -> Option<String> {
+    let mut words: Vec<String> = all.clone().take(MAX_TOLD).collect();
+    let more = all.count().saturating_sub(MAX_TOLD);
     if more > 0 {
         words.push(format!("and {more} more"));
     }
-    words.join(", ")
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use flatroute_nft::{Kernel, Observed, TABLE};
 use super::agent::Agent;
 use super::lab::{Namespace, join, until};
 
-const KNOWN: &str = "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\n\
+pub(super) const KNOWN: &str = "---\napiVersion: flatroute.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\n\
                      spec: {podNetwork: {clusterCIDRs: [10.244.0.0/16, \"fd00:244::/32\"], masquerade: {nonMasqueradeCIDRs: []}}}\n";
 
 fn observed(agent: &Agent) -> Observed {
@@ -17,7 +17,7 @@ fn observed(agent: &Agent) -> Observed {
     agent.namespace.inside(observe).expect("nf_tables")
 }
 
-fn rules(agent: &Agent, what: &str, is_it: impl Fn(&PodRules) -> bool) -> PodRules {
+pub(super) fn rules(agent: &Agent, what: &str, is_it: impl Fn(&PodRules) -> bool) -> PodRules {
     until(what, || {
         let status: Status = agent.ask("GET /v1/status")?;
         let rules = status.pod_rules.ok_or("nothing is said")?;
@@ -49,7 +49,7 @@ fn source(from: &Namespace, address: &str, to: &UdpSocket) -> IpAddr {
 }
 
 /// A pod's link, as the plugin makes it.
-fn wire(node: &Namespace, pod: &Namespace) {
+pub(super) fn wire(node: &Namespace, pod: &Namespace) {
     node.ip("link add pod0 group 79 type veth peer name eth0");
     pod.take("eth0", node);
     pod.sysctl("net/ipv6/conf/eth0/accept_dad", "0");

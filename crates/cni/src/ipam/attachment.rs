@@ -4,11 +4,14 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Store;
 use super::files::{flock, names, remove, try_lock};
 use crate::error::{CniError, Code, Result, io_error};
+
+/// How often a lock file is made anew that was removed before it was held.
+const BEGIN_TRIES: u8 = 3;
 
 /// The lock file of one attachment, held.
 #[derive(Debug)]
@@ -35,6 +38,19 @@ impl Store {
     /// Code 100 when the attachment exists already, in whatever state.
     pub(crate) fn begin(&self, name: &str) -> Result<AttachmentLock> {
         let path = self.dir().join("locks").join(name);
+        for _ in 0..BEGIN_TRIES {
+            let lock = self.make(&path)?;
+            // What clears up after another boot may have found it before we held it.
+            if !lock.is_gone() {
+                return Ok(lock);
+            }
+        }
+        let msg = format!("{} was removed meanwhile", path.display());
+        Err(CniError::new(Code::TryAgainLater, msg))
+    }
+
+    fn make(&self, path: &Path) -> Result<AttachmentLock> {
+        let path = path.to_owned();
         let open = || File::options().write(true).create_new(true).open(&path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -54,12 +70,7 @@ impl Store {
             .because(format!("found {}; DEL it first", path.display()))
         })?;
         flock(&file, &path)?;
-        let lock = AttachmentLock { file, path };
-        if lock.is_gone() {
-            let msg = format!("{} was removed meanwhile", lock.path.display());
-            return Err(CniError::new(Code::TryAgainLater, msg));
-        }
-        Ok(lock)
+        Ok(AttachmentLock { file, path })
     }
 
     /// Takes an attachment's lock if nobody has it.
@@ -164,7 +175,7 @@ mod tests {
     use super::*;
 
     /// How many files of this name the process has open.
-    fn opened(path: &std::path::Path) -> usize {
+    fn opened(path: &Path) -> usize {
         let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
         links
             .filter(|link| std::fs::read_link(link.path()).is_ok_and(|target| target == path))

@@ -19,7 +19,7 @@
 //!
 //! **Boots.** Namespaces die with the kernel, so addresses of another boot are forgotten: the first change after a boot
 //! finds another boot id in `lock`, clears the directory, and writes the id last, so that a kill in between only means
-//! clearing again. At that moment the host interfaces that exist (there are some when only the directory was lost)
+//! clearing again. Lock files go too, but for those that somebody holds. At that moment the host interfaces that exist (there are some when only the directory was lost)
 //! put their addresses back in: [`Record`]s read from link aliases.
 //!
 //! **Reuse.** An address that was never used comes first, then the one that has been free for longest, and none before

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::files::{flock, names, remove, since_boot, take_turn};
 use super::sightings;
-use super::{Fixed, Wish};
+use super::{Claim, Fixed, Wish};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
 
@@ -58,6 +58,17 @@ pub(crate) struct Locked {
     used: BTreeSet<IpAddr>,
     freed: Vec<(Duration, IpAddr)>,
     lock: File,
+}
+
+/// Of which boot the directory says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    /// This one.
+    This,
+    /// It is new, or what it said was lost.
+    Unknown,
+    /// An earlier one.
+    Another,
 }
 
 impl Store {
@@ -113,8 +124,13 @@ impl Store {
                 format!("{} vanished meanwhile", self.dir.display()),
             )
         })?;
-        if !locked.of_this_boot() {
-            locked.start_anew(survivors()?)?;
+        match locked.boot()? {
+            Boot::This => {}
+            Boot::Unknown => locked.start_anew(survivors()?)?,
+            Boot::Another => {
+                self.forget_attachments()?;
+                locked.start_anew(survivors()?)?;
+            }
         }
         Ok(locked)
     }
@@ -149,6 +165,17 @@ impl Store {
         Ok(Some(locked))
     }
 
+    /// Removes the lock files of attachments that nobody works on: those of another boot.
+    fn forget_attachments(&self) -> Result<()> {
+        for name in self.attachments()? {
+            match self.claim(&name)? {
+                Claim::Held(lock) => lock.end()?,
+                Claim::Busy | Claim::Missing => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The addresses in use, without lock or change.
     ///
     /// # Errors
@@ -162,10 +189,16 @@ impl Store {
 }
 
 impl Locked {
-    fn of_this_boot(&self) -> bool {
-        let mut said = String::new();
-        let read = (&self.lock).read_to_string(&mut said);
-        read.is_ok() && said.trim() == self.boot_id
+    fn boot(&self) -> Result<Boot> {
+        let mut said = Vec::new();
+        (&self.lock)
+            .read_to_end(&mut said)
+            .map_err(io_error(self.dir.join("lock").display()))?;
+        Ok(match String::from_utf8_lossy(&said).trim() {
+            "" => Boot::Unknown,
+            said if said == self.boot_id => Boot::This,
+            _ => Boot::Another,
+        })
     }
 
     /// Forgets what is not of this boot, puts `survivors` in, and says in `lock` that this was done.

@@ -205,15 +205,15 @@ impl Order<'_> {
 
     /// Takes down what was wired.
     fn undo(&self, host: &mut Socket, lock: &AttachmentLock, error: &CniError) -> Result<()> {
-        if lock.has_host_ports() {
-            host_ports::withdraw(&self.identity)?;
-        }
         let name = self.host_interface();
         if let Some(found) = host.link_by_name(&name)?
             && error.code != Code::Exists
             && self.identity.owns(found.alias.as_deref())
         {
             delete_link(host, found.index)?;
+        }
+        if lock.has_host_ports() {
+            host_ports::withdraw(&self.identity)?;
         }
         bandwidth::remove(host, &name, |alias| self.identity.owns(alias))
     }

@@ -47,18 +47,13 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     let mut faults = Vec::new();
     check_addresses(config, &identity, &mut expected, &mut faults)?;
     let limits = config.bandwidth()?;
-    check_host(
-        &identity.host_interface(&config.prefix),
-        &identity,
-        &expected,
-        &limits,
-        &mut faults,
-    )?;
+    let host_interface = identity.host_interface(&config.prefix);
+    check_host(&host_interface, &identity, &expected, &limits, &mut faults)?;
     check_pod(&pod_netns, &call.attachment.interface, &expected, &mut faults)?;
     let mappings = port_mappings::read(config.port_mappings())?;
     if !mappings.is_empty() {
         let ports = port_mappings::ports(&mappings, &expected.addresses)?;
-        host_ports::check(&ports, &identity, &mut faults)?;
+        host_ports::check(&ports, &identity, &host_interface, &mut faults)?;
     }
     if let Some(delegate) = &config.delegate
         && let Err(error) = delegate.find().and_then(|plugin| plugin.call(Verb::Check))

@@ -3,7 +3,7 @@
 //! Only facts of this host are used: the link of the computed name, the address files that carry the container's id. The
 //! pod's namespace is never entered, so it does not matter whether it is gone, or whether its path now leads to the
 //! namespace of somebody else. The pod's end goes with the host's, and with the link its routes and neighbours. Ports of the host
-//! go first: nothing may lead to an address that is given back. The plugin that gave the addresses, if there is one, hears of it
+//! go next ([`host_ports`]): nothing may lead to an address that is given back. The plugin that gave the addresses, if there is one, hears of it
 //! last, when nothing uses them any more.
 
 use std::net::IpAddr;
@@ -29,9 +29,6 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     let store = store(config);
     let name = identity.host_interface(&config.prefix);
     let lock = store.resume(&name)?;
-    if lock.as_ref().is_none_or(AttachmentLock::has_host_ports) {
-        host_ports::withdraw(&identity)?;
-    }
     let mut host = Socket::open()?;
     // The link first: while it exists, its route would be in the way of the address's next owner.
     let mut said = Vec::new();
@@ -44,6 +41,9 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
             .and_then(Alias::parse)
             .map_or(said, |alias| alias.addresses);
         delete_link(&mut host, link.index)?;
+    }
+    if lock.as_ref().is_none_or(AttachmentLock::has_host_ports) {
+        host_ports::withdraw(&identity)?;
     }
     bandwidth::remove(&mut host, &name, |alias| identity.owns(alias))?;
     if let Some(mut locked) = store.lock_as_is()? {

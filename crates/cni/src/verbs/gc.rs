@@ -14,7 +14,7 @@ use crate::bandwidth;
 use crate::config::Config;
 use crate::error::{CniError, Code, Result};
 use crate::host_ports;
-use crate::invocation::Verb;
+use crate::invocation::{Attachment, Verb};
 use crate::ipam::Rest;
 use crate::removal::delete_links;
 
@@ -23,19 +23,22 @@ use crate::removal::delete_links;
 /// # Errors
 /// Code 7 without a list; code 102 when some removals failed.
 pub(crate) fn run(config: &Config) -> Result<()> {
-    let valid = config.valid_attachments()?;
+    let valid: Vec<_> = config
+        .valid_attachments()?
+        .iter()
+        .map(|attachment| identity(config, attachment))
+        .collect();
     let valid_names: BTreeSet<_> = valid
         .iter()
-        .map(|attachment| identity(config, attachment).host_interface(&config.prefix))
+        .map(|identity| identity.host_interface(&config.prefix))
         .collect();
+    let is_valid = |attachment: &Attachment| valid.iter().any(|one| one.attachment == *attachment);
     let store = store(config);
     let mut host = Socket::open()?;
-    // First, as in DEL: nothing may lead to an address that is given back.
-    let ports = host_ports::collect(&config.network, &valid);
     let is_of_pod = |link: &Link| is_pod_link(link) || bandwidth::is_device(link);
     let mut doomed: BTreeSet<_> = links_of_network(&mut host, &config.network, is_of_pod)?
         .into_iter()
-        .filter(|(_, alias)| !valid.contains(&alias.identity.attachment))
+        .filter(|(_, alias)| !is_valid(&alias.identity.attachment))
         .map(|(link, _)| link.index)
         .collect();
     // Before the address files: a link without alias is known by the name of its lock file only.
@@ -54,12 +57,14 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         doomed.extend(bandwidth::device(&mut host, name, |alias| alias.is_none())?);
     }
     let failures = delete_links(&mut host, &doomed);
+    // Then, as in DEL: nothing may lead to an address that is given back.
+    let ports = host_ports::collect(&config.network, is_valid);
     let mut failures: Vec<_> = failures.into_iter().map(|error| error.msg).collect();
     let mut note = |result: Result<()>| failures.extend(result.err().map(|error| error.msg));
     note(ports);
     if let Some(mut locked) = store.lock_as_is()? {
         for record in locked.records() {
-            if !valid.contains(&record.attachment) {
+            if !is_valid(&record.attachment) {
                 note(locked.release(record.address, Rest::Cooldown));
             }
         }

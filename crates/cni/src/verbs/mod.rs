@@ -10,16 +10,13 @@ use flatroute_netlink::{Link, Socket};
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::identity::{Alias, Identity};
+use crate::identity::{Alias, Identity, brief};
 use crate::invocation::Attachment;
 use crate::ipam::{Record, Store};
 
 /// The attachment of a call.
 fn identity(config: &Config, attachment: &Attachment) -> Identity {
-    Identity {
-        network: config.network.clone(),
-        attachment: attachment.clone(),
-    }
+    Identity::new(&config.network, attachment)
 }
 
 /// The store of the configuration's network.
@@ -38,6 +35,7 @@ fn links_of_network(
     network: &str,
     is: impl Fn(&Link) -> bool,
 ) -> Result<Vec<(Link, Alias)>> {
+    let network = brief(network);
     let ours = |link: Link| {
         let alias = Alias::parse(link.alias.as_deref()?)?;
         (is(&link) && alias.identity.network == network).then_some((link, alias))

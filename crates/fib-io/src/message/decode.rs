@@ -63,6 +63,19 @@ pub(crate) fn decode(message: &Message<'_>, context: Context<'_>) -> Option<Foun
     }
 }
 
+/// Whither a route led that was deleted, whoever's and in whatever table it was.
+pub(crate) fn deleted(message: &Message<'_>) -> Option<IpNetwork> {
+    if message.kind != RTM_DELROUTE {
+        return None;
+    }
+    let length = *message.payload.get(1)?;
+    let mut all = attributes(message.payload.get(12..)?);
+    let address = all
+        .find(|(kind, _)| *kind == RTA_DST)
+        .and_then(|(_, value)| ip(value))?;
+    IpNetwork::new(address, length).ok()
+}
+
 fn link(message: &Message<'_>) -> Option<Found> {
     // Bridges and IPv6 send link messages of their own family about their own state.
     if *message.payload.first()? != 0 {

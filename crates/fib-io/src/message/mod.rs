@@ -9,7 +9,7 @@ mod decode;
 mod default_route;
 mod encode;
 
-pub(crate) use decode::{Context, Found, decode};
+pub(crate) use decode::{Context, Found, decode, deleted};
 pub(crate) use default_route::{Object, default_route, object};
 pub(crate) use encode::{Ask, ask, write};
 

@@ -32,17 +32,21 @@ impl Kernel {
     /// # Errors
     /// [`Error::Taken`] when a port leads elsewhere already; what was refused otherwise. Nothing leads anywhere then.
     pub fn add_host_ports(&mut self, owner: &str, ports: &[HostPort]) -> Result<()> {
-        let elements = Element::of(ports);
+        self.add_elements(owner, &Element::of(ports))
+    }
+
+    /// The same for whatever an owner has.
+    pub(super) fn add_elements(&mut self, owner: &str, elements: &[Element]) -> Result<()> {
         for _ in 0..TRIES {
             if !self.has_host_port_rules()? {
                 self.apply(&table())?;
             }
-            let error = match self.write_elements(&elements, owner, maps::add_entries) {
+            let error = match self.write_elements(elements, owner, maps::add_entries) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             if error.is_exists() || error.is_busy() {
-                if let Some(taken) = self.taken(&elements)? {
+                if let Some(taken) = self.taken(elements)? {
                     return Err(taken);
                 }
             } else if !error.is_missing() {
@@ -168,8 +172,8 @@ impl Kernel {
     }
 }
 
-/// The elements of a message of a dump.
-fn read(map: &Map, body: &[u8]) -> Vec<Owned> {
+/// The elements of a message of a dump, or of a notification.
+pub(super) fn read(map: &Map, body: &[u8]) -> Vec<Owned> {
     let entries = maps::entries(map, body);
     let owned = entries.filter_map(|entry| {
         Some(Owned {

@@ -2,7 +2,7 @@ use std::process::Command;
 
 use flatroute_lab::{in_fresh_netns, note_skip_of};
 use flatroute_netlink::NetfilterSocket;
-use flatroute_nft::{Error, Kernel, Masquerade, Operation, PodNetwork, TABLE, Watch};
+use flatroute_nft::{Error, Kernel, Masquerade, Memory, Operation, PodNetwork, TABLE, Watch};
 
 use super::lab::{apply, nft, wanted};
 
@@ -227,8 +227,12 @@ fn drift_is_seen_and_repaired() {
     in_fresh_netns("drift", || {
         let mut kernel = Kernel::open().unwrap();
         let mut watch = Watch::open(TABLE).unwrap();
+        let mut memory = Memory::default();
         kernel.apply(&wanted().table()).unwrap();
-        assert!(!watch.is_changed(kernel.port()).unwrap(), "that was ourselves");
+        assert!(
+            !watch.is_changed(kernel.port(), &mut memory).unwrap(),
+            "that was ourselves"
+        );
         let whole = kernel.observe(TABLE).unwrap();
         let damage = [
             "add table inet others",
@@ -247,7 +251,11 @@ fn drift_is_seen_and_repaired() {
                 return;
             }
             let is_ours = !command.contains("others");
-            assert_eq!(watch.is_changed(kernel.port()).unwrap(), is_ours, "{command}");
+            assert_eq!(
+                watch.is_changed(kernel.port(), &mut memory).unwrap(),
+                is_ours,
+                "{command}"
+            );
             let done = kernel.apply(&wanted().table()).unwrap();
             assert_eq!(!done.is_empty(), is_ours, "{command}: {done:?}");
             let mut now = kernel.observe(TABLE).unwrap();
@@ -257,7 +265,10 @@ fn drift_is_seen_and_repaired() {
                 rule.handle = before.handle;
             }
             assert_eq!(now, whole, "{command}");
-            assert!(!watch.is_changed(kernel.port()).unwrap(), "{command}");
+            assert!(
+                !watch.is_changed(kernel.port(), &mut memory).unwrap(),
+                "{command}"
+            );
         }
     });
 }

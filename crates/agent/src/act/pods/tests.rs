@@ -16,7 +16,25 @@ fn kinds(told: &mut mpsc::Receiver<Event>) -> Vec<String> {
 fn what_is_new_is_told_once() {
     let (teller, mut told) = mpsc::channel(16);
     let mut rules = PodRules::default();
-    let wrote = || Ok(vec![nft::Operation::AddTable]);
+    let wrote = || {
+        Ok(Done {
+            operations: vec![nft::Operation::AddTable],
+            ..Done::default()
+        })
+    };
+    let nothing = || Ok(Done::default());
+    let restored = || {
+        let to = "10.244.1.7:80".parse().unwrap();
+        let port = nft::HostPort::new(nft::Protocol::Tcp, None, 8080, to).unwrap();
+        let ports = vec![nft::host_ports::Owned {
+            element: nft::Element::Port(port),
+            owner: "flatroute net c1 eth0".to_owned(),
+        }];
+        Ok(Done {
+            ports,
+            ..Done::default()
+        })
+    };
     for (occasion, outcome, want, in_force, drift) in [
         (
             Occasion::Wanted,
@@ -35,7 +53,7 @@ fn what_is_new_is_told_once() {
         ),
         // They were not in force, so nobody drifted from them.
         (Occasion::Changed, wrote(), &["PodRulesInForce"], true, 0),
-        (Occasion::Changed, Ok(Vec::new()), &[], true, 0),
+        (Occasion::Changed, nothing(), &[], true, 0),
         (Occasion::Wanted, wrote(), &["PodRulesInForce"], true, 0),
         (Occasion::Changed, wrote(), &["PodRulesDrift"], true, 1),
         (
@@ -45,7 +63,8 @@ fn what_is_new_is_told_once() {
             false,
             1,
         ),
-        (Occasion::Changed, Ok(Vec::new()), &["PodRulesInForce"], true, 1),
+        (Occasion::Changed, nothing(), &["PodRulesInForce"], true, 1),
+        (Occasion::Changed, restored(), &["PodRulesDrift"], true, 2),
     ] {
         note(&mut rules, occasion, outcome, &teller);
         assert_eq!(kinds(&mut told), want);
@@ -60,6 +79,12 @@ fn a_long_change_is_told_in_a_few_words() {
     let table = nft::PodNetwork::default().table();
     let done = nft::difference(&table, &nft::Observed::default());
     assert_eq!(done.len(), 7);
-    assert_eq!(in_words(&done[..2]), "make the table, make the chain pods-in");
-    assert!(in_words(&done).ends_with("and 3 more"), "{}", in_words(&done));
+    let words = |operations: &[nft::Operation]| {
+        in_words(&Done {
+            operations: operations.to_vec(),
+            ..Done::default()
+        })
+    };
+    assert_eq!(words(&done[..2]), "make the table, make the chain pods-in");
+    assert!(words(&done).ends_with("and 3 more"), "{}", words(&done));
 }

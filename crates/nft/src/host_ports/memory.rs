@@ -1,0 +1,184 @@
+//! Ports that lead to pods, remembered by somebody who hears of every change, so that they can be put back.
+//!
+//! A program that empties nf_tables (`nft flush ruleset`; the service `nftables` does that when it is started again) takes the
+//! ports of running pods with it, and no record of them is left in the kernel. Who heard of them all has one. The end of a pod
+//! looks different: its elements are taken away one by one, and the kernel names each; where a map or the table goes as a whole,
+//! it names that alone. So what went with its map is *lost*, and what was named was meant.
+//!
+//! Lost is not enough: its pod may have ended since. A pod that lives has a link whose alias begins with the owner's name, and
+//! DEL takes ports away after the link. So what is put back is looked at once more afterwards: either we see that the
+//! link has gone, or DEL comes after us and sees what we wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use flatroute_netlink::Socket;
+
+use super::elements::read;
+use super::{Element, HostPort, MAPS, Owned, table};
+use crate::description::Map;
+use crate::encode::{attr, msg};
+use crate::observed::{find, of_message, text};
+use crate::{Error, Kernel, Result};
+
+/// What leads to pods, and what is lost of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    standing: BTreeMap<Element, String>,
+    lost: BTreeMap<Element, String>,
+}
+
+/// A map, and a key in it.
+type Place = (&'static str, Vec<u8>);
+
+fn place(element: &Element) -> Place {
+    (element.map().name, element.entry("").key)
+}
+
+impl Memory {
+    /// Takes what the kernel shows. What was there before, and is not any more, is lost.
+    pub fn see(&mut self, all: Vec<Owned>) {
+        self.lose(|_| true);
+        for owned in all {
+            self.add(owned);
+        }
+    }
+
+    /// Something may have been missed: all that is not there any more is lost.
+    pub(crate) fn doubt(&mut self) {
+        self.lose(|_| true);
+    }
+
+    /// Takes a notification about our table.
+    pub(crate) fn hear(&mut self, message: u8, body: &[u8]) {
+        let name = text(find(of_message(body), attr::ELEMENTS_SET));
+        let map = MAPS.iter().find(|map| map.name == name);
+        match (message, map) {
+            (msg::DEL_TABLE, _) => self.lose(|_| true),
+            (msg::DEL_SET, Some(map)) => self.lose(|of| of == map),
+            (msg::NEW_ELEMENT, Some(map)) => read(map, body).into_iter().for_each(|owned| self.add(owned)),
+            (msg::DEL_ELEMENT, Some(map)) => {
+                for owned in read(map, body) {
+                    self.forget(&owned.element);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, owned: Owned) {
+        self.forget(&owned.element);
+        self.standing.insert(owned.element, owned.owner);
+    }
+
+    /// Forgets what is at the place of an element.
+    fn forget(&mut self, element: &Element) {
+        let gone = place(element);
+        for all in [&mut self.standing, &mut self.lost] {
+            if all.remove(element).is_none() {
+                all.retain(|other, _| place(other) != gone);
+            }
+        }
+    }
+
+    fn lose(&mut self, is_gone: impl Fn(&Map) -> bool) {
+        let gone = self.standing.extract_if(.., |element, _| is_gone(&element.map()));
+        self.lost.extend(gone);
+    }
+
+    /// Whether there is anything to put back, or anything that needs the rules.
+    fn is_empty(&self) -> bool {
+        self.standing.is_empty() && self.lost.is_empty()
+    }
+
+    /// Moves what is there after all back, and drops what somebody else has now, or whose owner has no link.
+    fn reconcile(&mut self, all: Vec<Owned>, links: &Links) {
+        all.into_iter().for_each(|owned| self.add(owned));
+        self.lost.retain(|_, owner| links.has(owner));
+        // The way of a pod to itself is for its ports, and somebody else may have them all.
+        let ports = self.lost.keys().chain(self.standing.keys());
+        let ports = ports.filter(|element| matches!(element, Element::Port(_)));
+        let pods: BTreeSet<IpAddr> = ports.map(Element::pod).collect();
+        self.lost.retain(|element, _| pods.contains(&element.pod()));
+    }
+}
+
+/// The beginnings of the aliases of pods' links.
+struct Links(Vec<String>);
+
+impl Links {
+    fn list(host: &mut Socket) -> Result<Self> {
+        let links = host.links().map_err(Error::Netlink)?.into_iter();
+        Ok(Self(links.filter_map(|link| link.alias).collect()))
+    }
+
+    /// Whether there is a link of this owner: its alias says addresses behind the name.
+    fn has(&self, owner: &str) -> bool {
+        !owner.is_empty()
+            && self.0.iter().any(|alias| {
+                let rest = alias.strip_prefix(owner);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            })
+    }
+}
+
+impl Kernel {
+    /// Puts back what is lost of pods that live, and the rules for it; says what that was. Pods that have ended are forgotten. `host`
+    /// shows the links.
+    ///
+    /// # Errors
+    /// What was refused; what is still lost stays in memory.
+    pub fn restore_host_ports(&mut self, memory: &mut Memory, host: &mut Socket) -> Result<Vec<Owned>> {
+        if memory.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !self.has_host_port_rules()? {
+            self.apply(&table())?;
+        }
+        if memory.lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = self.host_ports()?;
+        memory.reconcile(all, &Links::list(host)?);
+        let mut owners: BTreeMap<String, Vec<Element>> = BTreeMap::new();
+        for (element, owner) in &memory.lost {
+            owners.entry(owner.clone()).or_default().push(*element);
+        }
+        let mut restored = Vec::new();
+        for (owner, elements) in owners {
+            match self.add_elements(&owner, &elements) {
+                Ok(()) => {}
+                // Another pod was quicker.
+                Err(Error::Taken { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            memory.lost.retain(|_, whose| *whose != owner);
+            let owned = |element| Owned {
+                element,
+                owner: owner.clone(),
+            };
+            restored.extend(elements.into_iter().map(owned));
+        }
+        memory.lost.clear();
+        let links = Links::list(host)?;
+        if restored.iter().any(|owned| !links.has(&owned.owner)) {
+            let ended = |owner: &str| !links.has(owner) && restored.iter().any(|owned| owned.owner == owner);
+            self.delete_host_ports(ended)?;
+            restored.retain(|owned| links.has(&owned.owner));
+        }
+        let ports: Vec<HostPort> = restored.iter().filter_map(Owned::port).collect();
+        self.forget_arrivals(&ports, host)?;
+        Ok(restored)
+    }
+}
+
+impl Owned {
+    /// The port, if it is one.
+    #[must_use]
+    pub fn port(&self) -> Option<HostPort> {
+        match self.element {
+            Element::Port(port) => Some(port),
+            Element::Hairpin(_) => None,
+        }
+    }
+}
