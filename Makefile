@@ -17,7 +17,7 @@
 #   make cluster-test CHECKS=upstream,operations,model,annotations,privileges,remove    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come;
 #                         multus: several networks in a pod
 #   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
-#   make machine          Debian's own kernel in an emulated machine: the demo, the plugin, a kernel without IPv6, systemd-networkd and udev (STORIES=…)
+#   make machine          Debian's own kernel in an emulated machine: the demo, the plugin, a kernel without IPv6, systemd-networkd and udev, podman (STORIES=…)
 #   make bench            routes into the kernel and through the agent, an agent at rest, beside BIRD, FRR, GoBGP; pods beside ptp, bridge (at most 12 minutes)
 #   make bench TABLE=FILE the same with a real routing table (MRT) to pass on; BENCH='--row through …': see docs/bench.md
 #   make churn            10,000 pods that come and go while processes are killed and machines start again (CHURN=10000, SEED=… another seed)
@@ -47,7 +47,7 @@ ROUNDS ?= 2
 SEEDS ?=
 CHURN ?= 10000
 SEED ?=
-STORIES ?= kernel no-ipv6 networkd
+STORIES ?= kernel no-ipv6 networkd podman
 # Static, because the image has no libraries; --target keeps the flags away from what runs while building. The plugin starts for
 # every pod, so it also does without moving itself to a random place first.
 STATIC = RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols'

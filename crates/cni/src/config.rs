@@ -23,7 +23,7 @@ use crate::bandwidth::Limits;
 use crate::delegate::Delegate;
 use crate::error::{CniError, Code, Result};
 use crate::identity::HOST_MAC;
-use crate::invocation::{Attachment, Verb, is_name};
+use crate::invocation::{Attachment, Verb, Wishes, is_name};
 use crate::ipam::Wish;
 use crate::version::SpecVersion;
 
@@ -93,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) prefix: String,
     /// `ipam`, when it names another plugin for the addresses.
     pub(crate) delegate: Option<Delegate>,
+    /// What CNI_ARGS asks for.
+    wishes: Wishes,
     raw: Raw,
 }
 
@@ -165,8 +167,18 @@ impl Config {
             state_dir,
             prefix,
             delegate: raw.ipam.as_ref().and_then(|ipam| Delegate::of(ipam, input)),
+            wishes: Wishes::default(),
             raw,
         })
+    }
+
+    /// The same, with what the environment asks for.
+    #[must_use]
+    pub(crate) fn with(self, wishes: &Wishes) -> Self {
+        Self {
+            wishes: wishes.clone(),
+            ..self
+        }
     }
 
     /// `mtu`; `None` (0, or no such key) leaves it to the uplinks.
@@ -200,9 +212,11 @@ impl Config {
     /// Code 7.
     pub(crate) fn mac(&self) -> Result<Option<flatroute_netlink::Mac>> {
         let runtime: String = typed("runtimeConfig.mac", &self.raw.runtime_config.mac)?;
-        let (field, text) = match self.raw.args.pointer("/cni/mac") {
-            Some(wish) if runtime.is_empty() => ("args.cni.mac", typed("args.cni.mac", wish)?),
-            Some(_) | None => ("runtimeConfig.mac", runtime),
+        let (field, text) = match (self.raw.args.pointer("/cni/mac"), &self.wishes.mac) {
+            (_, _) if !runtime.is_empty() => ("runtimeConfig.mac", runtime),
+            (Some(wish), _) => ("args.cni.mac", typed("args.cni.mac", wish)?),
+            (None, Some(wish)) => ("CNI_ARGS MAC", wish.clone()),
+            (None, None) => return Ok(None),
         };
         if text.is_empty() {
             return Ok(None);

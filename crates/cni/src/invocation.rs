@@ -46,6 +46,17 @@ pub(crate) struct Invocation {
     pub(crate) attachment: Attachment,
     /// CNI_NETNS, byte for byte; empty when there is none.
     pub(crate) netns: String,
+    /// CNI_ARGS, as far as it means anything here.
+    pub(crate) wishes: Wishes,
+}
+
+/// What a runtime asks for by the older way, for one address only: podman and nerdctl do it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// `IP`
+    pub(crate) ip: Option<String>,
+    /// `MAC`
+    pub(crate) mac: Option<String>,
 }
 
 impl Verb {
@@ -109,6 +120,7 @@ impl Invocation {
             verb,
             attachment: Attachment::default(),
             netns: String::new(),
+            wishes: Wishes::default(),
         };
         match verb {
             Verb::Add | Verb::Check | Verb::Del => {
@@ -119,7 +131,7 @@ impl Invocation {
                 call.netns = value("CNI_NETNS").unwrap_or_default();
                 check_container_id(&call.attachment.container_id)?;
                 check_interface_name(&call.attachment.interface)?;
-                check_arguments(&value("CNI_ARGS").unwrap_or_default())?;
+                call.wishes = Wishes::read(&value("CNI_ARGS").unwrap_or_default())?;
             }
             Verb::Gc | Verb::Status | Verb::Version => {}
         }
@@ -169,12 +181,24 @@ fn check_interface_name(name: &str) -> Result<()> {
     Err(invalid(format!("CNI_IFNAME {name:?} is invalid: {fault}")))
 }
 
-/// CNI_ARGS is a list `KEY=VALUE;KEY=VALUE`. None of its keys means anything here, but its form is checked.
-fn check_arguments(arguments: &str) -> Result<()> {
-    for pair in arguments.split(';').filter(|pair| !pair.is_empty()) {
-        if pair.split('=').count() != 2 || pair.starts_with('=') {
-            return Err(invalid(format!("CNI_ARGS has {pair:?}, which is not KEY=VALUE")));
+impl Wishes {
+    /// CNI_ARGS is a list `KEY=VALUE;KEY=VALUE`. Its form is checked, and keys that are none of these are ignored. Of a key that
+    /// is there twice the last one counts.
+    fn read(arguments: &str) -> Result<Self> {
+        let mut wishes = Self::default();
+        for pair in arguments.split(';').filter(|pair| !pair.is_empty()) {
+            let value = |(key, value): (&str, &str)| {
+                (!key.is_empty() && !value.contains('=')).then(|| (key.to_owned(), value.to_owned()))
+            };
+            let Some((key, value)) = pair.split_once('=').and_then(value) else {
+                return Err(invalid(format!("CNI_ARGS has {pair:?}, which is not KEY=VALUE")));
+            };
+            match key.as_str() {
+                "IP" => wishes.ip = Some(value),
+                "MAC" => wishes.mac = Some(value),
+                _ => {}
+            }
         }
+        Ok(wishes)
     }
-    Ok(())
 }

@@ -135,7 +135,7 @@ fn dispatch(call: &Invocation, input: &[u8], is_loopback: bool) -> Result<Option
             json!({"cniVersion": declared, "supportedVersions": supported}),
         ));
     }
-    let config = Config::read(call.verb, input)?;
+    let config = Config::read(call.verb, input)?.with(&call.wishes);
     check_verb(call.verb, config.version)?;
     if is_loopback {
         return match call.verb {

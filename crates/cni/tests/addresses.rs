@@ -107,6 +107,44 @@ fn a_certain_address_of_each_family_from_each_place() {
 }
 
 #[test]
+fn the_environment_asks_for_an_address_and_a_mac_as_podman_does() {
+    in_lab(
+        "the_environment_asks_for_an_address_and_a_mac_as_podman_does",
+        |lab| {
+            let ask = |id: &str, arguments: &str, more: &Value| {
+                lab.add_with_arguments(id, &Pod::new(), arguments, &lab.config(more))
+            };
+            let both = "IgnoreUnknown=1;K8S_POD_NAME=p;MAC=02:00:00:00:00:09;IP=10.244.1.77";
+            let outcome = ask("c", both, &json!({}));
+            assert_eq!(addresses(&outcome), ["10.244.1.77", "fd00:244:1::1"]);
+            assert_eq!(outcome.json()["interfaces"][1]["mac"], "02:00:00:00:00:09");
+            let taken = ask("d", both, &json!({}));
+            assert_eq!(taken.code(), 11);
+            let said = "10.244.1.77 (CNI_ARGS IP) is in use by container c, interface eth0";
+            assert!(taken.stdout.contains(said), "{taken:?}");
+            // What the configuration asks for goes before.
+            let more = json!({"runtimeConfig": {"ips": ["10.244.1.78"]}, "args": {"cni": {"mac": "02:00:00:00:00:08"}}});
+            let outcome = ask("d", both, &more);
+            assert_eq!(addresses(&outcome)[0], "10.244.1.78");
+            assert_eq!(outcome.json()["interfaces"][1]["mac"], "02:00:00:00:00:08");
+            for (arguments, words) in [
+                ("IP=10.244.9.1", "CNI_ARGS IP: 10.244.9.1 is in none of"),
+                ("IP=somewhere", "CNI_ARGS IP"),
+                ("MAC=01:00:00:00:00:09", "CNI_ARGS MAC"),
+            ] {
+                let refused = ask("e", arguments, &json!({}));
+                assert_eq!(refused.code(), 7, "{refused:?}");
+                assert!(refused.stdout.contains(words), "{refused:?}");
+            }
+            for id in ["c", "d", "e"] {
+                lab.del(id);
+            }
+            lab.assert_clean();
+        },
+    );
+}
+
+#[test]
 fn what_cannot_be_had_is_refused_with_the_place() {
     in_lab("what_cannot_be_had_is_refused_with_the_place", |lab| {
         let ips = |list: Value| json!({"runtimeConfig": {"ips": list}});

@@ -6,7 +6,7 @@
 //! the others as before. `runtimeConfig.ipRanges` then says which parts of those blocks may be used, one address for
 //! each of its sets; and whoever names certain addresses gets one of them for each family, and else none.
 //! Certain addresses are read from one place, the first that has any: `runtimeConfig.ips`, `args.cni.ips` (where meta
-//! plugins put what a pod asks for when the capability is not declared), the annotation `cni.flatroute.io/ips`.
+//! plugins put what a pod asks for when the capability is not declared), `IP` of CNI_ARGS, the annotation `cni.flatroute.io/ips`.
 //!
 //! The annotations come with the capability `io.kubernetes.cri.pod-annotations`, so no API server is asked. One below
 //! `cni.flatroute.io/` that is not known is refused: a pod that wants something must not silently go without.
@@ -195,6 +195,7 @@ impl Config {
             None | Some(Value::Null) => Vec::new(),
             Some(list) => typed("args.cni.ips", list)?,
         };
+        let environment: Vec<String> = self.wishes.ip.iter().cloned().collect();
         let annotation: Vec<String> = annotation
             .into_iter()
             .flat_map(|list| list.split(','))
@@ -203,6 +204,7 @@ impl Config {
         let places = [
             ("runtimeConfig.ips".to_owned(), &runtime),
             ("args.cni.ips".to_owned(), &arguments),
+            ("CNI_ARGS IP".to_owned(), &environment),
             (format!("the pod's annotation {IPS}"), &annotation),
         ];
         let Some((source, texts)) = places.into_iter().find(|(_, texts)| !texts.is_empty()) else {

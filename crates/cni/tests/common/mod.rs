@@ -238,6 +238,21 @@ impl Lab {
         .expect("host")
     }
 
+    /// ADD of `eth0` with CNI_ARGS.
+    pub fn add_with_arguments(&self, id: &str, pod: &Pod, arguments: &str, config: &Value) -> Outcome {
+        let (path, config) = (pod.path(), config.to_string());
+        let environment = [
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", id),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_NETNS", &path),
+            ("CNI_PATH", &self.cni_path),
+            ("CNI_ARGS", arguments),
+        ];
+        let child = netns::within(self.host.as_fd(), || start(&environment, config.as_bytes()));
+        finish(child.expect("host"))
+    }
+
     pub fn call(&self, verb: &str, id: &str, path: &str, config: &Value) -> Outcome {
         finish(self.start(verb, id, "eth0", path, config))
     }
