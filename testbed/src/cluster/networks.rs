@@ -26,6 +26,8 @@ const DEFINITIONS: &str = include_str!("manifests/multus.yaml");
 const LIST: &str = "/etc/cni/net.d/10-flatroute.conflist";
 /// Multus goes before it.
 const FIRST: &str = "/etc/cni/net.d/00-multus.conf";
+/// What Multus has on a node.
+const FOLDER: &str = "/etc/cni/multus";
 /// That list for Multus.
 const CLUSTER_NETWORK: &str = "/etc/cni/multus/cluster.conflist";
 /// Where Multus looks for networks by their names.
@@ -71,8 +73,20 @@ pub(super) fn run(cluster: &Cluster) -> Result<Vec<Row>> {
     let node = cluster.node(&scene.near.node)?;
     install(cluster, node)?;
     let rows = QUESTIONS.map(|question| scene.row(question.name, question.ask));
-    fs::remove_file(node.path(FIRST)).context("remove Multus")?;
+    uninstall(cluster, node)?;
     Ok(rows.into())
+}
+
+/// Takes away what [`install`] brought: the check `remove` may come next, and finds whatever bears our name.
+fn uninstall(cluster: &Cluster, node: &Node) -> Result<()> {
+    for file in [FIRST, "/opt/cni/bin/multus", "/opt/cni/bin/sbr"] {
+        fs::remove_file(node.path(file)).with_context(|| format!("remove {file}"))?;
+    }
+    fs::remove_dir_all(node.path(FOLDER)).with_context(|| format!("remove {FOLDER}"))?;
+    cluster
+        .kubectl
+        .feed(&["delete", "--wait=false", "-f", "-"], DEFINITIONS)
+        .map(drop)
 }
 
 /// Puts Multus before the agent's list on a node.
