@@ -13,8 +13,9 @@
 #   make cluster SWITCHES=bird|flatroute    what ToRs and spine run (BIRD where it is installed)
 #   make cluster SHAPE=segment    all nodes on one segment instead, and no object of flatroute's at all
 #   make cluster-down     removes it without a trace
-#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, privileges, removal; a table at the end
-#   make cluster-test CHECKS=upstream,operations,model,privileges,remove    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come
+#   make cluster-test     a cluster of its own, put to the test: upstream's e2e, operations, network model, annotations, privileges, removal; a table at the end
+#   make cluster-test CHECKS=upstream,operations,model,annotations,privileges,remove    only these; with SHAPE=segment: mesh; pace: how quick pods and a node come;
+#                         multus: several networks in a pod
 #   make cluster-bench    pace with flatroute beside ptp, host-local and BIRD, in turns (ROUNDS=2; FAMILIES, NODES, PROXY as above)
 #   make machine          Debian's own kernel in an emulated machine: the demo, the plugin, a kernel without IPv6, systemd-networkd and udev, podman (STORIES=…)
 #   make bench            routes into the kernel and through the agent, an agent at rest, beside BIRD, FRR, GoBGP; pods beside ptp, bridge (at most 12 minutes)
@@ -89,6 +90,7 @@ cluster: image
 
 cluster-test: image
 	@testbed/scripts/kubernetes build cluster e2e
+	@$(if $(findstring multus,$(CHECKS)),testbed/scripts/cni-tools build multus)
 	@$(CLUSTER) test $(if $(CHECKS),--checks '$(CHECKS)')
 
 cluster-bench: image

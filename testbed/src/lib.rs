@@ -31,5 +31,6 @@ pub mod speaker;
 mod sys;
 pub mod topology;
 pub mod traffic;
+mod transfer;
 pub mod trial;
 pub mod wait;

@@ -81,7 +81,7 @@ enum Command {
         /// flatroute, or bird: ptp, host-local and BIRD in its place, for comparison
         #[arg(long, default_value = "flatroute", global = true)]
         carrier: String,
-        /// What `test` asks: upstream, operations, model, privileges and remove of racks, mesh of a segment; all of these when not said
+        /// What `test` asks: upstream, operations, model, annotations, privileges and remove of racks, mesh of a segment; all of these when not said
         #[arg(long, value_delimiter = ',', global = true)]
         checks: Vec<String>,
         /// How often `bench` brings each kind of cluster up

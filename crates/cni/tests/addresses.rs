@@ -151,7 +151,7 @@ fn what_cannot_be_had_is_refused_with_the_place() {
         let rows = [
             (
                 ips(json!(["10.244.9.1"])),
-                "runtimeConfig.ips: 10.244.9.1 is in none of 10.244.1.0/24 (podCIDRs), fd00:244:1::/64 (podCIDRs)",
+                "runtimeConfig.ips: 10.244.9.1 is in none of 10.244.1.0/24 (podCIDRs), fd00:244:1::/64 (podCIDRs), or reserved; choose one of these",
             ),
             (ips(json!(["10.244.1.0"])), "10.244.1.0 is in none of"),
             (
@@ -182,7 +182,7 @@ fn what_cannot_be_had_is_refused_with_the_place() {
             ),
             (
                 annotated(&json!({"cni.flatroute.io/pool": "gold"})),
-                "annotation cni.flatroute.io/pool: there is no pool \"gold\"; the network configuration has no pools",
+                "annotation cni.flatroute.io/pool: there is no pool \"gold\"; the network configuration has no pools: leave the annotation out",
             ),
             (annotated(&json!([1])), "pod-annotations"),
             (

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::site::Shape;
-use super::{Cluster, Wishes, mesh, model, operations, pace, privileges, remove, upstream};
+use super::{
+    Cluster, Wishes, annotations, mesh, model, networks, operations, pace, privileges, remove, upstream,
+};
 use crate::paint;
 use crate::sandbox;
 
@@ -62,6 +64,10 @@ pub enum Part {
     Operations,
     /// The sentences of the network model.
     Model,
+    /// What pods ask for by annotations.
+    Annotations,
+    /// Several networks in a pod, by Multus.
+    Multus,
     /// How quick it is.
     Pace,
     /// Nodes that are neighbours of each other, on a segment.
@@ -81,6 +87,7 @@ impl Part {
                 Self::Upstream,
                 Self::Operations,
                 Self::Model,
+                Self::Annotations,
                 Self::Privileges,
                 Self::Remove,
             ]
@@ -93,7 +100,12 @@ impl Part {
     fn fits(self, shape: Shape) -> bool {
         match self {
             Self::Upstream | Self::Remove => true,
-            Self::Operations | Self::Model | Self::Privileges | Self::Pace => shape == Shape::Racks,
+            Self::Operations
+            | Self::Model
+            | Self::Annotations
+            | Self::Multus
+            | Self::Privileges
+            | Self::Pace => shape == Shape::Racks,
             Self::Mesh => shape == Shape::Segment,
         }
     }
@@ -107,12 +119,14 @@ impl std::str::FromStr for Part {
             "upstream" => Ok(Self::Upstream),
             "operations" => Ok(Self::Operations),
             "model" => Ok(Self::Model),
+            "annotations" => Ok(Self::Annotations),
+            "multus" => Ok(Self::Multus),
             "privileges" => Ok(Self::Privileges),
             "pace" => Ok(Self::Pace),
             "mesh" => Ok(Self::Mesh),
             "remove" => Ok(Self::Remove),
             _ => bail!(
-                "CHECKS={text}: there is no such part; it may be upstream, operations, model, privileges, pace, mesh or remove, several with commas"
+                "CHECKS={text}: there is no such part; it may be upstream, operations, model, annotations, multus, privileges, pace, mesh or remove, several with commas"
             ),
         }
     }
@@ -125,7 +139,7 @@ impl std::str::FromStr for Part {
 pub fn run(wishes: &Wishes, parts: &BTreeSet<Part>) -> Result<ExitCode> {
     if let Some(part) = parts.iter().find(|part| !part.fits(wishes.shape)) {
         bail!(
-            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model, privileges and pace need racks, mesh needs a segment",
+            "CHECKS: {part:?} is not for SHAPE={:?}: operations, model, annotations, multus, privileges and pace need racks, mesh needs a segment",
             wishes.shape
         );
     }
@@ -170,6 +184,14 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
                 cluster.teller.chapter("The network model, sentence by sentence");
                 table.extend(model::run(&mut cluster)?);
             }
+            Part::Annotations => {
+                cluster.teller.chapter("What pods ask for by annotations");
+                table.extend(annotations::run(&cluster)?);
+            }
+            Part::Multus => {
+                cluster.teller.chapter("Several networks in a pod");
+                table.extend(networks::run(&cluster)?);
+            }
             Part::Privileges => {
                 cluster.teller.chapter("What the agents may do, and did");
                 table.extend(privileges::run(&cluster)?);
@@ -193,21 +215,26 @@ fn examine(mut cluster: Cluster, parts: &BTreeSet<Part>, results: &Path) -> Resu
         }
     }
     cluster.teller.chapter("What held");
-    print!("{}", draw(&table));
+    Ok(conclude(&table))
+}
+
+/// Prints the table; the exit code.
+fn conclude(table: &[Row]) -> u8 {
+    print!("{}", draw(table));
     let failed = table.iter().filter(|row| row.verdict == Verdict::Failed).count();
     if failed > 0 {
         println!(
             "\n{}",
             paint::bad(&format!("{failed} of {} did not hold.", table.len()))
         );
-        return Ok(1);
+        return 1;
     }
     println!(
         "\n{} ({} rows)",
         paint::good("Everything that was asked held"),
         table.len()
     );
-    Ok(0)
+    0
 }
 
 fn upstream_row(cluster: &Cluster, results: &Path, name: &str, focus: &str, count: Option<usize>) -> Row {

@@ -11,6 +11,7 @@
 //! before anything is measured every node is shown to hold a route to every other node's pods, over both its ToRs or straight
 //! to that node.
 
+mod annotations;
 pub mod audit;
 pub mod bench;
 pub mod cgroup;
@@ -24,6 +25,7 @@ mod keys;
 pub mod kubectl;
 pub mod mesh;
 pub mod model;
+mod networks;
 pub mod node;
 pub mod operations;
 pub mod pace;

@@ -171,6 +171,16 @@ impl Node {
         PathBuf::from(format!("/proc/{}/root{inside}", self.pid))
     }
 
+    /// Writes a file of the node: beside its place, and moved there, as a runtime wants its configuration.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn put(&self, inside: &str, text: &str) -> Result<()> {
+        let (path, beside) = (self.path(inside), self.path(&format!("{inside}.new")));
+        fs::write(&beside, text).with_context(|| format!("write {}", beside.display()))?;
+        fs::rename(&beside, &path).with_context(|| format!("write {}", path.display()))
+    }
+
     /// A command that will run inside the node.
     ///
     /// # Errors

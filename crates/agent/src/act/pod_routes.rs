@@ -27,11 +27,13 @@ use super::carry::tell;
 /// How often it is looked without an occasion.
 const LOOK: Duration = Duration::from_mins(1);
 /// How soon again, when something was missing of whose deletion nobody told.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(5);
 /// How soon again, when another program's route was in the way: nobody tells when it goes.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long between two repairs.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long between two looks that find nothing: where pods end, routes are deleted too.
+const REST: Duration = Duration::from_millis(100);
 /// How long after the first deletion it is looked: they come in crowds.
 const COALESCE: Duration = Duration::from_millis(20);
 /// How many addresses are told by name.
@@ -91,9 +93,13 @@ async fn keep(mut deletions: Deletions, teller: &mpsc::Sender<Event>) -> Result<
             return Ok(());
         };
         memory = after;
+        let mut pause = REST;
         match done {
             Ok(done) => {
                 has_failed = false;
+                if !done.routes.is_empty() {
+                    pause = PAUSE;
+                }
                 note(&done, teller);
             }
             // Most often a link went while it was looked at.
@@ -112,7 +118,7 @@ async fn keep(mut deletions: Deletions, teller: &mpsc::Sender<Event>) -> Result<
             rung = deletions.ring() => {
                 rung?;
                 sleep(COALESCE).await;
-                sleep_until(began + PAUSE).await;
+                sleep_until(began + pause).await;
             }
             () = sleep_until(began + again) => {}
         }

@@ -300,7 +300,7 @@ fn pool_wishes(name: &str, pools: &Pools, reserved: &[IpNetwork]) -> Result<Vec<
     let Some(cidrs) = pools.get(name) else {
         let known: Vec<&str> = pools.keys().map(String::as_str).collect();
         let known = if known.is_empty() {
-            "the network configuration has no pools".to_owned()
+            "the network configuration has no pools: leave the annotation out, or add the pool to the configuration".to_owned()
         } else {
             format!("pools has {}", known.join(", "))
         };
@@ -334,7 +334,7 @@ fn fix(wishes: &mut [Wish], fixed: Fixed) -> Result<()> {
     let Some(wish) = wishes.iter_mut().find(|wish| wish.usable(address)) else {
         let all: Vec<_> = wishes.iter().map(ToString::to_string).collect();
         let problem = format!(
-            "{address} is in none of {}, or reserved; the addresses of other nodes are not to be had on this one",
+            "{address} is in none of {}, or reserved; choose one of these, since the addresses of other nodes are not to be had on this one",
             all.join(", ")
         );
         return Err(invalid(&fixed.source, problem));

@@ -182,3 +182,77 @@ impl Owned {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encode::{Attributes, body};
+    use crate::host_ports::{IPV4, Protocol};
+    use crate::pods::TABLE;
+
+    fn owned(number: u16, to: &str, owner: &str) -> Owned {
+        let port = HostPort::new(Protocol::Tcp, None, number, to.parse().unwrap()).unwrap();
+        Owned {
+            element: Element::Port(port),
+            owner: owner.to_owned(),
+        }
+    }
+
+    fn of_map(name: &str) -> Vec<u8> {
+        let attributes = Attributes::default().text(attr::SET_TABLE, TABLE);
+        body(attributes.text(attr::SET_NAME, name))
+    }
+
+    #[test]
+    fn what_is_named_was_meant_and_what_goes_as_a_whole_is_lost() {
+        let one = owned(80, "10.0.0.1:80", "one");
+        let two = owned(81, "[fd00::2]:80", "two");
+        let mut memory = Memory::default();
+        memory.see(vec![one.clone()]);
+        memory.hear(msg::NEW_ELEMENT, &two.encode());
+        assert_eq!((memory.standing.len(), memory.lost.len()), (2, 0));
+        // Of one map alone.
+        memory.hear(msg::DEL_SET, &of_map(IPV4.ports.name));
+        assert!(memory.lost.contains_key(&one.element) && memory.standing.contains_key(&two.element));
+        memory.hear(msg::DEL_SET, &of_map("pods-ipv6"));
+        assert_eq!((memory.standing.len(), memory.lost.len()), (1, 1));
+        // It is back by somebody's hand, and then taken away by name.
+        memory.hear(msg::NEW_ELEMENT, &one.encode());
+        assert_eq!((memory.standing.len(), memory.lost.len()), (2, 0));
+        memory.hear(msg::DEL_ELEMENT, &one.encode());
+        memory.hear(msg::DEL_TABLE, &of_map(""));
+        assert_eq!(memory.lost.keys().collect::<Vec<_>>(), [&two.element]);
+        // Another pod has the place of what was lost.
+        memory.hear(msg::NEW_ELEMENT, &owned(81, "[fd00::3]:80", "three").encode());
+        assert_eq!((memory.standing.len(), memory.lost.len()), (1, 0));
+        // What was there the last time, and nobody said that it went.
+        memory.see(vec![one]);
+        assert_eq!(memory.lost.values().collect::<Vec<_>>(), ["three"]);
+    }
+
+    proptest! {
+        #[test]
+        fn hears_any_octets(message in 0_u8..20, octets in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let mut memory = Memory::default();
+            memory.see(vec![owned(80, "10.0.0.1:80", "one")]);
+            memory.hear(message, &octets);
+            memory.hear(msg::NEW_ELEMENT, &octets);
+            prop_assert_eq!(memory.standing.len() + memory.lost.len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_alias_begins_with_the_whole_name() {
+        let links = Links(vec!["flatroute net c1 eth0 10.0.0.1".to_owned(), String::new()]);
+        for (owner, want) in [
+            ("flatroute net c1 eth0", true),
+            ("flatroute net c1 eth", false),
+            ("flatroute net c", false),
+            ("", false),
+        ] {
+            assert_eq!(links.has(owner), want, "{owner}");
+        }
+    }
+}

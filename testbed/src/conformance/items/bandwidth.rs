@@ -1,16 +1,15 @@
 //! Item 63: how fast a pod may send and receive.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use super::super::traces::Traces;
 use super::super::verdict::{Verdict, not_applicable};
 use super::super::world::World;
-use crate::namespace::Namespace;
+use crate::transfer;
 
 /// Octets of a transfer.
 const AMOUNT: usize = 600_000;
@@ -21,8 +20,6 @@ const BURST: u64 = 800_000;
 /// What a transfer takes at least: all but the burst goes at the rate, which is a million octets a second. A tenth of it is
 /// for how a plugin rounds.
 const LEAST: Duration = Duration::from_millis(450);
-/// However busy the machine is.
-const MOST: Duration = Duration::from_secs(30);
 
 /// One transfer in each direction, with the first address.
 pub(super) fn limited(world: &World<'_>) -> Result<Verdict> {
@@ -46,7 +43,7 @@ pub(super) fn limited(world: &World<'_>) -> Result<Verdict> {
         ("to", &world.host, pod, address),
         ("from", pod, &world.host, host),
     ] {
-        let took = transfer(from, to, address).with_context(|| format!("{way} the pod"))?;
+        let took = transfer::time(from, to, address, AMOUNT).with_context(|| format!("{way} the pod"))?;
         ensure!(
             took >= LEAST,
             "{AMOUNT} octets {way} the pod took {} ms, at {RATE} bit/s it is more than {} ms",
@@ -60,23 +57,4 @@ pub(super) fn limited(world: &World<'_>) -> Result<Verdict> {
     attachment.delete()?;
     before.nothing_new(&world.host)?;
     Ok(Verdict::Pass)
-}
-
-fn transfer(from: &Namespace, to: &Namespace, address: IpAddr) -> Result<Duration> {
-    let listener = to.run(|| Ok(TcpListener::bind((address, 0))?))?;
-    let there: SocketAddr = listener.local_addr()?;
-    let began = Instant::now();
-    let mut sender = from.run(|| Ok(TcpStream::connect_timeout(&there, MOST)?))?;
-    let (mut receiver, _) = listener.accept()?;
-    receiver.set_read_timeout(Some(MOST))?;
-    sender.set_write_timeout(Some(MOST))?;
-    let sending = std::thread::spawn(move || sender.write_all(&vec![7; AMOUNT]));
-    let mut received = vec![0; AMOUNT];
-    receiver.read_exact(&mut received).context("receive")?;
-    let took = began.elapsed();
-    sending
-        .join()
-        .map_err(|_| anyhow!("the sender panicked"))?
-        .context("send")?;
-    Ok(took)
 }
