@@ -51,7 +51,7 @@ STORIES ?= kernel no-ipv6 networkd podman
 # Static, because the image has no libraries; --target keeps the flags away from what runs while building. The plugin starts for
 # every pod, so it also does without moving itself to a random place first.
 STATIC = RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols'
-PLUGIN = $(STATIC) $(CARGO) rustc --release --locked --target $(HOST) -p flatroute-cni --bin flatroute-cni -- -C relocation-model=static
+PLUGIN = $(STATIC) $(CARGO) rustc --profile plugin --locked --target $(HOST) -p flatroute-cni --bin flatroute-cni -- -C relocation-model=static
 CLUSTER = $(TARGET_DIR)/release/flatroute-testbed cluster --shape '$(SHAPE)' --switches '$(SWITCHES)' \
 	--families '$(FAMILIES)' --nodes '$(NODES)' --proxy '$(PROXY)' --carrier '$(CARRIER)' --image $(TARGET_DIR)/image/flatroute.tar
 
@@ -108,7 +108,7 @@ machine:
 bench:
 	@$(CARGO) build --release -p flatroute-testbed -p flatroute-agent
 	@$(PLUGIN)
-	@$(TARGET_DIR)/release/flatroute-testbed bench --plugin '$(TARGET_DIR)/$(HOST)/release/flatroute-cni' $(if $(TABLE),--table '$(TABLE)') $(BENCH)
+	@$(TARGET_DIR)/release/flatroute-testbed bench --plugin '$(TARGET_DIR)/$(HOST)/plugin/flatroute-cni' $(if $(TABLE),--table '$(TABLE)') $(BENCH)
 
 churn:
 	@FLATROUTE_CHURN='$(CHURN)' $(if $(SEED),FLATROUTE_CHURN_SEED='$(SEED)') \
@@ -118,7 +118,9 @@ image:
 	@$(STATIC) $(CARGO) build --release --locked --target $(HOST) -p flatroute-agent
 	@$(PLUGIN)
 	@$(CARGO) build --release --locked -p flatroute-testbed
-	@$(TARGET_DIR)/release/flatroute-testbed image $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/image/flatroute.tar
+	@mkdir -p $(TARGET_DIR)/image/programs
+	@cp $(TARGET_DIR)/$(HOST)/release/flatroute-agent $(TARGET_DIR)/$(HOST)/plugin/flatroute-cni $(TARGET_DIR)/image/programs
+	@$(TARGET_DIR)/release/flatroute-testbed image $(TARGET_DIR)/image/programs $(TARGET_DIR)/image/flatroute.tar
 
 manifests:
 	@$(CARGO) run -q --locked -p flatroute-testbed -- manifests

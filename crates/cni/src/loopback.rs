@@ -20,7 +20,7 @@ const LOOPBACK_INDEX: u32 = 1;
 /// # Errors
 /// When the namespace cannot be entered.
 pub(crate) fn add(call: &Invocation, config: &Config) -> Result<Value> {
-    let netns = open_netns(call)?;
+    let (_, netns) = open_netns(call)?;
     let mut socket = Socket::open_in(netns.as_fd())?;
     socket.set_up(LOOPBACK_INDEX)?;
     if let Some(previous) = config.prev_result() {
@@ -56,7 +56,7 @@ pub(crate) fn add(call: &Invocation, config: &Config) -> Result<Value> {
 /// # Errors
 /// Code 101 when `lo` is down.
 pub(crate) fn check(call: &Invocation) -> Result<()> {
-    let netns = open_netns(call)?;
+    let (_, netns) = open_netns(call)?;
     let link = Socket::open_in(netns.as_fd())?.link_by_index(LOOPBACK_INDEX)?;
     if link.is_some_and(|link| link.up) {
         return Ok(());

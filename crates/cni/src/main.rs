@@ -7,6 +7,10 @@
 //!
 //! Also here: `flatroute-cni install`, which puts the plugin on a node ([`install`]), and the `loopback` plugin, which
 //! is this program under that name ([`loopback`]). Without CNI_COMMAND the program says what it is.
+//!
+//! The program starts in [`sys`], which calls [`run`].
+
+#![cfg_attr(not(test), no_main)]
 
 mod bandwidth;
 mod config;
@@ -25,12 +29,13 @@ mod port_mappings;
 mod reclaim;
 mod removal;
 mod result;
+#[cfg(not(test))]
+mod sys;
 mod sysctl;
 mod verbs;
 mod version;
 
 use std::io::{Read, Write};
-use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
@@ -42,14 +47,19 @@ use version::SpecVersion;
 /// A configuration is some kilobytes; more than this is a mistake.
 const INPUT_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-fn main() -> ExitCode {
-    let mut arguments = std::env::args();
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
+/// The program, given its name and arguments; its exit status.
+#[cfg_attr(test, expect(dead_code, reason = "tests have a start of their own"))]
+fn run(mut arguments: impl Iterator<Item = String>) -> u8 {
     let program = arguments.next().unwrap_or_default();
     match arguments.next().as_deref() {
         Some("install") => return run_install(arguments),
         Some("--version" | "-V") => {
             println!("flatroute-cni {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+            return SUCCESS;
         }
         Some(_) | None => {}
     }
@@ -61,7 +71,7 @@ fn main() -> ExitCode {
             env!("CARGO_PKG_VERSION")
         );
         eprintln!("A container runtime starts it. {}", install::USAGE);
-        return ExitCode::SUCCESS;
+        return SUCCESS;
     }
     let mut input = Vec::new();
     let read = std::io::stdin()
@@ -76,32 +86,32 @@ fn main() -> ExitCode {
     answer(outcome, &input)
 }
 
-fn run_install(arguments: impl Iterator<Item = String>) -> ExitCode {
+fn run_install(arguments: impl Iterator<Item = String>) -> u8 {
     match install::Options::parse(arguments) {
         Err(problem) => {
             eprintln!("flatroute-cni: {problem}\n{}", install::USAGE);
-            ExitCode::from(2)
+            USAGE
         }
         Ok(options) => match options.run() {
             Ok(done) => {
                 for line in done {
                     println!("{line}");
                 }
-                ExitCode::SUCCESS
+                SUCCESS
             }
             Err(problem) => {
                 eprintln!("flatroute-cni install: {problem}");
-                ExitCode::FAILURE
+                FAILURE
             }
         },
     }
 }
 
 /// Prints what the runtime is to read.
-fn answer(outcome: Result<Option<Value>>, input: &[u8]) -> ExitCode {
+fn answer(outcome: Result<Option<Value>>, input: &[u8]) -> u8 {
     let (text, code) = match outcome {
-        Ok(None) => return ExitCode::SUCCESS,
-        Ok(Some(value)) => (value.to_string(), ExitCode::SUCCESS),
+        Ok(None) => return SUCCESS,
+        Ok(Some(value)) => (value.to_string(), SUCCESS),
         Err(error) => {
             eprintln!(
                 "flatroute-cni: {error}{}{}",
@@ -111,14 +121,15 @@ fn answer(outcome: Result<Option<Value>>, input: &[u8]) -> ExitCode {
             let version = declared_version(input).filter(|version| SpecVersion::parse(version).is_ok());
             (
                 error.to_json(version.as_deref().unwrap_or(SpecVersion::NEWEST.as_str())),
-                ExitCode::FAILURE,
+                FAILURE,
             )
         }
     };
     // A runtime that closed the pipe learns from the exit status.
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Ok(()) => code,
-        Err(_) => ExitCode::FAILURE,
+        Err(_) => FAILURE,
     }
 }
 

@@ -21,7 +21,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use flatroute_netlink::{Link, LinkChange, LinkSettings, Mac, NextHop, Route, Socket, Veth, VethEnd, netns};
+use flatroute_netlink::{
+    Link, LinkChange, LinkSettings, Mac, NextHop, Refusal, Route, Socket, Veth, VethEnd, netns,
+};
 use ipnetwork::IpNetwork;
 
 use crate::bandwidth::Shaping;
@@ -205,16 +207,14 @@ impl PodLink {
     ///
     /// # Errors
     /// The first step that failed.
-    pub(crate) fn apply(&self, host: &mut Socket, pod_netns: &File) -> Result<Wired> {
+    pub(crate) fn apply(&self, host: &mut Socket, own_netns: &File, pod_netns: &File) -> Result<Wired> {
         let (host_index, pod_index) = self.create(host, pod_netns)?;
         if let Some(shaping) = &self.shaping {
             shaping.apply(host, host_index)?;
         }
-        let home = netns::current().map_err(io_error("open the plugin's own network namespace"))?;
-        let mut pod = netns::visit(pod_netns.as_fd(), home.as_fd(), Socket::open)
+        let mut pod = netns::visit(pod_netns.as_fd(), own_netns.as_fd(), Socket::open)
             .map_err(io_error("enter the pod's network namespace"))??;
-        self.settle_host(host, host_index)?;
-        host.set_up(host_index)?;
+        self.bring_up_host(host, host_index)?;
         let routes = self.wire_pod(&mut pod, pod_netns, pod_index)?;
         // Both ends were made with the same MTU.
         let mtu = self.wire_host(host, host_index)?;
@@ -232,6 +232,7 @@ impl PodLink {
                     mtu: Some(self.mtu),
                     group: Some(LINK_GROUP),
                     tx_queue_len: Some(TX_QUEUE_LEN),
+                    queues: Some(1),
                     netns: None,
                 },
                 peer: VethEnd {
@@ -241,6 +242,7 @@ impl PodLink {
                     mtu: Some(self.mtu),
                     group: None,
                     tx_queue_len: Some(TX_QUEUE_LEN),
+                    queues: Some(1),
                     netns: Some(pod_netns.as_fd()),
                 },
             };
@@ -286,11 +288,12 @@ impl PodLink {
         .map_err(io_error("enter the pod's network namespace"))?
     }
 
-    /// In the host's namespace, before the host end is up. What the kernel takes in a message goes there; see
-    /// [`LinkSettings`].
-    fn settle_host(&self, socket: &mut Socket, index: u32) -> Result<()> {
+    /// In the host's namespace. What the kernel takes in a message goes there; see [`LinkSettings`]. All of it is in force
+    /// before the host end is up.
+    fn bring_up_host(&self, socket: &mut Socket, index: u32) -> Result<()> {
         let host = &self.host_interface;
-        let has_ipv6 = sysctl::ipv6_exists_on(host);
+        // A pod must not configure the host by router advertisements, whatever its own families are.
+        let has_ipv6 = sysctl::set_ipv6_if_exists(host, "accept_ra", "0")?;
         let settings = LinkSettings {
             forwarding: Some(true),
             proxy_arp: Some(false),
@@ -300,53 +303,55 @@ impl PodLink {
             link_local: has_ipv6.then_some(false),
             ..LinkSettings::default()
         };
-        socket.change_link(
-            index,
-            &LinkChange {
-                alias: Some(&self.alias),
-                settings,
-                ..LinkChange::default()
-            },
-        )?;
-        if !has_ipv6 {
-            return Ok(());
-        }
-        // A pod must not configure the host by router advertisements, whatever its own families are.
-        sysctl::set_ipv6(host, "accept_ra", "0")
+        let change = LinkChange {
+            alias: Some(&self.alias),
+            settings,
+            ..LinkChange::default()
+        };
+        all(socket.batch(|socket| {
+            socket.change_link(index, &change)?;
+            socket.set_up(index)
+        })?)
     }
 
     fn wire_pod(&self, pod: &mut Socket, pod_netns: &File, index: u32) -> Result<Vec<Route>> {
-        pod.set_up(LOOPBACK_INDEX)?;
         if self.has_v6() {
             // The one that the kernel makes when the link comes up is tentative until a work queue says otherwise.
             let own = link_local(self.pod_mac).into();
             add_address(pod, index, own, 64, || self.enable_ipv6(pod_netns))?;
         }
-        pod.set_up(index)?;
-        let mut made = Vec::new();
-        for address in &self.addresses {
-            pod.add_address(index, *address, host_prefix(*address))?;
-            if let IpAddr::V6(address) = address {
-                pod.add_local_route(index, *address, POD_ROUTE_PROTOCOL)?;
-            }
-            pod.add_permanent_neighbour(index, gateway(*address), HOST_MAC)?;
-        }
-        for address in &self.addresses {
-            for route in pod_routes(address.is_ipv4(), index, self.destinations.as_deref()) {
-                let added = match pod.add_route(&route) {
-                    // Each link needs its own way to the gateway: who routes by source (the plugin sbr) asks for it.
-                    Err(error) if error.is_exists() && is_on_link(&route) => pod.append_route(&route),
-                    result => result,
-                };
-                match added {
-                    Ok(()) => made.push(route),
-                    // A second interface of a pod leaves the first one's routes alone, the default route above all.
-                    Err(error) if error.is_exists() => {}
-                    Err(error) => return Err(error.into()),
+        all(pod.batch(|pod| {
+            pod.set_up(LOOPBACK_INDEX)?;
+            pod.set_up(index)?;
+            for address in &self.addresses {
+                pod.add_address(index, *address, host_prefix(*address))?;
+                if let IpAddr::V6(address) = address {
+                    pod.add_local_route(index, *address, POD_ROUTE_PROTOCOL)?;
                 }
+                pod.add_permanent_neighbour(index, gateway(*address), HOST_MAC)?;
+            }
+            Ok(())
+        })?)?;
+        let each = self.addresses.iter().map(IpAddr::is_ipv4);
+        let mut routes: Vec<_> = each
+            .flat_map(|ipv4| pod_routes(ipv4, index, self.destinations.as_deref()))
+            .collect();
+        let refusals = pod.batch(|pod| routes.iter().try_for_each(|route| pod.add_route(route)))?;
+        // From the last, so that the numbers of the others stay right.
+        for Refusal { number, error } in refusals.into_iter().rev() {
+            // A second interface of a pod leaves the first one's routes alone, the default route above all. But each link needs its
+            // own way to the gateway: who routes by source (the plugin sbr) asks for it.
+            let refused = match routes.get(number) {
+                Some(route) if error.is_exists() && is_on_link(route) => pod.append_route(route).err(),
+                _ => Some(error),
+            };
+            match refused {
+                None => {}
+                Some(error) if error.is_exists() => drop(routes.remove(number)),
+                Some(error) => return Err(error.into()),
             }
         }
-        Ok(made)
+        Ok(routes)
     }
 
     /// Returns the MTU of the host end.
@@ -361,11 +366,17 @@ impl PodLink {
                 sysctl::set_ipv6(name, "disable_ipv6", "0")
             })?;
         }
-        for address in &self.addresses {
-            host.add_permanent_neighbour(index, *address, self.pod_mac)?;
-            match host.add_route(&host_route(*address, index)) {
-                Err(error) if error.is_exists() => stands(host, *address, index)?,
-                result => result?,
+        let refusals = host.batch(|host| {
+            self.addresses.iter().try_for_each(|address| {
+                host.add_permanent_neighbour(index, *address, self.pod_mac)?;
+                host.add_route(&host_route(*address, index))
+            })
+        })?;
+        // Two changes an address; only a route can exist already.
+        for Refusal { number, error } in refusals {
+            match self.addresses.get(number / 2) {
+                Some(address) if error.is_exists() => stands(host, *address, index)?,
+                _ => return Err(error.into()),
             }
         }
         Ok(link.mtu)
@@ -387,6 +398,14 @@ impl PodLink {
             self.host_interface
         );
         Err(CniError::new(Code::TryAgainLater, msg).because("was the pod's end removed meanwhile?"))
+    }
+}
+
+/// The first refusal, where none is expected.
+fn all(refusals: Vec<Refusal>) -> Result<()> {
+    match refusals.into_iter().next() {
+        None => Ok(()),
+        Some(Refusal { error, .. }) => Err(error.into()),
     }
 }
 

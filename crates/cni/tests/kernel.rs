@@ -330,7 +330,7 @@ fn another_boot_and_lost_state() {
         for name in ["10.244.1.2", "10.244.1.3", "fd00:244:1::2"] {
             std::fs::write(dir.join(name), "other-boot\nold\neth0\n").unwrap();
         }
-        std::fs::write(dir.join("freed/00000000000000001-10.244.1.4"), "").unwrap();
+        std::fs::write(dir.join("released"), "1 10.244.1.2\n").unwrap();
         std::fs::write(dir.join("lock"), "other-boot").unwrap();
         assert_eq!(ips(&lab.add("second", &second))[0].to_string(), "10.244.1.2");
         assert_eq!(lab.used().len(), 4, "{:?}", lab.used());

@@ -10,6 +10,7 @@
 //!
 //! * **Errors that explain.** The kernel's extended acknowledgement text is part of the error, beside the errno and
 //!   what was asked ([`Error::Refused`]).
+//! * **Batches** ([`Socket::batch`]): a dozen changes for the price of one question and one answer.
 //! * **Dumps that are whole.** A dump that the kernel marks as interrupted (NLM_F_DUMP_INTR: something changed
 //!   meanwhile) is asked again, up to a bound; strict checking lets the kernel filter.
 //! * **Namespaces without surprises.** A socket belongs for its whole life to the namespace in which it was opened.
@@ -27,12 +28,14 @@
 )]
 
 mod address;
+mod batch;
 mod error;
 mod link;
 mod neighbour;
 mod netfilter;
 pub mod netns;
 mod nexthop;
+mod octets;
 mod pods;
 mod route;
 mod settings;
@@ -41,6 +44,7 @@ mod traffic;
 mod uplink;
 
 pub use address::Address;
+pub use batch::Refusal;
 pub use error::Error;
 pub use link::{Link, LinkChange, Veth, VethEnd};
 pub use neighbour::Neighbour;

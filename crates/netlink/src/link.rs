@@ -4,16 +4,17 @@
 //! afterwards; explicit MACs keep other programs (udev's MACAddressPolicy) from choosing their own; a namespace an
 //! end spares the move. Two things the kernel does not take in that message: IFF_UP of the peer, and an alias.
 
+mod look;
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage, State,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
-use crate::{Error, LinkSettings, Mac, Result, Socket};
+use crate::{LinkSettings, Mac, Result, Socket};
 
 /// One end of a veth pair. What is `None` the kernel chooses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +31,9 @@ pub struct VethEnd<'a> {
     pub group: Option<u32>,
     /// Length of the transmit queue in packets.
     pub tx_queue_len: Option<u32>,
+    /// How many queues it can have, of each direction. The kernel makes one a processor, and then waits until nobody uses
+    /// those that it closes again: a veth begins with one open queue either way.
+    pub queues: Option<u32>,
     /// The namespace of this end; that of the socket when `None`.
     pub netns: Option<BorrowedFd<'a>>,
 }
@@ -110,72 +114,22 @@ impl VethEnd<'_> {
             .extend(self.tx_queue_len.map(LinkAttribute::TxQueueLen));
         message
             .attributes
+            .extend(self.queues.map(LinkAttribute::NumTxQueues));
+        message
+            .attributes
+            .extend(self.queues.map(LinkAttribute::NumRxQueues));
+        message
+            .attributes
             .extend(self.netns.map(|netns| LinkAttribute::NetNsFd(netns.as_raw_fd())));
         message
     }
-}
-
-impl From<LinkMessage> for Link {
-    fn from(message: LinkMessage) -> Self {
-        let flags = message.header.flags;
-        let mut link = Self {
-            index: message.header.index,
-            up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp),
-            ..Self::default()
-        };
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok(),
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Group(group) => link.group = group,
-                LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
-                LinkAttribute::Link(index) => link.other_index = Some(index),
-                LinkAttribute::LinkNetNsId(number) => link.other_netns = Some(number),
-                LinkAttribute::OperState(state) => link.operational = state == State::Up,
-                LinkAttribute::AfSpecUnspec(families) => {
-                    link.ipv6_forwarding = ipv6_forwarding(&families);
-                    link.route_localnet = route_localnet(&families);
-                }
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        link
-    }
-}
-
-fn ipv6_forwarding(families: &[AfSpecUnspec]) -> Option<bool> {
-    families.iter().find_map(|family| match family {
-        AfSpecUnspec::Inet6(attributes) => attributes.iter().find_map(|attribute| match attribute {
-            AfSpecInet6::DevConf(settings) => Some(settings.forwarding != 0),
-            _ => None,
-        }),
-        _ => None,
-    })
-}
-
-fn route_localnet(families: &[AfSpecUnspec]) -> bool {
-    families.iter().any(|family| match family {
-        AfSpecUnspec::Inet(attributes) => attributes.iter().any(|attribute| match attribute {
-            AfSpecInet::DevConf(settings) => settings.route_localnet != 0,
-            _ => false,
-        }),
-        _ => false,
-    })
 }
 
 impl Socket {
     /// Makes a veth pair, both ends at once. Fails when one of the names or indexes is taken, and then makes nothing.
     ///
     /// # Errors
-    /// [`Error::is_exists`] for a name, [`Error::is_busy`] for an index.
+    /// [`crate::Error::is_exists`] for a name, [`crate::Error::is_busy`] for an index.
     pub fn add_veth(&mut self, veth: &Veth<'_>) -> Result<()> {
         let mut message = veth.near.message();
         message.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -192,7 +146,7 @@ impl Socket {
     /// Makes a link of one end only, of a kind that needs no more than what `end` says.
     ///
     /// # Errors
-    /// [`Error::is_exists`] when the name is taken.
+    /// [`crate::Error::is_exists`] when the name is taken.
     pub fn add_single(&mut self, end: &VethEnd<'_>, kind: InfoKind) -> Result<()> {
         let mut message = end.message();
         message
@@ -208,7 +162,7 @@ impl Socket {
     /// Makes a link that needs nothing but a kind: `InfoKind::Dummy`, `InfoKind::Bridge`.
     ///
     /// # Errors
-    /// [`Error::is_exists`] when the name is taken.
+    /// [`crate::Error::is_exists`] when the name is taken.
     pub fn add_link(&mut self, name: &str, kind: InfoKind) -> Result<()> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.into()));
@@ -225,7 +179,7 @@ impl Socket {
     /// Changes the link with this index.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when there is none.
+    /// [`crate::Error::is_missing`] when there is none.
     pub fn change_link(&mut self, index: u32, change: &LinkChange<'_>) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -253,7 +207,7 @@ impl Socket {
     /// Brings the link with this index up.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when there is none.
+    /// [`crate::Error::is_missing`] when there is none.
     pub fn set_up(&mut self, index: u32) -> Result<()> {
         self.change_link(
             index,
@@ -267,7 +221,7 @@ impl Socket {
     /// Deletes the link with this index; the other end of a veth pair goes with it.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when there is none.
+    /// [`crate::Error::is_missing`] when there is none.
     pub fn delete_link(&mut self, index: u32) -> Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -280,7 +234,7 @@ impl Socket {
     /// Group 0, where every link begins, is refused.
     ///
     /// # Errors
-    /// [`Error::is_missing`] when the group has no link; when one of its links is of a kind that cannot be deleted,
+    /// [`crate::Error::is_missing`] when the group has no link; when one of its links is of a kind that cannot be deleted,
     /// none is.
     pub fn delete_links_of_group(&mut self, group: u32) -> Result<()> {
         let mut message = LinkMessage::default();
@@ -288,75 +242,5 @@ impl Socket {
         self.request(RouteNetlinkMessage::DelLink(message), 0, || {
             format!("delete the links of group {group}")
         })
-    }
-
-    /// The link of this name, if there is one.
-    ///
-    /// # Errors
-    /// Anything but its absence.
-    pub fn link_by_name(&mut self, name: &str) -> Result<Option<Link>> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        self.link(message, || format!("look up the link {name}"))
-    }
-
-    /// The link with this index, if there is one.
-    ///
-    /// # Errors
-    /// Anything but its absence.
-    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        self.link(message, || format!("look up the link with index {index}"))
-    }
-
-    /// The other end of a veth pair, in whichever namespace it is.
-    ///
-    /// # Errors
-    /// Anything but its absence; a namespace that may not be looked into.
-    pub fn other_end(&mut self, link: &Link) -> Result<Option<Link>> {
-        let Some(index) = link.other_index else {
-            return Ok(None);
-        };
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message
-            .attributes
-            .extend(link.other_netns.map(LinkAttribute::IfNetnsId));
-        self.link(message, || format!("look up the other end of {}", link.name))
-    }
-
-    fn link(&mut self, mut message: LinkMessage, what: impl Fn() -> String) -> Result<Option<Link>> {
-        message
-            .attributes
-            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        match self.query(RouteNetlinkMessage::GetLink(message), &what) {
-            Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Some(message.into())),
-            Ok(other) => Err(Error::Unreadable {
-                what: what(),
-                reason: format!("unexpected answer {other:?}"),
-            }),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All links of the namespace. Costs milliseconds when there are hundreds.
-    ///
-    /// # Errors
-    /// See [`Socket::dump`].
-    pub fn links(&mut self) -> Result<Vec<Link>> {
-        let mut message = LinkMessage::default();
-        message
-            .attributes
-            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let found = self.dump(&RouteNetlinkMessage::GetLink(message), || "list links".into())?;
-        Ok(found
-            .into_iter()
-            .filter_map(|message| match message {
-                RouteNetlinkMessage::NewLink(message) => Some(message.into()),
-                _ => None,
-            })
-            .collect())
     }
 }

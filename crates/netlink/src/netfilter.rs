@@ -285,14 +285,17 @@ impl AsFd for NetfilterSocket {
 }
 
 /// A message that came.
-struct Frame {
-    sequence: u32,
+pub(crate) struct Frame {
+    pub(crate) sequence: u32,
     message: NetfilterMessage,
 }
 
 impl Frame {
     /// What an end or an acknowledgement says; none: it is an object.
-    fn outcome(&self, what: &dyn Fn() -> String) -> Result<Option<std::result::Result<(), Error>>> {
+    pub(crate) fn outcome(
+        &self,
+        what: &dyn Fn() -> String,
+    ) -> Result<Option<std::result::Result<(), Error>>> {
         let code = |body: &[u8]| match body.first_chunk::<4>() {
             Some(code) => i32::from_ne_bytes(*code),
             None => 0,
@@ -325,7 +328,7 @@ impl Frame {
 }
 
 /// The messages of a datagram.
-fn frames<'a>(
+pub(crate) fn frames<'a>(
     mut bytes: &'a [u8],
     what: &'a dyn Fn() -> String,
 ) -> impl Iterator<Item = Result<Frame>> + use<'a> {
@@ -360,7 +363,7 @@ fn frames<'a>(
 }
 
 /// Appends a message with its header.
-fn frame(out: &mut Vec<u8>, (kind, flags, sequence): (u16, u16, u32), body: &[u8]) {
+pub(crate) fn frame(out: &mut Vec<u8>, (kind, flags, sequence): (u16, u16, u32), body: &[u8]) {
     let length = NETLINK_HEADER_BYTES.saturating_add(body.len());
     out.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     out.extend(kind.to_ne_bytes());

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use netlink_packet_core::{
-    DecodeError, NetlinkDeserializable, NetlinkHeader, NetlinkSerializable, NlasIterator,
-};
+use netlink_packet_core::NlasIterator;
 
+use crate::octets::{Octets, number};
 use crate::{Result, Socket};
 
 const RTM_NEWNEXTHOP: u16 = 104;
@@ -21,38 +20,6 @@ const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
 const NHA_OIF: u16 = 5;
 
-/// A message in octets, without its netlink header.
-#[derive(Debug)]
-struct Octets {
-    kind: u16,
-    body: Vec<u8>,
-}
-
-impl NetlinkSerializable for Octets {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.body.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.body);
-    }
-}
-
-impl NetlinkDeserializable for Octets {
-    type Error = DecodeError;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> std::result::Result<Self, DecodeError> {
-        Ok(Self {
-            kind: header.message_type,
-            body: payload.to_vec(),
-        })
-    }
-}
-
 /// What an object says about links: its own, or the numbers of its members.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Nexthop {
@@ -64,11 +31,6 @@ fn read(body: &[u8]) -> Nexthop {
     let mut nexthop = Nexthop::default();
     let attributes = body.get(HEADER_BYTES..).unwrap_or_default();
     for attribute in NlasIterator::new(attributes).flatten() {
-        let number = |octets: &[u8]| {
-            octets
-                .first_chunk::<4>()
-                .map(|number| u32::from_ne_bytes(*number))
-        };
         match attribute.kind() {
             NHA_OIF => nexthop.link = number(attribute.value()),
             NHA_GROUP => {
@@ -94,14 +56,7 @@ impl Socket {
     }
 
     fn nexthop(&mut self, id: u32) -> Result<Nexthop> {
-        let mut body = vec![0; HEADER_BYTES];
-        body.extend(8_u16.to_ne_bytes());
-        body.extend(NHA_ID.to_ne_bytes());
-        body.extend(id.to_ne_bytes());
-        let request = Octets {
-            kind: RTM_GETNEXTHOP,
-            body,
-        };
+        let request = Octets::new(RTM_GETNEXTHOP, &[0; HEADER_BYTES]).attribute(NHA_ID, &id.to_ne_bytes());
         match self.find(request, 0, &|| format!("look up the nexthop {id}")) {
             Ok(Some(answer)) if answer.kind == RTM_NEWNEXTHOP => Ok(read(&answer.body)),
             Ok(_) => Ok(Nexthop::default()),

@@ -13,8 +13,10 @@ use netlink_packet_core::{
     NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
+use crate::batch::Batch;
 use crate::{Error, Result, netns};
 
 pub(crate) const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
@@ -30,9 +32,11 @@ pub(crate) const NETLINK_HEADER_BYTES: usize = 16;
 /// A blocking rtnetlink socket in one network namespace.
 #[derive(Debug)]
 pub struct Socket {
-    inner: netlink_sys::Socket,
-    sequence: u32,
-    received: Vec<u8>,
+    pub(crate) inner: netlink_sys::Socket,
+    pub(crate) sequence: u32,
+    pub(crate) received: Vec<u8>,
+    /// Where changes are collected instead of sent, while they are.
+    pub(crate) batch: Option<Batch>,
 }
 
 /// What one datagram contributed to the answer of a request.
@@ -49,7 +53,7 @@ impl Socket {
     pub fn open() -> Result<Self> {
         let failed = |what| move |source| Error::Socket { what, source };
         let mut inner = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(failed("open"))?;
-        inner.bind_auto().map_err(failed("bind"))?;
+        inner.bind(&SocketAddr::new(0, 0)).map_err(failed("bind"))?;
         inner.set_ext_ack(true).map_err(failed("NETLINK_EXT_ACK"))?;
         inner.set_cap_ack(true).map_err(failed("NETLINK_CAP_ACK"))?;
         inner
@@ -59,6 +63,7 @@ impl Socket {
             inner,
             sequence: 0,
             received: Vec::with_capacity(RECEIVE_BUFFER_BYTES),
+            batch: None,
         })
     }
 
@@ -74,7 +79,7 @@ impl Socket {
     }
 
     /// Sends a request that changes something and waits for its acknowledgement. `flags` are added to
-    /// NLM_F_REQUEST and NLM_F_ACK; `what` names the request in errors.
+    /// NLM_F_REQUEST and NLM_F_ACK; `what` names the request in errors. In a [`batch`](Self::batch) it is only collected.
     ///
     /// # Errors
     /// [`Error::Refused`] with the kernel's reason.
@@ -84,6 +89,12 @@ impl Socket {
         flags: u16,
         what: impl Fn() -> String,
     ) -> Result<()> {
+        if let Some(batch) = &mut self.batch {
+            self.sequence = self.sequence.wrapping_add(1);
+            encode(message, flags, self.sequence, &mut batch.bytes);
+            batch.asked.push((self.sequence, what()));
+            return Ok(());
+        }
         self.exchange(message, flags | NLM_F_ACK, &what, &mut |_| ())
             .map(|_| ())
     }
@@ -126,6 +137,15 @@ impl Socket {
         message: &RouteNetlinkMessage,
         what: impl Fn() -> String,
     ) -> Result<Vec<RouteNetlinkMessage>> {
+        self.dump_of(message, what)
+    }
+
+    /// The same for messages of any kind.
+    pub(crate) fn dump_of<M: NetlinkSerializable + NetlinkDeserializable + Clone>(
+        &mut self,
+        message: &M,
+        what: impl Fn() -> String,
+    ) -> Result<Vec<M>> {
         for _ in 0..DUMP_TRIES {
             let mut found = Vec::new();
             let interrupted = self.exchange(message.clone(), NLM_F_DUMP, &what, &mut |answer| {
@@ -163,18 +183,28 @@ impl Socket {
 
     fn send<M: NetlinkSerializable>(&mut self, message: M, flags: u16) -> Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = flags | NLM_F_REQUEST;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
+        let mut bytes = Vec::new();
+        encode(message, flags, self.sequence, &mut bytes);
         send(&self.inner, &bytes)
     }
 
     fn receive(&mut self, what: &dyn Fn() -> String) -> Result<usize> {
         receive(&self.inner, &mut self.received, what)
+    }
+}
+
+/// Appends a request with its header.
+fn encode<M: NetlinkSerializable>(message: M, flags: u16, sequence: u32, out: &mut Vec<u8>) {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags | NLM_F_REQUEST;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    let begin = out.len();
+    let end = begin.saturating_add(message.buffer_len());
+    out.resize(end.next_multiple_of(4), 0);
+    if let Some(place) = out.get_mut(begin..end) {
+        message.serialize(place);
     }
 }
 

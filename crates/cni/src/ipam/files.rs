@@ -7,7 +7,7 @@
 //! and is left behind when ours is over.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const LOOK_PAUSE: Duration = Duration::from_micros(250);
 const TURN_PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks for a turn. Only the first of the queue looks.
 const TURN_PAUSE: Duration = Duration::from_micros(250);
+/// More than the id of a boot.
+const SHORT_BYTES: usize = 64;
 
 /// Time since boot, suspended time included.
 pub(super) fn since_boot() -> Duration {
@@ -116,6 +118,13 @@ fn take(file: &File, patience: Duration) -> io::Result<bool> {
         Ok(result) => result.map(|()| true).map_err(io::Error::from),
         Err(_) => Ok(false),
     }
+}
+
+/// What a file says that says less than [`SHORT_BYTES`], which takes one call to read.
+pub(super) fn read_short(mut file: &File) -> io::Result<String> {
+    let mut bytes = [0; SHORT_BYTES];
+    let length = file.read(&mut bytes)?;
+    Ok(String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned())
 }
 
 /// The names in a directory; none when it does not exist.

@@ -5,7 +5,7 @@
 //! ```text
 //! 10.244.1.7                      in use; the file says boot id, container id, interface
 //! fd00:244:1::7
-//! freed/00000000000123456-10.244.1.9   free again since 123456 ms after boot
+//! released                        a line for each address that was given back: 123456 10.244.1.9 (ms after boot)
 //! locks/frabcdefghijklm           an attachment that exists, or is being made or removed; not empty: it may have hostPorts
 //! turns/0 …                       held by the few ADDs that are at work in the kernel at the moment
 //! turns/queue                     held by the next one
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! **Killed at any point.** Every change is one atomic step: an address file is written without a name (O_TMPFILE) and
-//! then linked, so it is there whole or not at all; giving an address back is one rename. What a killed ADD leaves is
-//! therefore always an address file with the container's id in it, which DEL and GC find.
+//! then linked, so it is there whole or not at all; giving an address back is noted first, and done by removing the file. What a
+//! killed ADD leaves is therefore always an address file with the container's id in it, which DEL and GC find.
 //!
 //! **Boots.** Namespaces die with the kernel, so addresses of another boot are forgotten: the first change after a boot
 //! finds another boot id in `lock`, clears the directory, and writes the id last, so that a kill in between only means
@@ -28,6 +28,7 @@
 mod attachment;
 mod files;
 mod pool;
+mod released;
 mod sightings;
 mod store;
 mod wish;

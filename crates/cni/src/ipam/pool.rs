@@ -1,6 +1,5 @@
 //! The addresses of one block that pods may get: a network, or a range of one.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,7 +15,8 @@ pub(crate) struct Pool {
     last: u128,
 }
 
-fn number(address: IpAddr) -> u128 {
+/// An address as a number; the families are not told apart.
+pub(super) fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(u32::from(address)),
         IpAddr::V6(address) => u128::from(address),
@@ -85,8 +85,9 @@ impl Pool {
             && !self.reserved.iter().any(|network| network.contains(address))
     }
 
-    /// The lowest usable address that is in neither set.
-    pub(crate) fn lowest_outside(&self, used: &BTreeSet<IpAddr>, freed: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    /// The lowest usable address that is none of `known`, which are numbers of addresses of its family, in order.
+    pub(crate) fn lowest_outside(&self, known: &[u128]) -> Option<IpAddr> {
+        let mut known = known.iter().copied().peekable();
         let mut candidate = self.first;
         while candidate <= self.last {
             let address = self.address(candidate)?;
@@ -103,9 +104,10 @@ impl Pool {
                         .map_or(u128::MAX, |size| size.wrapping_sub(1));
                     number(network.network()).saturating_add(size_less_one)
                 });
+            while known.next_if(|number| *number < candidate).is_some() {}
             let end = match skip.max() {
                 Some(end) => end,
-                None if used.contains(&address) || freed.contains(&address) => candidate,
+                None if known.peek() == Some(&candidate) => candidate,
                 None => return Some(address),
             };
             candidate = end.checked_add(1)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,13 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
-use super::files::{flock, names, remove, since_boot, take_turn};
+use super::files::{flock, names, read_short, remove, since_boot, take_turn};
+use super::released::Released;
 use super::sightings;
 use super::{Claim, Fixed, Wish};
 use crate::error::{CniError, Code, Result, io_error};
 use crate::invocation::Attachment;
 
-/// Freed addresses that are remembered a family. Beyond that, those that have rested are forgotten, oldest first: in
-/// an IPv6 network the list would otherwise grow for ever.
-const FREED_MAX: usize = 512;
 /// How many ADDs may work in the kernel at once. They all need its one lock of interfaces, and so does its work queue
 /// that makes IPv6 addresses usable: with a hundred at once, each waits for all the others, and the queue longest.
 const TURNS: usize = 4;
@@ -50,13 +48,13 @@ pub(crate) enum Rest {
     None,
 }
 
-/// The locked directory: what is in use and what was freed, oldest first.
+/// The locked directory: what is in use and what was given back.
 #[derive(Debug)]
 pub(crate) struct Locked {
     dir: PathBuf,
     boot_id: String,
     used: BTreeSet<IpAddr>,
-    freed: Vec<(Duration, IpAddr)>,
+    released: Released,
     lock: File,
 }
 
@@ -98,7 +96,7 @@ impl Store {
 
     pub(super) fn make_directories(&self) -> Result<()> {
         // The one that is looked for comes last: where it is, the others are.
-        for name in ["freed", "locks", "turns"] {
+        for name in ["locks", "turns"] {
             let path = self.dir.join(name);
             std::fs::create_dir_all(&path).map_err(io_error(format!(
                 "create {} (stateDir has to be writable)",
@@ -153,16 +151,16 @@ impl Store {
             Err(error) => return Err(io_error(format!("open {}", path.display()))(error)),
         };
         flock(&file, &path)?;
-        let boot_id = std::fs::read_to_string(BOOT_ID).map_err(io_error(format!("read {BOOT_ID}")))?;
-        let mut locked = Locked {
-            dir: self.dir.clone(),
+        let boot_id = File::open(BOOT_ID)
+            .and_then(|file| read_short(&file))
+            .map_err(io_error(format!("read {BOOT_ID}")))?;
+        Ok(Some(Locked {
             boot_id: boot_id.trim().to_owned(),
-            used: BTreeSet::new(),
-            freed: Vec::new(),
+            used: self.used()?,
+            released: Released::read(&self.dir)?,
+            dir: self.dir.clone(),
             lock: file,
-        };
-        locked.list()?;
-        Ok(Some(locked))
+        }))
     }
 
     /// Removes the lock files of attachments that nobody works on: those of another boot.
@@ -190,11 +188,8 @@ impl Store {
 
 impl Locked {
     fn boot(&self) -> Result<Boot> {
-        let mut said = Vec::new();
-        (&self.lock)
-            .read_to_end(&mut said)
-            .map_err(io_error(self.dir.join("lock").display()))?;
-        Ok(match String::from_utf8_lossy(&said).trim() {
+        let said = read_short(&self.lock).map_err(io_error(self.dir.join("lock").display()))?;
+        Ok(match said.trim() {
             "" => Boot::Unknown,
             said if said == self.boot_id => Boot::This,
             _ => Boot::Another,
@@ -213,10 +208,7 @@ impl Locked {
                 remove(&self.path(address))?;
             }
         }
-        for name in names(&self.dir.join("freed"))? {
-            remove(&self.dir.join("freed").join(name))?;
-        }
-        self.freed.clear();
+        self.released.clear()?;
         let sighted = self.dir.join(sightings::DIRECTORY);
         for name in names(&sighted)?.into_iter().filter(|name| name != "lock") {
             remove(&sighted.join(name))?;
@@ -236,39 +228,8 @@ impl Locked {
             .map_err(io_error(path.display()))
     }
 
-    fn list(&mut self) -> Result<()> {
-        self.used = names(&self.dir)?
-            .iter()
-            .filter_map(|name| name.parse().ok())
-            .collect();
-        for name in names(&self.dir.join("freed"))? {
-            let parsed = name.split_once('-').and_then(|(time, address)| {
-                Some((
-                    Duration::from_millis(time.parse().ok()?),
-                    address.parse::<IpAddr>().ok()?,
-                ))
-            });
-            match parsed {
-                // A kill between linking a reused address and forgetting that it was free leaves both.
-                Some((_, address)) if self.used.contains(&address) => {
-                    remove(&self.dir.join("freed").join(name))?;
-                }
-                Some(freed) => self.freed.push(freed),
-                None => {}
-            }
-        }
-        self.freed.sort_unstable();
-        Ok(())
-    }
-
     fn path(&self, address: IpAddr) -> PathBuf {
         self.dir.join(address.to_string())
-    }
-
-    fn freed_path(&self, since: Duration, address: IpAddr) -> PathBuf {
-        self.dir
-            .join("freed")
-            .join(format!("{:017}-{address}", since.as_millis()))
     }
 
     fn read(&self, address: IpAddr) -> Option<(String, Attachment)> {
@@ -325,42 +286,36 @@ impl Locked {
         cooldown: Duration,
     ) -> Result<IpAddr> {
         loop {
-            let (address, freed) = self.choose(wish, cooldown)?;
+            let address = self.choose(wish, cooldown)?;
             let created = self.create(address, attachment)?;
             self.used.insert(address);
-            if let Some(since) = freed {
-                remove(&self.freed_path(since, address))?;
-                self.freed.retain(|entry| *entry != (since, address));
-            }
             if created {
                 return Ok(address);
             }
         }
     }
 
-    fn choose(&self, wish: &Wish, cooldown: Duration) -> Result<(IpAddr, Option<Duration>)> {
-        let freed_at = |wanted| {
-            self.freed
-                .iter()
-                .find(|(_, address)| *address == wanted)
-                .map(|(since, _)| *since)
-        };
+    fn choose(&self, wish: &Wish, cooldown: Duration) -> Result<IpAddr> {
         if let Some(fixed) = &wish.fixed {
             if self.used.contains(&fixed.address) {
                 return Err(self.taken(fixed));
             }
-            return Ok((fixed.address, freed_at(fixed.address)));
+            return Ok(fixed.address);
         }
-        let resting: BTreeSet<_> = self.freed.iter().map(|(_, address)| *address).collect();
-        if let Some(address) = wish.lowest_outside(&self.used, &resting) {
-            return Ok((address, None));
+        let known = self
+            .used
+            .iter()
+            .copied()
+            .chain(self.released.addresses(wish.is_ipv4()));
+        if let Some(address) = wish.lowest_outside(known) {
+            return Ok(address);
         }
         let now = since_boot();
-        let oldest = self.freed.iter().find(|(_, address)| wish.usable(*address));
-        match oldest {
-            Some((since, address)) if now.saturating_sub(*since) >= cooldown => Ok((*address, Some(*since))),
+        let free = |address| wish.usable(address) && !self.used.contains(&address);
+        match self.released.oldest(free) {
+            Some((since, address)) if now.saturating_sub(since) >= cooldown => Ok(address),
             Some((since, _)) => {
-                let wait = cooldown.saturating_sub(now.saturating_sub(*since));
+                let wait = cooldown.saturating_sub(now.saturating_sub(since));
                 Err(self.exhausted(wish).because(format!(
                     "the next one is free in {:.1} s (cooldown {} s)",
                     wait.as_secs_f32(),
@@ -406,33 +361,9 @@ impl Locked {
             Rest::Since(then) => then,
             Rest::None => Duration::ZERO,
         };
-        match std::fs::rename(self.path(address), self.freed_path(since, address)) {
-            Ok(()) => self.freed.push((since, address)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(format!("release {address}"))(error)),
-        }
-        self.used.remove(&address);
-        self.forget_oldest(address.is_ipv4())
-    }
-
-    fn forget_oldest(&mut self, ipv4: bool) -> Result<()> {
-        let count = self
-            .freed
-            .iter()
-            .filter(|(_, address)| address.is_ipv4() == ipv4)
-            .count();
-        if count <= FREED_MAX {
-            return Ok(());
-        }
-        let oldest = self
-            .freed
-            .iter()
-            .filter(|(_, address)| address.is_ipv4() == ipv4)
-            .min()
-            .copied();
-        if let Some((since, address)) = oldest {
-            remove(&self.freed_path(since, address))?;
-            self.freed.retain(|entry| *entry != (since, address));
+        if self.used.remove(&address) {
+            self.released.note(since, address)?;
+            remove(&self.path(address))?;
         }
         Ok(())
     }

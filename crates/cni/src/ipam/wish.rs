@@ -4,11 +4,11 @@
 //! through in order: a node can have several blocks of a family, and a pod can ask for a pool, for ranges, or for one
 //! certain address among them.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
 use super::Pool;
+use super::pool::number;
 
 /// One address, of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +41,12 @@ impl Wish {
         self.blocks.iter().any(|block| block.usable(address))
     }
 
-    /// The first address that is in neither set: of the first block that has one, the lowest.
-    pub(crate) fn lowest_outside(&self, used: &BTreeSet<IpAddr>, freed: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-        self.blocks
-            .iter()
-            .find_map(|block| block.lowest_outside(used, freed))
+    /// The first address that is none of `known`: of the first block that has one, the lowest.
+    pub(crate) fn lowest_outside(&self, known: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
+        let of_family = known.filter(|address| address.is_ipv4() == self.is_ipv4());
+        let mut known: Vec<_> = of_family.map(number).collect();
+        known.sort_unstable();
+        self.blocks.iter().find_map(|block| block.lowest_outside(&known))
     }
 }
 

@@ -30,6 +30,7 @@ struct Order<'a> {
     config: &'a Config,
     identity: Identity,
     store: Store,
+    own_netns: File,
     pod_netns: File,
     mac: Option<Mac>,
     mtu: Option<u32>,
@@ -53,16 +54,20 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<Value> {
         None => Ok(config.address_plan()?),
         Some(delegate) => Err(delegate.find()?),
     };
+    let (mac, mtu, limits) = (config.mac()?, config.mtu()?, config.bandwidth()?);
+    let mappings = port_mappings::read(config.port_mappings())?;
+    let (own_netns, pod_netns) = open_netns(call)?;
     let order = Order {
         call,
         config,
         identity: identity(config, &call.attachment),
         store: store(config),
-        mac: config.mac()?,
-        mtu: config.mtu()?,
-        limits: config.bandwidth()?,
-        mappings: port_mappings::read(config.port_mappings())?,
-        pod_netns: open_netns(call)?,
+        mac,
+        mtu,
+        limits,
+        mappings,
+        own_netns,
+        pod_netns,
     };
     match plan {
         Ok(plan) => order.with_pools(&plan),
@@ -186,14 +191,16 @@ impl Order<'_> {
         dns: Option<&Map<String, Value>>,
     ) -> std::result::Result<Value, Broken> {
         // After a conflict over a route the address must not be the next one given out.
-        let wired = link.apply(host, &self.pod_netns).map_err(|error| Broken {
-            rest: if error.code == Code::TryAgainLater {
-                Rest::Cooldown
-            } else {
-                Rest::None
-            },
-            error,
-        })?;
+        let wired = link
+            .apply(host, &self.own_netns, &self.pod_netns)
+            .map_err(|error| Broken {
+                rest: if error.code == Code::TryAgainLater {
+                    Rest::Cooldown
+                } else {
+                    Rest::None
+                },
+                error,
+            })?;
         if !self.mappings.is_empty() {
             let ports = port_mappings::ports(&self.mappings, &link.addresses)?;
             lock.note_host_ports()?;
@@ -235,8 +242,8 @@ impl Order<'_> {
     }
 }
 
-/// Opens CNI_NETNS and makes sure that it is a network namespace and not our own.
-pub(crate) fn open_netns(call: &Invocation) -> Result<File> {
+/// Opens our own network namespace and CNI_NETNS, and makes sure that this is one too and another one.
+pub(crate) fn open_netns(call: &Invocation) -> Result<(File, File)> {
     let path = call.netns_path();
     let file = netns::open(&path).map_err(|error| {
         CniError::new(Code::Io, format!("open CNI_NETNS {}: {error}", path.display()))
@@ -250,7 +257,7 @@ pub(crate) fn open_netns(call: &Invocation) -> Result<File> {
         );
         return Err(CniError::new(Code::InvalidNetns, msg));
     }
-    Ok(file)
+    Ok((own, file))
 }
 
 /// One address a wish, or none at all.

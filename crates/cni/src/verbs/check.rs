@@ -43,7 +43,7 @@ pub(crate) fn run(call: &Invocation, config: &Config) -> Result<()> {
     })?;
     let mut expected = Expected::read(previous, call)?;
     let identity = identity(config, &call.attachment);
-    let pod_netns = open_netns(call)?;
+    let (_, pod_netns) = open_netns(call)?;
     let mut faults = Vec::new();
     check_addresses(config, &identity, &mut expected, &mut faults)?;
     let limits = config.bandwidth()?;

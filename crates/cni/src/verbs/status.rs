@@ -6,7 +6,6 @@
 //! that nobody has any more ([`crate::reclaim`]), once they are freed. Where another plugin gives them, it is
 //! asked instead.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use flatroute_netlink::Socket;
@@ -88,7 +87,7 @@ fn lacking(store: &Store, plan: &AddressPlan) -> Result<Option<CniError>> {
     let full = plan
         .wishes
         .iter()
-        .find(|wish| wish.lowest_outside(&used, &BTreeSet::new()).is_none());
+        .find(|wish| wish.lowest_outside(used.iter().copied()).is_none());
     Ok(full.map(|wish| {
         let held = used.iter().filter(|address| wish.usable(**address)).count();
         let msg = format!("no free address in {wish}: pods hold {held}");

@@ -201,6 +201,10 @@ impl Lab {
         socket
             .add_address(1, HOST_V6.parse().expect("address"), 128)
             .expect("address");
+        // The kernel makes this route from a work queue, which on a busy machine may take longer than an ADD.
+        socket
+            .add_local_route(1, HOST_V6.parse().expect("address"), 4)
+            .expect("route");
         netns::within(host.as_fd(), || {
             std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("ip_forward");
             std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("forwarding");
@@ -296,7 +300,7 @@ impl Lab {
 
     /// The files of addresses in use.
     pub fn used(&self) -> Vec<String> {
-        let own = ["lock", "locks", "turns", "freed", "sighted"];
+        let own = ["lock", "locks", "turns", "released", "sighted"];
         self.names("")
             .into_iter()
             .filter(|name| !own.contains(&name.as_str()))

@@ -199,6 +199,7 @@ fn veth<'a>(name: &'a str, index: u32, peer: u32, mac: Mac, pod: &'a std::fs::Fi
             mac: Some(HOST_MAC),
             group: Some(POD_LINK_GROUP),
             tx_queue_len: Some(1000),
+            queues: Some(1),
             ..VethEnd::default()
         },
         peer: VethEnd {
@@ -206,6 +207,7 @@ fn veth<'a>(name: &'a str, index: u32, peer: u32, mac: Mac, pod: &'a std::fs::Fi
             index: Some(peer),
             mac: Some(mac),
             tx_queue_len: Some(1000),
+            queues: Some(1),
             netns: Some(pod.as_fd()),
             ..VethEnd::default()
         },

@@ -75,6 +75,6 @@ fn count(contestant: &Contestant) -> Result<usize> {
 fn files(folder: Option<&Path>) -> Result<usize> {
     let Some(folder) = folder else { return Ok(0) };
     let names = |path: &Path| -> Result<usize> { Ok(std::fs::read_dir(path)?.count()) };
-    // `lock`, `locks`, `turns` and `freed` stay.
+    // `lock`, `locks`, `turns` and `released` stay.
     Ok(names(folder)?.saturating_sub(4) + names(&folder.join("locks"))?)
 }
