@@ -114,7 +114,7 @@ fn install(cluster: &Cluster, node: &Node) -> Result<()> {
         fs::copy(&program, &place).with_context(|| format!("copy {}", program.display()))?;
     }
     let mut list: Value = serde_json::from_str(&node.run("cat", &[LIST])?).context("the agent's list")?;
-    // Multus answers in the highest version that itself and the list know, whatever it was asked in; containerd 1.6 and 1.7 know
+    // Multus answers in the highest version that itself and the list know, whatever it was asked in; containerd 1.6 knows
     // none above 1.0.0, and neither does Debian's sbr.
     let keys = list.as_object_mut().context("the agent's list")?;
     keys.remove("cniVersions");
