@@ -13,6 +13,11 @@ use std::ffi::{CStr, c_char, c_int};
 use std::io::Write as _;
 use std::os::fd::IntoRawFd as _;
 
+/// As Cargo.toml says.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static MEMORY: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 // SAFETY: the C library calls it once, by this name and with this signature, and no other function of ours has the name.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
