@@ -50,7 +50,7 @@ pub(crate) struct Invocation {
     pub(crate) wishes: Wishes,
 }
 
-/// What a runtime asks for by the older way, for one address only: podman and nerdctl do it.
+/// What a runtime asks for by the older way; podman and nerdctl do it, and Multus, with commas between several addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
     /// `IP`

@@ -127,6 +127,11 @@ fn the_environment_asks_for_an_address_and_a_mac_as_podman_does() {
             let outcome = ask("d", both, &more);
             assert_eq!(addresses(&outcome)[0], "10.244.1.78");
             assert_eq!(outcome.json()["interfaces"][1]["mac"], "02:00:00:00:00:08");
+            lab.del("d");
+            let outcome = ask("d", "MAC=;IP=10.244.1.79/24,fd00:244:1::79/64", &json!({}));
+            assert_eq!(addresses(&outcome), ["10.244.1.79", "fd00:244:1::79"]);
+            lab.del("d");
+            assert_eq!(addresses(&ask("d", "IP=", &json!({}))).len(), 2);
             for (arguments, words) in [
                 ("IP=10.244.9.1", "CNI_ARGS IP: 10.244.9.1 is in none of"),
                 ("IP=somewhere", "CNI_ARGS IP"),

@@ -195,12 +195,14 @@ impl Config {
             None | Some(Value::Null) => Vec::new(),
             Some(list) => typed("args.cni.ips", list)?,
         };
-        let environment: Vec<String> = self.wishes.ip.iter().cloned().collect();
-        let annotation: Vec<String> = annotation
-            .into_iter()
-            .flat_map(|list| list.split(','))
-            .map(|text| text.trim().to_owned())
+        let environment: Vec<String> = self
+            .wishes
+            .ip
+            .iter()
+            .flat_map(|list| listed(list))
+            .filter(|text| !text.is_empty())
             .collect();
+        let annotation: Vec<String> = annotation.into_iter().flat_map(|list| listed(list)).collect();
         let places = [
             ("runtimeConfig.ips".to_owned(), &runtime),
             ("args.cni.ips".to_owned(), &arguments),
@@ -348,6 +350,11 @@ fn fix(wishes: &mut [Wish], fixed: Fixed) -> Result<()> {
     }
     wish.fixed = Some(fixed);
     Ok(())
+}
+
+/// What stands between commas.
+fn listed(list: &str) -> impl Iterator<Item = String> {
+    list.split(',').map(|text| text.trim().to_owned())
 }
 
 fn networks(field: &str, texts: &[String]) -> Result<Vec<IpNetwork>> {
