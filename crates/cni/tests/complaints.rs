@@ -50,6 +50,42 @@ fn del_works_when_all_but_the_link_is_gone() {
     });
 }
 
+/// A node whose state directory has no room left, neither for octets nor for files, gets its addresses back all the same.
+#[test]
+fn a_full_disk_keeps_no_address() {
+    // [1, 3]
+    in_lab("a_full_disk_keeps_no_address", |lab| {
+        let script = "
+            mount -t tmpfs -o size=64k,nr_inodes=24 none \"$2\"
+            export CNI_IFNAME=eth0 CNI_PATH=/nowhere
+            config=$(cat)
+            call() { printf %s \"$config\" | CNI_COMMAND=$1 CNI_CONTAINERID=$2 CNI_NETNS=$3 \"$PLUGIN\"; }
+            call ADD c \"$1\" >/dev/null
+            dd if=/dev/zero of=\"$2/full\" bs=4k 2>/dev/null || true
+            number=0
+            while touch \"$2/full$number\" 2>/dev/null; do number=$((number + 1)); done
+            rm -f \"$2/net/released\"
+            : >\"$2/one-more\"
+            call DEL c ''
+            ls \"$2/net\" \"$2/net/locks\"";
+        let pod = Pod::new();
+        let path = pod.path();
+        let state = lab.state.path().to_string_lossy().into_owned();
+        let mut child = start(&lab.host, script, &[&path, &state], &[("PLUGIN", PLUGIN)]);
+        let mut stdin = child.stdin.take().unwrap();
+        stdin
+            .write_all(lab.config(&json!({})).to_string().as_bytes())
+            .unwrap();
+        drop(stdin);
+        let outcome = finish(child);
+        assert!(outcome.ok, "{outcome:?}");
+        for left in ["10.244.1.1", "fd00:244:1::1", "fr"] {
+            assert!(!outcome.stdout.contains(left), "{outcome:?}");
+        }
+        assert_eq!(lab.host_links(), Vec::<String>::new());
+    });
+}
+
 /// No policy of udev gives a pod's link another address than the one that permanent neighbours have.
 #[test]
 fn addresses_of_links_are_set_and_not_drawn() {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,8 @@ pub(super) const NAME: &str = "released";
 #[derive(Debug)]
 pub(super) struct Released {
     path: PathBuf,
-    file: File,
+    /// None when there is no room for it.
+    file: Option<File>,
     /// What the file says.
     text: String,
 }
@@ -34,6 +35,10 @@ pub(super) struct Released {
 fn parse(line: &str) -> Option<(Duration, IpAddr)> {
     let (time, address) = line.split_once(' ')?;
     Some((Duration::from_millis(time.parse().ok()?), address.parse().ok()?))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).append(true).create(true).open(path)
 }
 
 fn line(since: Duration, address: IpAddr) -> String {
@@ -48,23 +53,30 @@ impl Released {
     pub(super) fn read(network_dir: &Path) -> Result<Self> {
         let path = network_dir.join(NAME);
         let failed = |step: &str| io_error(format!("{step} {}", path.display()));
-        let mut file = File::options()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path)
-            .map_err(failed("open"))?;
+        let mut file = match open(&path) {
+            Ok(file) => file,
+            // The addresses matter more than their rest.
+            Err(error) if error.kind() == ErrorKind::StorageFull => {
+                let (file, text) = (None, String::new());
+                return Ok(Self { path, file, text });
+            }
+            Err(error) => return Err(failed("open")(error)),
+        };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed("read"))?;
-        let mut text = String::from_utf8(bytes).unwrap_or_default();
-        let whole = text.rfind('\n').map_or(0, |end| end.saturating_add(1));
-        if whole < text.len() {
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = end.map_or(0, |end| end.saturating_add(1));
+        if whole < bytes.len() {
             // Somebody was killed while he wrote the last line, or the disk was full.
-            text.truncate(whole);
+            bytes.truncate(whole);
             let whole = u64::try_from(whole).unwrap_or_default();
             file.set_len(whole).map_err(failed("write"))?;
         }
-        Ok(Self { path, file, text })
+        Ok(Self {
+            path,
+            file: Some(file),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
     }
 
     /// The addresses of a family, some of them more than once.
@@ -94,10 +106,15 @@ impl Released {
         if self.text.lines().count() >= LINES_MAX {
             self.write_anew()?;
         }
+        let failed = |error| io_error(format!("write {}", self.path.display()))(error);
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => open(&self.path).map_err(failed)?,
+        };
         let line = line(since, address);
-        self.file
-            .write_all(line.as_bytes())
-            .map_err(io_error(format!("write {}", self.path.display())))?;
+        let written = file.write_all(line.as_bytes()).map_err(failed);
+        self.file = Some(file);
+        written?;
         self.text.push_str(&line);
         Ok(())
     }
@@ -108,8 +125,10 @@ impl Released {
     /// Code 5.
     pub(super) fn clear(&mut self) -> Result<()> {
         self.text.clear();
-        self.file
-            .set_len(0)
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        file.set_len(0)
             .map_err(io_error(format!("clear {}", self.path.display())))
     }
 
@@ -135,7 +154,7 @@ impl Released {
             .open(&new)
             .map_err(failed)?;
         std::fs::rename(&new, &self.path).map_err(failed)?;
-        (self.text, self.file) = (text, file);
+        (self.text, self.file) = (text, Some(file));
         Ok(())
     }
 }
@@ -172,7 +191,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(
             dir.path().join(NAME),
-            "5 10.244.0.9\nnonsense\n\n6 fd00::7\n77 10.244.0.4",
+            b"5 10.244.0.9\nnonsense \xff\n\n6 fd00::7\n77 10.244.0.4",
         )
         .unwrap();
         let mut released = Released::read(dir.path()).unwrap();

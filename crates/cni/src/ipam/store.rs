@@ -351,7 +351,7 @@ impl Locked {
         .because("delete that pod, or choose another address")
     }
 
-    /// Gives an address back.
+    /// Gives an address back. On a full disk too: one that could not be noted is free without a rest.
     ///
     /// # Errors
     /// Code 5.
@@ -362,8 +362,12 @@ impl Locked {
             Rest::None => Duration::ZERO,
         };
         if self.used.remove(&address) {
-            self.released.note(since, address)?;
+            let noted = self.released.note(since, address);
             remove(&self.path(address))?;
+            if noted.is_err() {
+                // There is room for it now, or there is none at all.
+                let _ = self.released.note(since, address);
+            }
         }
         Ok(())
     }
