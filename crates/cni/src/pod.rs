@@ -41,6 +41,8 @@ pub(crate) const ROUTE_PROTOCOL: u8 = flatroute_netlink::HOST_ROUTE_PROTOCOL;
 const POD_ROUTE_PROTOCOL: u8 = 4;
 const LOOPBACK_INDEX: u32 = 1;
 const TX_QUEUE_LEN: u32 = 1000;
+/// Another plugin may give hundreds, and refusals of so many would not fit into the socket's buffer at once.
+const ROUTES_AT_ONCE: usize = 64;
 /// How often other interface indexes are tried when ours are taken.
 const INDEX_ATTEMPTS: u8 = 8;
 /// How long the kernel's report of the carrier may take. It needs the lock that every change of a link on the machine
@@ -333,25 +335,31 @@ impl PodLink {
             Ok(())
         })?)?;
         let each = self.addresses.iter().map(IpAddr::is_ipv4);
-        let mut routes: Vec<_> = each
+        let routes: Vec<_> = each
             .flat_map(|ipv4| pod_routes(ipv4, index, self.destinations.as_deref()))
             .collect();
-        let refusals = pod.batch(|pod| routes.iter().try_for_each(|route| pod.add_route(route)))?;
-        // From the last, so that the numbers of the others stay right.
-        for Refusal { number, error } in refusals.into_iter().rev() {
-            // A second interface of a pod leaves the first one's routes alone, the default route above all. But each link needs its
-            // own way to the gateway: who routes by source (the plugin sbr) asks for it.
-            let refused = match routes.get(number) {
-                Some(route) if error.is_exists() && is_on_link(route) => pod.append_route(route).err(),
-                _ => Some(error),
-            };
-            match refused {
-                None => {}
-                Some(error) if error.is_exists() => drop(routes.remove(number)),
-                Some(error) => return Err(error.into()),
+        let mut made = Vec::with_capacity(routes.len());
+        for some in routes.chunks(ROUTES_AT_ONCE) {
+            let refusals = pod.batch(|pod| some.iter().try_for_each(|route| pod.add_route(route)))?;
+            let mut refusals = refusals.into_iter().peekable();
+            for (place, route) in some.iter().enumerate() {
+                let added = match refusals.next_if(|refusal| refusal.number == place) {
+                    None => Ok(()),
+                    // Each link needs its own way to the gateway: who routes by source (the plugin sbr) asks for it.
+                    Some(Refusal { error, .. }) if error.is_exists() && is_on_link(route) => {
+                        pod.append_route(route)
+                    }
+                    Some(Refusal { error, .. }) => Err(error),
+                };
+                match added {
+                    Ok(()) => made.push(*route),
+                    // A second interface of a pod leaves the first one's routes alone, the default route above all.
+                    Err(error) if error.is_exists() => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        Ok(routes)
+        Ok(made)
     }
 
     /// Returns the MTU of the host end.

@@ -422,6 +422,26 @@ fn routes_are_those_that_the_plugin_names() {
             assert_eq!(defaults.count(), told.matches("/0\"").count(), "{told}");
             lab.call("DEL", "c", "", &config).fine();
         }
+        // More than the refusals of which fit into a socket's buffer, for a second interface that gets none of them.
+        let many =
+            (0..600).map(|number| json!({"dst": format!("10.{}.{}.0/24", 100 + number / 200, number % 200)}));
+        let mut answer: Value = serde_json::from_str(V4).expect("JSON");
+        answer["routes"] = many.collect();
+        script.tell("ADD", "says", &answer.to_string());
+        let pod = Pod::new();
+        for (id, interface, made) in [("c", "eth0", 601), ("d", "net1", 1)] {
+            let outcome = finish(lab.start("ADD", id, interface, &pod.path(), &config)).result();
+            assert_eq!(
+                outcome["routes"].as_array().expect("a list").len(),
+                made,
+                "{interface}"
+            );
+            answer["ips"][0]["address"] = json!("10.7.0.78/24");
+            script.tell("ADD", "says", &answer.to_string());
+        }
+        for (id, interface) in [("c", "eth0"), ("d", "net1")] {
+            finish(lab.start("DEL", id, interface, "", &config)).fine();
+        }
         // An IPv4 pod does not get what is meant for IPv6.
         let mut answer: Value = serde_json::from_str(V4).expect("JSON");
         answer["routes"] = json!([{"dst": "::/0"}]);
