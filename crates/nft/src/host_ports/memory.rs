@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use flatroute_netlink::Socket;
+use flatroute_netlink::{POD_LINK_GROUP, Socket};
 
 use super::elements::read;
 use super::{Element, HostPort, MAPS, Owned, table};
@@ -26,6 +26,8 @@ use crate::{Error, Kernel, Result};
 pub struct Memory {
     standing: BTreeMap<Element, String>,
     lost: BTreeMap<Element, String>,
+    /// Something was not heard, so there may be more than is remembered.
+    doubted: bool,
 }
 
 /// A map, and a key in it.
@@ -46,6 +48,7 @@ impl Memory {
 
     /// Something may have been missed: all that is not there any more is lost.
     pub(crate) fn doubt(&mut self) {
+        self.doubted = true;
         self.lose(|_| true);
     }
 
@@ -109,6 +112,8 @@ struct Links(Vec<String>);
 impl Links {
     fn list(host: &mut Socket) -> Result<Self> {
         let links = host.links().map_err(Error::Netlink)?.into_iter();
+        // Other links of a pod, such as that of its bandwidth, go after its ports, and have its name too.
+        let links = links.filter(|link| link.group == POD_LINK_GROUP);
         Ok(Self(links.filter_map(|link| link.alias).collect()))
     }
 
@@ -129,6 +134,9 @@ impl Kernel {
     /// # Errors
     /// What was refused; what is still lost stays in memory.
     pub fn restore_host_ports(&mut self, memory: &mut Memory, host: &mut Socket) -> Result<Vec<Owned>> {
+        if std::mem::take(&mut memory.doubted) {
+            self.host_ports()?.into_iter().for_each(|owned| memory.add(owned));
+        }
         if memory.is_empty() {
             return Ok(Vec::new());
         }
@@ -145,12 +153,16 @@ impl Kernel {
             owners.entry(owner.clone()).or_default().push(*element);
         }
         let mut restored = Vec::new();
+        let mut failed = None;
         for (owner, elements) in owners {
             match self.add_elements(&owner, &elements) {
                 Ok(()) => {}
                 // Another pod was quicker.
                 Err(Error::Taken { .. }) => continue,
-                Err(error) => return Err(error),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
             memory.lost.retain(|_, whose| *whose != owner);
             let owned = |element| Owned {
@@ -159,7 +171,9 @@ impl Kernel {
             };
             restored.extend(elements.into_iter().map(owned));
         }
-        memory.lost.clear();
+        if failed.is_none() {
+            memory.lost.clear();
+        }
         let links = Links::list(host)?;
         if restored.iter().any(|owned| !links.has(&owned.owner)) {
             let ended = |owner: &str| !links.has(owner) && restored.iter().any(|owned| owned.owner == owner);
@@ -168,7 +182,7 @@ impl Kernel {
         }
         let ports: Vec<HostPort> = restored.iter().filter_map(Owned::port).collect();
         self.forget_arrivals(&ports, host)?;
-        Ok(restored)
+        failed.map_or(Ok(restored), Err)
     }
 }
 

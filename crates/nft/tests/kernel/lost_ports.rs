@@ -72,6 +72,7 @@ fn ports_of_pods_that_live_come_back_after_a_flush() {
     let Some(node) = Namespace::new() else { return };
     node.ip("link add one group 79 type veth peer name one-pod");
     node.ip("link add two group 79 type veth peer name two-pod");
+    node.ip("link add shaper group 80 type veth peer name shaper-end");
     node.inside(|| {
         let mut host = Socket::open().unwrap();
         let alias = |host: &mut Socket, name: &str, alias: &str| {
@@ -137,11 +138,12 @@ fn ports_of_pods_that_live_come_back_after_a_flush() {
             "{owners:?}"
         );
 
-        // A pod that ended while nothing was there.
+        // A pod that ended while nothing was there; the device of its bandwidth has its name, and goes last.
         plugin.delete_host_ports(|_| true).unwrap();
         plugin.add_host_ports(TWO, &ports(8081, 2)).unwrap();
         ear.hear();
         flush();
+        alias(&mut host, "shaper", TWO);
         host.delete_link(two).unwrap();
         ear.hear();
         assert_eq!(ear.restore(), []);
