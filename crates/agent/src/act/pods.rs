@@ -104,6 +104,8 @@ async fn keep(
     let mut occasion = Occasion::Wanted;
     let mut rules = PodRules::default();
     let mut memory = nft::Memory::default();
+    // Whether hostPorts are still to be put back.
+    let mut is_due = false;
     loop {
         let network = wanted.borrow_and_update().clone();
         if let Some(network) = network {
@@ -119,11 +121,12 @@ async fn keep(
                 }
                 Err(error) => Err(error),
             };
+            is_due = done.as_ref().is_ok_and(|done| done.unrestored.is_some());
             note(&mut rules, occasion, done, &teller);
             sees.send_replace(Some(rules.clone()));
         }
         let began = Instant::now();
-        let again = if rules.in_force { LOOK } else { AGAIN };
+        let again = if rules.in_force && !is_due { LOOK } else { AGAIN };
         occasion = tokio::select! {
             changed = wanted.changed() => match changed {
                 Ok(()) => Occasion::Wanted,
@@ -171,6 +174,8 @@ struct Done {
     operations: Vec<nft::Operation>,
     /// HostPorts that had been taken away.
     ports: Vec<nft::host_ports::Owned>,
+    /// Why others were not put back.
+    unrestored: Option<nft::Error>,
 }
 
 /// Writes what differs, beside the runtime: a change can take tens of milliseconds, and no keepalive waits for it.
@@ -182,9 +187,16 @@ async fn write(
     let mut remembered = std::mem::take(memory);
     let written = tokio::task::spawn_blocking(move || {
         let Sockets { kernel, links, .. } = &mut sockets;
-        let done = kernel.apply(&network.table()).and_then(|operations| {
-            let ports = kernel.restore_host_ports(&mut remembered, links)?;
-            Ok(Done { operations, ports })
+        let done = kernel.apply(&network.table()).map(|operations| {
+            let (ports, unrestored) = match kernel.restore_host_ports(&mut remembered, links) {
+                Ok(ports) => (ports, None),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            Done {
+                operations,
+                ports,
+                unrestored,
+            }
         });
         (sockets, remembered, done)
     });
@@ -223,6 +235,9 @@ fn note(
 ) {
     match outcome {
         Ok(done) => {
+            if let Some(error) = &done.unrestored {
+                tracing::warn!(%error, "hostPorts of running pods are not put back yet");
+            }
             let was_in_force = std::mem::replace(&mut rules.in_force, true);
             let had_failed = rules.reason.take().is_some();
             let is_drift = was_in_force && occasion == Occasion::Changed && !done.operations.is_empty();
