@@ -28,6 +28,14 @@ pub struct Deleted {
     pub are_more: bool,
 }
 
+impl Deleted {
+    /// Adds what was heard later.
+    pub fn join(&mut self, later: Self) {
+        self.prefixes.extend(later.prefixes);
+        self.are_more |= later.are_more;
+    }
+}
+
 impl Deletions {
     /// Listens in the calling thread's network namespace.
     ///

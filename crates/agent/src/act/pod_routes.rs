@@ -6,13 +6,13 @@
 //! and nothing is done for a pod whose link has gone.
 //!
 //! A pod that is being made lacks its routes too, for a moment. So a route is put back when the kernel told that it was deleted,
-//! or when it was missing at two looks, [`SETTLE`] apart. A neighbour that is missing is less bad, as the kernel asks the pod
+//! or when it has been missing for [`SETTLE`]. A neighbour that is missing is less bad, as the kernel asks the pod
 //! then; it is found when it is looked anyway.
 //!
 //! Each repair is told as a change of a route of ours (`FIBDrift`), so a program that makes a habit of it becomes a problem of the
 //! node. Between two repairs there is a pause: nobody is fought at full speed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ struct Lack {
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
 struct Memory {
-    /// What was missing the last time.
-    missed: BTreeSet<(u32, IpAddr)>,
+    /// What is missing, and since when that is known.
+    missed: BTreeMap<(u32, IpAddr), Instant>,
     /// Where another program's route stands, and that was told.
     foreign: BTreeSet<IpAddr>,
 }
@@ -80,19 +80,22 @@ pub(super) fn start(teller: mpsc::Sender<Event>) -> anyhow::Result<()> {
 
 async fn keep(mut deletions: Deletions, teller: &mpsc::Sender<Event>) -> Result<(), flatroute_fib_io::Error> {
     let mut memory = Memory::default();
+    let mut deleted = Deleted::default();
     let mut has_failed = false;
     loop {
-        let deleted = deletions.take()?;
+        deleted.join(deletions.take()?);
         let began = Instant::now();
         let look = tokio::task::spawn_blocking(move || {
-            let done = Socket::open().and_then(|mut host| look(&mut host, &deleted, &mut memory));
-            (memory, done)
+            let done = Socket::open().and_then(|mut host| look(&mut host, &deleted, &mut memory, began));
+            (deleted, memory, done)
         });
         // It fails only when the runtime ends.
-        let Ok((after, done)) = look.await else {
+        let Ok((heard, after, done)) = look.await else {
             return Ok(());
         };
         memory = after;
+        // What was heard is good for a look that succeeds.
+        deleted = if done.is_ok() { Deleted::default() } else { heard };
         let mut pause = REST;
         match done {
             Ok(done) => {
@@ -125,24 +128,29 @@ async fn keep(mut deletions: Deletions, teller: &mpsc::Sender<Event>) -> Result<
     }
 }
 
-/// Looks at all pods, and puts back what was deleted, or was missing the last time too.
-fn look(host: &mut Socket, deleted: &Deleted, memory: &mut Memory) -> Result<Done, Error> {
+/// Looks at all pods, and puts back what was deleted, or has been missing for [`SETTLE`].
+fn look(host: &mut Socket, deleted: &Deleted, memory: &mut Memory, now: Instant) -> Result<Done, Error> {
     let is_deleted =
         |address| deleted.are_more || deleted.prefixes.contains(&ipnetwork::IpNetwork::from(address));
     let lacks = lacks(host)?;
-    let mut missed = BTreeSet::new();
+    let mut missed = BTreeMap::new();
     let mut foreign = BTreeSet::new();
     let mut done = Done::default();
     for lack in &lacks {
         let key = (lack.link.index, lack.address);
         let was_told = is_deleted(lack.address) || memory.foreign.contains(&lack.address);
-        if !was_told && !memory.missed.contains(&key) {
-            missed.insert(key);
+        let since = memory.missed.get(&key).copied().unwrap_or(now);
+        if !was_told && now.duration_since(since) < SETTLE {
+            missed.insert(key, since);
             continue;
         }
         match restore(host, lack) {
             Ok(()) if lack.route => done.routes.push((lack.address, lack.link.name.clone())),
             Ok(()) => {}
+            // The plugin was at work, and has made it meanwhile.
+            Err(error)
+                if error.is_exists()
+                    && way(host, lack.address)?.is_some_and(|link| link == lack.link.index) => {}
             Err(error) if error.is_exists() => {
                 foreign.insert(lack.address);
                 if !memory.foreign.contains(&lack.address) {
@@ -152,12 +160,21 @@ fn look(host: &mut Socket, deleted: &Deleted, memory: &mut Memory) -> Result<Don
             // It went, or down, meanwhile.
             Err(error) => {
                 tracing::debug!(%error, "a route to a pod is not put back");
-                missed.insert(key);
+                missed.insert(key, since);
             }
         }
     }
     *memory = Memory { missed, foreign };
     Ok(done)
+}
+
+/// The link that an address is reached over without a gateway.
+fn way(host: &mut Socket, address: IpAddr) -> Result<Option<u32>, Error> {
+    let way = host.route_to(address)?.map(|route| route.next_hop);
+    Ok(match way {
+        Some(NextHop::Link { index }) => Some(index),
+        Some(NextHop::Gateway { .. }) | None => None,
+    })
 }
 
 /// What pods lack whose link works.
@@ -177,11 +194,10 @@ fn lacks(host: &mut Socket) -> Result<Vec<Lack>, Error> {
     for link in links {
         let alias = link.alias.as_deref().and_then(PodAlias::parse);
         for address in alias.map(|alias| alias.addresses).unwrap_or_default() {
-            let way = host.route_to(address)?.map(|route| route.next_hop);
             let lack = Lack {
                 link: link.clone(),
                 address,
-                route: way != Some(NextHop::Link { index: link.index }),
+                route: way(host, address)? != Some(link.index),
                 neighbour: !neighbours.contains(&(link.index, address)),
             };
             if lack.route || lack.neighbour {
