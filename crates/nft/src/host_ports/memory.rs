@@ -134,8 +134,9 @@ impl Kernel {
     /// # Errors
     /// What was refused; what is still lost stays in memory.
     pub fn restore_host_ports(&mut self, memory: &mut Memory, host: &mut Socket) -> Result<Vec<Owned>> {
-        if std::mem::take(&mut memory.doubted) {
+        if memory.doubted {
             self.host_ports()?.into_iter().for_each(|owned| memory.add(owned));
+            memory.doubted = false;
         }
         if memory.is_empty() {
             return Ok(Vec::new());
