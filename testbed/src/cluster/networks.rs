@@ -134,14 +134,16 @@ fn install(cluster: &Cluster, node: &Node) -> Result<()> {
     node.put(FIRST, &multus.to_string())
 }
 
+/// The address of each family that pods here ask for.
+fn certain(scene: &Scene<'_>) -> Result<Vec<IpAddr>> {
+    let cidrs = scene.cidrs(&scene.near.node)?;
+    Ok(cidrs.iter().map(|cidr| nth(*cidr, CERTAIN)).collect())
+}
+
 /// Twice, since the second pod's certain addresses must have come back from the first.
 fn two_networks(scene: &Scene<'_>) -> Result<String> {
     let node = &scene.near.node;
-    let wanted: Vec<IpAddr> = scene
-        .cidrs(node)?
-        .iter()
-        .map(|cidr| nth(*cidr, CERTAIN))
-        .collect();
+    let wanted = certain(scene)?;
     let networks = json!([{"name": "flatroute", "interface": "net1", "ips": wanted}]).to_string();
     for name in ["two", "two-again"] {
         scene.create(name, node, &[("k8s.v1.cni.cncf.io/networks", &networks)])?;
@@ -197,11 +199,7 @@ fn default_route(pod: &Pod, ipv6: bool) -> Result<()> {
 /// What the runtime tells Multus of a pod, and what of it comes to the plugin.
 fn wishes(scene: &Scene<'_>) -> Result<String> {
     let node = &scene.near.node;
-    let wanted: Vec<IpAddr> = scene
-        .cidrs(node)?
-        .iter()
-        .map(|cidr| nth(*cidr, CERTAIN))
-        .collect();
+    let wanted = certain(scene)?;
     let words: Vec<String> = wanted.iter().map(ToString::to_string).collect();
     let mut pod = scene.pod(
         "wishes",
